@@ -73,6 +73,12 @@ def transpose(array: Any, source: str, target: str) -> Any:
     return array.transpose([names.index(axis) for axis in target.split()])
 
 
+def generator(seed: int, name: str) -> np.random.Generator:
+    """Random numbers that depend on (seed, name) alone: a Philox keyed by their SHA-256."""
+    key = hashlib.sha256(f"{seed}/{name}".encode()).digest()[:16]
+    return np.random.Generator(np.random.Philox(key=np.frombuffer(key, "<u8")))
+
+
 def draw(spec: NetworkSpec, seed: int) -> Arrays:
     """The first weights of `seed`, float32; each tensor from a Philox keyed by (seed, its name).
 
@@ -85,11 +91,10 @@ def draw(spec: NetworkSpec, seed: int) -> Arrays:
 def _first(row: Tensor, seed: int, name: str) -> np.ndarray:
     if row.std == 0:
         return np.full(row.shape, row.value, np.float32)
-    key = hashlib.sha256(f"{seed}/{name}".encode()).digest()[:16]
-    generator = np.random.Generator(np.random.Philox(key=np.frombuffer(key, "<u8")))
-    values = generator.standard_normal(row.shape)
+    random = generator(seed, name)
+    values = random.standard_normal(row.shape)
     while (far := np.abs(values) > 2).any():
-        values[far] = generator.standard_normal(int(far.sum()))
+        values[far] = random.standard_normal(int(far.sum()))
     return (values * row.std).astype(np.float32)
 
 
