@@ -1,0 +1,53 @@
+"""How the tests run: one wing after the other, threads within bounds, 64-bit types by choice.
+
+JAX reads its switches when it is first imported, so they are environment variables here, set
+before any test file is; a test's own subprocesses inherit them.
+"""
+
+import os
+import re
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many workers as cores: one thread each
+    os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+
+import pytest
+import wings
+
+
+def selects(config: pytest.Config, mark: str) -> bool:
+    """Whether the run asks for tests of this mark: `-m float64`, but not `-m "not float64"`."""
+    return re.search(rf"(?<!not )\b{mark}\b", config.option.markexpr) is not None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    os.environ["JAX_ENABLE_X64"] = "1" if selects(config, "float64") else "0"
+    os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
+    if not selects(config, "gpu"):
+        os.environ["JAX_PLATFORMS"] = "cpu"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    reasons = {
+        "float64": not selects(config, "float64") and "needs a process of its own: -m float64",
+        "gpu": not selects(config, "gpu") and "needs a CUDA device: -m gpu",
+        "data": not os.environ.get("TWINCAPS_DATA") and "needs full data sets in TWINCAPS_DATA",
+    }
+    for item in items:
+        for mark, reason in reasons.items():
+            if reason and item.get_closest_marker(mark):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(params=wings.NAMES)
+def wing(request: pytest.FixtureRequest):
+    """The package of each wing of TWINCAPS_WINGS in turn; fails where it cannot be imported."""
+    return wings.load(request.param)
+
+
+@pytest.fixture
+def both_wings() -> tuple:
+    """The packages of both wings, torch first; skipped where TWINCAPS_WINGS names one alone."""
+    if len(wings.NAMES) < len(wings.PACKAGES):
+        pytest.skip(f"compares both wings, and TWINCAPS_WINGS is {','.join(wings.NAMES)}")
+    return tuple(wings.load(name) for name in wings.PACKAGES)

@@ -1,0 +1,86 @@
+"""What tests over both wings share: loading one by name, NumPy in and out, gradients, differences.
+
+TWINCAPS_WINGS names the wings a run must have ("torch,jax" unless set): one that is named and
+cannot be imported fails its tests, it never skips them.
+"""
+
+import importlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = {"torch": "torch_caps", "jax": "jax_caps"}
+NAMES = tuple(os.environ.get("TWINCAPS_WINGS", ",".join(PACKAGES)).split(","))
+MODULES = "capsules routing layers losses network weights training numerics".split()
+
+if unknown := set(NAMES) - set(PACKAGES):
+    raise ValueError(f"TWINCAPS_WINGS names {sorted(unknown)}; the wings are {list(PACKAGES)}")
+
+
+def load(name: str) -> ModuleType:
+    """The package of a wing ("torch", "jax"), with all of `MODULES` imported as its attributes."""
+    package = importlib.import_module(PACKAGES[name])
+    for module in MODULES:
+        importlib.import_module(f"{PACKAGES[name]}.{module}")
+    return package
+
+
+def array(wing: ModuleType, x: Any) -> Any:
+    """The wing's own array of a NumPy array, with the same dtype, sharing no memory."""
+    if wing.__name__ == "torch_caps":
+        return importlib.import_module("torch").tensor(x)
+    out = importlib.import_module("jax.numpy").asarray(x, copy=True)
+    assert out.dtype == np.asarray(x).dtype, f"{out.dtype}: JAX's 64-bit types are off"
+    return out
+
+
+def numpy(x: Any) -> np.ndarray:
+    """A NumPy copy of a wing's array."""
+    return np.array(x.detach().cpu() if hasattr(x, "detach") else x)
+
+
+def gradients(
+    wing: ModuleType,
+    function: Callable[..., Any],
+    arrays: Sequence[np.ndarray],
+    cotangent: np.ndarray | float = 1.0,
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """function(*arrays), and the gradient of sum(function(*arrays) * cotangent) by each array.
+
+    `function` takes and returns one array of the wing; a scalar needs no cotangent.
+    """
+    inputs = [array(wing, x) for x in arrays]
+    weight = array(wing, np.asarray(cotangent, np.asarray(arrays[0]).dtype))
+    if wing.__name__ == "torch_caps":
+        inputs = [x.requires_grad_() for x in inputs]
+        value = function(*inputs)
+        (value * weight).sum().backward()
+        return numpy(value), [
+            np.zeros(x.shape, a.dtype) if x.grad is None else numpy(x.grad)
+            for x, a in zip(inputs, arrays, strict=True)
+        ]
+    jax = importlib.import_module("jax")
+    value, pull = jax.vjp(function, *inputs)
+    return numpy(value), [numpy(g) for g in pull(jax.numpy.broadcast_to(weight, value.shape))]
+
+
+def difference(a: Any, b: Any) -> float:
+    """max|a - b| / max(max|a|, max|b|), the ladder's measure; NaN on one side only is infinite.
+
+    0 where both are all zero; differences below the dtype's smallest normal count as 0.
+    """
+    a, b = np.asarray(a), np.asarray(b)
+    assert a.shape == b.shape, f"shapes {a.shape} and {b.shape}"
+    tiny = max(np.finfo(x.dtype).tiny for x in (a, b))
+    finite = np.isfinite(a) & np.isfinite(b)
+    if not np.array_equal(a[~finite], b[~finite], equal_nan=True):
+        return float("inf")
+    a, b = a[finite].astype(np.float64), b[finite].astype(np.float64)
+    apart, scale = np.abs(a - b), max(np.abs(a).max(initial=0), np.abs(b).max(initial=0))
+    apart[apart < tiny] = 0
+    return float(apart.max(initial=0) / scale) if scale else 0.0
