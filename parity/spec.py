@@ -7,7 +7,7 @@ A spec holds only what changes the mathematics. Where a run is computed, and how
 import dataclasses
 import math
 import typing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 PRECISIONS = ("float32", "float64", "bfloat16")

@@ -98,9 +98,20 @@ def _first(row: Tensor, seed: int, name: str) -> np.ndarray:
     return (values * row.std).astype(np.float32)
 
 
-def check(arrays: Mapping[str, np.ndarray], spec: NetworkSpec, what: str = "weights") -> None:
+# The arrays an optimiser keeps for each parameter, the same in both wings.
+SLOTS = {"adam": ("adam.m", "adam.v"), "adamw": ("adam.m", "adam.v"), "sgd": ("sgd.momentum",)}
+
+
+def slots(spec: NetworkSpec, optimizer: str) -> dict[str, Tensor]:
+    """`slot/name` -> Tensor for all that an optimiser remembers; each begins at 0."""
+    rows = table(spec).items()
+    return {f"{slot}/{name}": row for slot in SLOTS[optimizer] for name, row in rows}
+
+
+def check(
+    arrays: Mapping[str, np.ndarray], rows: Mapping[str, Tensor], what: str = "weights"
+) -> None:
     """Raise WeightsError with every missing, unexpected and mis-shaped name and dtype at once."""
-    rows = table(spec)
     faults = [f"missing {name} {row.shape}" for name, row in rows.items() if name not in arrays]
     faults += [f"unexpected {name} {a.shape}" for name, a in arrays.items() if name not in rows]
     for name in rows.keys() & arrays.keys():
@@ -181,7 +192,7 @@ def load_arrays(path: str | os.PathLike, kind: str) -> tuple[Arrays, dict[str, A
 
 def save(path: str | os.PathLike, spec: NetworkSpec, arrays: Arrays) -> str:
     """Write a network's weights; strict about names, shapes and dtypes. Returns the sha256."""
-    check(arrays, spec)
+    check(arrays, table(spec))
     axes = {name: row.axes for name, row in table(spec).items()}
     header = {"format": FORMAT, "schema": SCHEMA, "axes": axes, "spec": to_dict(spec)}
     return save_arrays(path, arrays, header)
@@ -191,7 +202,7 @@ def load(path: str | os.PathLike) -> tuple[NetworkSpec, Arrays]:
     """The spec and weights of a file of `save`; raises WeightsError where a check fails."""
     arrays, header = load_arrays(path, FORMAT)
     spec = from_dict(NetworkSpec, header.get("spec"))
-    check(arrays, spec, str(path))
+    check(arrays, table(spec), str(path))
     axes = {name: row.axes for name, row in table(spec).items()}
     if header.get("axes") != axes:
         raise WeightsError(f"{path}: axes {header.get('axes')}, expected {axes}")

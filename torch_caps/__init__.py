@@ -1,0 +1,22 @@
+"""Capsule networks in PyTorch: the wing that the JAX one mirrors, file by file."""
+
+from torch_caps import capsules, layers, losses, network, numerics, routing, training, weights
+from torch_caps.capsules import lengths, squash, votes
+from torch_caps.network import CapsuleNetwork
+from torch_caps.training import Trainer
+
+__all__ = [
+    "CapsuleNetwork",
+    "Trainer",
+    "capsules",
+    "layers",
+    "lengths",
+    "losses",
+    "network",
+    "numerics",
+    "routing",
+    "squash",
+    "training",
+    "votes",
+    "weights",
+]

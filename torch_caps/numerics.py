@@ -1,0 +1,52 @@
+"""Precision and determinism switches: set, read back, reported."""
+
+import os
+import platform
+from typing import Any
+
+import torch
+
+# Every leaf, since the top-level switch does not reach cuDNN (pytorch issue 179445).
+_LEAVES = (
+    ("cuda.matmul", torch.backends.cuda.matmul),
+    ("cudnn.conv", getattr(torch.backends.cudnn, "conv", None)),
+    ("cudnn.rnn", getattr(torch.backends.cudnn, "rnn", None)),
+    ("mkldnn.conv", getattr(torch.backends.mkldnn, "conv", None)),
+    ("mkldnn.matmul", getattr(torch.backends.mkldnn, "matmul", None)),
+    ("mkldnn.rnn", getattr(torch.backends.mkldnn, "rnn", None)),
+)
+
+
+def dtypes(precision: str) -> tuple[torch.dtype, torch.dtype]:
+    """(dtype of parameters, routing and losses; dtype of convolutions and decoder)."""
+    if precision == "bfloat16":
+        return torch.float32, torch.bfloat16
+    dtype = {"float32": torch.float32, "float64": torch.float64}[precision]
+    return dtype, dtype
+
+
+def strict(precision: str = "float32") -> None:
+    """Switch off every reduced precision (TF32, bfloat16 inside float32), choose deterministic
+    algorithms; call it before anything runs. The same door as the JAX wing's, where float64
+    has to be switched on for the process.
+    """
+    dtypes(precision)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    for _, leaf in _LEAVES:
+        if leaf is not None:
+            leaf.fp32_precision = "ieee"
+    torch.use_deterministic_algorithms(True)
+
+
+def report() -> dict[str, Any]:
+    """Versions, devices and the switches as they are now, read back."""
+    cuda = torch.cuda.is_available()
+    return {
+        "framework": "torch",
+        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+        "device": torch.cuda.get_device_name() if cuda else platform.machine() + " cpu",
+        "threads": torch.get_num_threads(),
+        "fp32_precision": {name: leaf.fp32_precision for name, leaf in _LEAVES if leaf is not None},
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "CUBLAS_WORKSPACE_CONFIG": os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
+    }

@@ -1,0 +1,172 @@
+"""Trainer: one step, one evaluation, and a state that either wing can take over."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from parity import schedule
+from parity import weights as canonical
+from parity.spec import NetworkSpec, TrainingSpec
+from torch_caps import weights
+from torch_caps.network import CapsuleNetwork
+
+# slot of the canonical state -> torch's own key in an optimiser's state
+SLOTS = {"adam.m": "exp_avg", "adam.v": "exp_avg_sq", "sgd.momentum": "momentum_buffer"}
+
+
+def make_optimizer(training: TrainingSpec, parameters: list[Tensor]) -> torch.optim.Optimizer:
+    """The optimiser of a training spec, every argument explicit; the rate is set each step."""
+    rate, betas = training.learning_rate, (training.beta1, training.beta2)
+    if training.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters, lr=rate, momentum=training.momentum, dampening=0.0, weight_decay=0.0,
+            nesterov=False,
+        )  # fmt: skip
+    if training.optimizer == "adamw":
+        return torch.optim.AdamW(
+            parameters, lr=rate, betas=betas, eps=training.epsilon,
+            weight_decay=training.weight_decay, amsgrad=False, fused=True,
+        )  # fmt: skip
+    return torch.optim.Adam(
+        parameters, lr=rate, betas=betas, eps=training.epsilon, weight_decay=0.0, amsgrad=False,
+        fused=True,
+    )  # fmt: skip
+
+
+def clip(gradients: list[Tensor], norm: float) -> None:
+    """Scale gradients in place so that their norm over all elements is at most `norm`."""
+    total = torch.stack([(each * each).sum() for each in gradients]).sum().sqrt()
+    factor = norm / torch.where(total > norm, total, norm)
+    for each in gradients:
+        each.mul_(factor)
+
+
+class Trainer:
+    """Trains a network of `spec` as `training` says; the same steps as the JAX wing's.
+
+    device   a torch device, "cpu" or "cuda"
+    compile  run the network through torch.compile
+    lean, block  as in CapsuleNetwork; they do not change the mathematics
+    """
+
+    def __init__(
+        self,
+        spec: NetworkSpec,
+        training: TrainingSpec,
+        *,
+        device: str = "cpu",
+        compile: bool = False,
+        lean: bool = True,
+        block: int | None = None,
+    ):
+        self.spec, self.training = spec, training
+        self.net = CapsuleNetwork(spec, training.seed, training.precision, lean, block).to(device)
+        self.device, self.step_count = device, 0
+        self.loss: Callable[..., tuple[Tensor, Tensor]] = self.net.loss
+        if compile:
+            self.loss = torch.compile(self.net.loss)
+        self.optimizer = make_optimizer(training, list(self.net.parameters()))
+        zeros = canonical.slots(spec, training.optimizer).items()
+        self._set_slots({name: np.zeros(row.shape, np.float32) for name, row in zeros})
+
+    def step(self, images_BHWC: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+        """One optimiser step on images [B, H, W, C] in [0, 1] and labels [B]: what it measured."""
+        images, targets_B = self._batch(images_BHWC, targets)
+        rate = schedule.learning_rate(self.training, self.step_count)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        loss, accuracy = self.loss(images, targets_B)
+        self.optimizer.zero_grad()
+        loss.backward()
+        if self.training.clip_norm is not None:
+            gradients = [each.grad for each in self.net.parameters() if each.grad is not None]
+            clip(gradients, self.training.clip_norm)
+        self.optimizer.step()
+        self.step_count += 1
+        return {"loss": loss.item(), "accuracy": accuracy.item(), "learning_rate": rate}
+
+    @torch.no_grad()
+    def evaluate(
+        self, images_BHWC: np.ndarray, targets: np.ndarray, weights_B: np.ndarray
+    ) -> dict[str, float]:
+        """Weighted sums over a batch of `loss`, `correct` and `count`; padding has weight 0."""
+        images, targets_B = self._batch(images_BHWC, targets)
+        terms = self.net.terms(images, targets_B)
+        weight = torch.as_tensor(weights_B, device=self.device).to(images)
+        loss = terms["margin"]
+        if "reconstruction" in terms:
+            loss = loss + self.spec.loss.reconstruction * terms["reconstruction"]
+        return {
+            "loss": (weight * loss).sum().item(),
+            "correct": (weight * terms["correct"]).sum().item(),
+            "count": weight.sum().item(),
+        }
+
+    def get_state(self) -> dict[str, Any]:
+        """Copies of `step`, `weights` and the optimiser's slots (`optimizer`), canonical."""
+        return {
+            "step": self.step_count,
+            "weights": weights.to_numpy(self.net),
+            "optimizer": {
+                f"{slot}/{name}": weights.to_canonical(self._held(parameter)[SLOTS[slot]], orders)
+                for slot in canonical.SLOTS[self.training.optimizer]
+                for name, parameter, orders in weights.parameters(self.net)
+            },
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state of either wing; strict, and unchanged where it does not fit."""
+        rows = canonical.slots(self.spec, self.training.optimizer)
+        canonical.check(state["optimizer"], rows, "optimizer state")
+        weights.from_numpy(self.net, state["weights"])
+        self.step_count = int(state["step"])
+        self._set_slots(state["optimizer"])
+
+    def _set_slots(self, arrays: Mapping[str, np.ndarray]) -> None:
+        for name, parameter, orders in weights.parameters(self.net):
+            held = self._held(parameter)
+            held["step"] = torch.tensor(float(self.step_count), device=parameter.device)
+            for slot in canonical.SLOTS[self.training.optimizer]:
+                value = weights.from_canonical(arrays[f"{slot}/{name}"], orders)
+                held[SLOTS[slot]] = torch.empty_like(parameter).copy_(value)
+
+    def _held(self, parameter: Tensor) -> dict[str, Tensor]:
+        return self.optimizer.state[parameter]
+
+    def _batch(self, images: np.ndarray, targets: np.ndarray) -> tuple[Tensor, Tensor]:
+        moved = torch.as_tensor(targets, device=self.device)
+        return self.net.images(images), moved
+
+
+def trace(
+    net: CapsuleNetwork, images_BHWC: np.ndarray, targets: np.ndarray
+) -> tuple[canonical.Arrays, canonical.Arrays]:
+    """(values, gradients of the loss) of every tapped tensor and, after them, every parameter.
+
+    Both are in the order of execution; parameters are named `parameter/<name>`, canonical axes.
+    """
+    tapped: dict[str, Tensor] = {}
+
+    def tap(name: str, x: Tensor) -> Tensor:
+        if not x.requires_grad:
+            x.requires_grad_()
+        x.retain_grad()
+        tapped[name] = x
+        return x
+
+    net.zero_grad()
+    loss, _ = net.loss(images_BHWC, torch.as_tensor(targets), tap)
+    loss.backward()
+    values = {name: weights.numpy(x) for name, x in tapped.items()}
+    gradients = {name: weights.numpy(_gradient(x)) for name, x in tapped.items()}
+    for name, each, orders in weights.parameters(net):
+        values[f"parameter/{name}"] = weights.to_canonical(each, orders)
+        gradients[f"parameter/{name}"] = weights.to_canonical(_gradient(each), orders)
+    return values, gradients
+
+
+def _gradient(x: Tensor) -> Tensor:
+    return torch.zeros_like(x) if x.grad is None else x.grad
