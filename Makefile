@@ -1,0 +1,51 @@
+# make train [BACKEND=torch|jax] [ARGS="--epochs 1"]   train, with the one wing that is asked for
+# make test       every test, with both wings           make check   ruff and pyright
+# make bench      the two training steps, side by side   make setup   install everything
+#
+# All of it lives in .venv, made at need with PYTHON (3.11 or newer) and the versions of
+# constraints.txt. PIP_FLAGS reaches pip: on Linux, torch as pip finds it holds gigabytes of CUDA
+# libraries, and PIP_FLAGS="--extra-index-url URL", with the URL that pytorch.org gives for the
+# CPU, avoids them.
+
+BACKEND ?= torch
+PYTHON ?= python3
+PIP_FLAGS ?=
+ARGS ?=
+PYTEST_FLAGS ?=
+
+BIN := .venv/bin
+EXTRAS := torch jax dev
+
+.PHONY: setup train test check bench
+.NOTPARALLEL:
+
+setup: $(EXTRAS:%=.venv/installed-%)
+
+train: .venv/installed-$(BACKEND)
+	$(BIN)/python train.py --backend $(BACKEND) $(ARGS)
+
+# JAX's 64-bit types are a switch of the whole process, so the float64 tests have one of their own.
+test: setup
+	@status=0; \
+	$(BIN)/python -m pytest -m "not float64" $(PYTEST_FLAGS) || status=1; \
+	$(BIN)/python -m pytest -m float64 $(PYTEST_FLAGS) || status=1; \
+	exit $$status
+
+check: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo 'twincaps needs Python 3.11 or newer, and "$(PYTHON)" is not; try make PYTHON=python3.12' >&2; \
+		exit 1; }
+	$(PYTHON) -m venv .venv
+
+# One stamp for each extra, so that installing one wing never brings the other.
+$(EXTRAS:%=.venv/installed-%): .venv/installed-%: pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[$*]'
+	@touch $@
+
+.venv/installed-%:
+	$(error BACKEND is "$*"; expected torch or jax)
