@@ -1,0 +1,16 @@
+"""Data sets as NumPy arrays, and one deterministic order of batches and augmentation."""
+
+from parity.data.registry import Entry, entry, load, names
+from parity.data.splits import Batch, DataError, Dataset, Split, from_arrays
+
+__all__ = [
+    "Batch",
+    "DataError",
+    "Dataset",
+    "Entry",
+    "Split",
+    "entry",
+    "from_arrays",
+    "load",
+    "names",
+]

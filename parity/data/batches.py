@@ -1,0 +1,63 @@
+"""The one order of batches and augmentation, the same bytes for either wing and any resume.
+
+Axes: N images of a split, B images of a batch, H W C an image.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from parity.data.splits import Batch, DataError, Split
+from parity.spec import TrainingSpec
+from parity.weights import generator
+
+
+def per_epoch(split: Split, training: TrainingSpec) -> int:
+    """Whole batches in an epoch; raises DataError where there is not one."""
+    count = len(split) // training.batch_size
+    if count == 0:
+        raise DataError(
+            f"a batch of {training.batch_size} is larger than the {len(split)} training images; "
+            f"use a batch size of at most {len(split)}"
+        )
+    return count
+
+
+def training(split: Split, training: TrainingSpec, epoch: int, start: int = 0) -> Iterator[Batch]:
+    """The batches of an epoch from the `start`-th on: shuffled, augmented, all of one size.
+
+    The order, and what is random about the image at a place in it, depend on (seed, epoch, place)
+    alone, so `start` batches may be skipped without making them. The last partial one is dropped.
+    """
+    count = per_epoch(split, training)
+    if not 0 <= start <= count:
+        raise DataError(
+            f"batch {start} of epoch {epoch} is asked for, but there are {count} batches of "
+            f"{training.batch_size} in {len(split)} images; use the batch size the run began with"
+        )
+    order = generator(training.seed, f"order/{epoch}").permutation(len(split))
+    drawn = split.draw(generator(training.seed, f"augment/{epoch}"), training.shift)
+    places = (
+        slice(n * training.batch_size, (n + 1) * training.batch_size) for n in range(start, count)
+    )
+    return (split.batch(order[place], drawn[place]) for place in places)
+
+
+def evaluation(split: Split, batch_size: int) -> Iterator[Batch]:
+    """Every image once, in order, never augmented; the last batch is padded with weight 0."""
+    if batch_size < 1:
+        raise DataError(f"the batch size is {batch_size}; expected a whole number above 0")
+    firsts = range(0, len(split), batch_size)
+    indices = (np.arange(first, min(first + batch_size, len(split))) for first in firsts)
+    return (_padded(split.batch(each), batch_size) for each in indices)
+
+
+def _padded(batch: Batch, size: int) -> Batch:
+    missing = size - len(batch.weights)
+    if missing == 0:
+        return batch
+
+    def longer(array: np.ndarray) -> np.ndarray:
+        return np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1))
+
+    return Batch(longer(batch.images), longer(batch.labels), longer(batch.weights))

@@ -1,0 +1,206 @@
+"""Finds the files of a data set where users already have them, or downloads them.
+
+Every root is searched alike, for each folder in which torchvision, Keras, Debian, or a user
+keeps a copy; a copy counts by its unpacked content, never by its name. The environment:
+TWINCAPS_DATA names one more root, TWINCAPS_OFFLINE=1 forbids downloads.
+"""
+
+import hashlib
+import http.client
+import os
+import shutil
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from parity.data import packed
+from parity.data.splits import DataError
+
+SYSTEM = Path("/usr/share/datasets")  # Debian's packages dataset-*
+TIMEOUT = 10.0  # seconds without a byte
+
+Contents = dict[str, bytes]
+
+
+@dataclass(frozen=True)
+class File:
+    """A file's usual name, and the size and MD5 of its unpacked content."""
+
+    name: str
+    size: int
+    md5: str
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One file that holds all the others, and how to read them out of it."""
+
+    name: str
+    read: Callable[[Path], Contents]
+
+
+@dataclass(frozen=True)
+class Source:
+    """The files of a data set.
+
+    folders  where they lie below a root, "" for the root itself
+    url      what the names in `remote` are appended to, "" if nobody may download them
+    archive  another form of the same content
+    """
+
+    name: str
+    files: tuple[File, ...]
+    folders: tuple[str, ...]
+    url: str
+    remote: tuple[str, ...]
+    archive: Archive | None = None
+
+
+def find(source: Source, data_dir: Path | None = None) -> Contents:
+    """Name -> unpacked content of every file, from the first whole copy, or downloaded.
+
+    A copy that is there but not whole is an error in the `data_dir` that the user named, and
+    passed over elsewhere. Raises DataError with every place and URL tried, and the fix.
+    """
+    if data_dir is not None and not data_dir.is_dir():
+        raise DataError(
+            f"{source.name}: the data folder {data_dir} is no folder; name the one that holds "
+            f"{_wanted(source)}, or leave it out to look in the usual places"
+        )
+    tried: list[str] = []
+    for root in ([] if data_dir is None else [data_dir]) + _roots():
+        faults: list[str] = []
+        for folder in source.folders:
+            contents = _copy(source, root / folder, faults)
+            if contents is not None:
+                return contents
+        if faults and root == data_dir:
+            raise DataError(
+                f"{source.name}: the copy in {data_dir} is not whole:\n  "
+                + "\n  ".join(faults)
+                + "\nput the original files there, or leave the folder out to look in the usual "
+                "places"
+            )
+        below = ", ".join(folder or "." for folder in source.folders)
+        tried += [f"{root} (and in it {below})", *faults]
+    return _download(source, tried)
+
+
+def cache() -> Path:
+    """Where downloads are kept: $XDG_CACHE_HOME/twincaps or ~/.cache/twincaps."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(home) / "twincaps"
+
+
+def _roots() -> list[Path]:
+    named = os.environ.get("TWINCAPS_DATA")
+    keras = Path(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras"))
+    usual = [keras / "datasets", keras, SYSTEM, cache()]
+    return [Path(named).expanduser(), *usual] if named else usual
+
+
+def _wanted(source: Source) -> str:
+    names = ", ".join(file.name for file in source.files)
+    return f"{names} (.gz or not)" + (f", or {source.archive.name}" if source.archive else "")
+
+
+def _copy(source: Source, folder: Path, faults: list[str]) -> Contents | None:
+    """The whole copy in a folder, if there is one; what is wrong with it is added to `faults`."""
+    found: Contents = {}
+    missing = []
+    for file in source.files:
+        paths = [path for path in _names(folder, file) if path.is_file()]
+        content = _whole(file, paths, faults)
+        if content is not None:
+            found[file.name] = content
+        elif not paths:
+            missing.append(f"{folder / file.name}: is missing beside the others")
+    if len(found) == len(source.files):
+        return found
+    if len(missing) < len(source.files):
+        faults += missing
+    if source.archive is None or not (folder / source.archive.name).is_file():
+        return None
+    return _unpacked(source, folder / source.archive.name, source.archive, faults)
+
+
+def _names(folder: Path, file: File) -> list[Path]:
+    dotted = file.name.replace("-idx", ".idx")  # as some mirrors have it
+    return [
+        folder / (name + end) for name in dict.fromkeys((file.name, dotted)) for end in ("", ".gz")
+    ]
+
+
+def _whole(file: File, paths: list[Path], faults: list[str]) -> bytes | None:
+    for path in paths:
+        try:
+            content = packed.read(path, file.size)
+            _check(file, content, str(path))
+        except DataError as error:
+            faults.append(str(error))
+        else:
+            return content
+    return None
+
+
+def _unpacked(source: Source, path: Path, archive: Archive, faults: list[str]) -> Contents | None:
+    try:
+        contents = archive.read(path)
+        for file in source.files:
+            if file.name not in contents:
+                raise DataError(f"{path}: holds no {file.name}")
+            _check(file, contents[file.name], f"{path}: {file.name}")
+    except DataError as error:
+        faults.append(str(error))
+        return None
+    return contents
+
+
+def _check(file: File, content: bytes, what: str) -> None:
+    if len(content) != file.size:
+        raise DataError(f"{what}: holds {len(content)} bytes unpacked, expected {file.size}")
+    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if md5 != file.md5:
+        raise DataError(f"{what}: its unpacked content has MD5 {md5}, expected {file.md5}")
+
+
+def _download(source: Source, tried: list[str]) -> Contents:
+    """Fetch into a folder beside the cache's, check, then move file by file into place."""
+    places = "\n  ".join(tried)
+    looked = f"{source.name}: no whole copy found; looked in\n  {places}\n"
+    fix = (
+        f"put {_wanted(source)} in one folder and name it with --data-dir, data_dir= or "
+        "TWINCAPS_DATA; mnist-mini needs no files"
+    )
+    if not source.url:
+        raise DataError(f"{looked}it has no download; {fix}")
+    if os.environ.get("TWINCAPS_OFFLINE", "0") not in ("", "0"):
+        raise DataError(f"{looked}TWINCAPS_OFFLINE forbids the download from {source.url}; {fix}")
+    url = source.url
+    try:
+        cache().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{source.name}-", dir=cache()) as beside:
+            for name in source.remote:
+                url = source.url + name
+                _fetch(url, Path(beside) / name)
+            url, faults = source.url, []
+            contents = _copy(source, Path(beside), faults)
+            if contents is None:
+                listed = "\n  ".join(faults)
+                raise DataError(f"{looked}what came from {url} is not it:\n  {listed}\n{fix}")
+            place = cache() / source.name
+            place.mkdir(exist_ok=True)
+            for name in source.remote:
+                os.replace(Path(beside) / name, place / name)
+    except (OSError, http.client.HTTPException) as error:
+        raise DataError(f"{looked}the download of {url} failed ({error}); {fix}") from error
+    return contents
+
+
+def _fetch(url: str, path: Path) -> None:
+    print(f"downloading {url}", file=sys.stderr)
+    with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, open(path, "wb") as file:
+        shutil.copyfileobj(answer, file)

@@ -1,0 +1,166 @@
+"""What a data set is: two checked splits of images and labels.
+
+Axes: N images of a split, B images of a batch, H W C an image.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from parity.data.windows import translate
+from parity.spec import TwincapsError
+
+
+class DataError(TwincapsError):
+    """A data set that is not there, not whole, or does not fit what is asked of it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """images float32 [B, H, W, C] in [0, 1], labels int64 [B], weights float32 [B].
+
+    The weight is 1, or 0 for what only fills the last batch of an evaluation.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    weights: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """images uint8, or float32 in [0, 1], [N, H, W, C]; labels, whole numbers, [N].
+
+    A data set with an augmentation of its own brings a subclass: `draw` makes what is random
+    about an epoch, `batch` applies it. Raises DataError for arrays that are something else.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __post_init__(self) -> None:
+        check_images(self.images, "images")
+        object.__setattr__(self, "labels", check_labels(self.labels, len(self.images), "labels"))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width, channels of the images that `batch` makes."""
+        height, width, channels = self.images.shape[1:]
+        return height, width, channels
+
+    def draw(self, random: np.random.Generator, shift: int) -> np.ndarray:
+        """What is random about each place of an epoch, [N, ...]; here (down, right), [N, 2].
+
+        Both are uniform over the whole numbers from -shift to shift.
+        """
+        if shift >= min(self.shape[:2]):
+            raise DataError(
+                f"a shift of up to {shift} pixels moves images of {self.shape[0]}x{self.shape[1]} "
+                f"out of the picture; use a shift below {min(self.shape[:2])}"
+            )
+        return random.integers(-shift, shift, (len(self), 2), endpoint=True)
+
+    def batch(self, indices: np.ndarray, drawn: np.ndarray | None = None) -> Batch:
+        """The images of these indices [B], augmented by their rows of `draw`, if any is given."""
+        images = self.images[indices]
+        if drawn is not None:
+            images = translate(images, drawn)
+        return Batch(pixels(images), self.labels[indices], np.ones(len(images), np.float32))
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Two splits of images of one shape, with labels from 0 to classes - 1."""
+
+    name: str
+    train: Split
+    test: Split
+    classes: int
+
+    def __post_init__(self) -> None:
+        if self.train.shape != self.test.shape:
+            raise DataError(
+                f"{self.name}: training images are {self.train.shape}, test images "
+                f"{self.test.shape}; expected one height, width and number of channels"
+            )
+        for which, split in (("training", self.train), ("test", self.test)):
+            outside = (split.labels < 0) | (split.labels >= self.classes)
+            if outside.any():
+                first = int(outside.argmax())
+                raise DataError(
+                    f"{self.name}: {which} label {first} is {split.labels[first]}; expected "
+                    f"0 to {self.classes - 1}, as there are {self.classes} classes"
+                )
+
+
+def from_arrays(
+    train_images: Any,
+    train_labels: Any,
+    test_images: Any,
+    test_labels: Any,
+    *,
+    classes: int | None = None,
+    name: str = "arrays",
+) -> Dataset:
+    """A data set of your own arrays, checked: images [N, H, W, C], labels [N].
+
+    Images are uint8, or float32 in [0, 1]. Without `classes` there are as many as the largest
+    training label says. Raises DataError with what came, what was expected, and the fix.
+    """
+    splits = []
+    for which, images, labels in (
+        ("train", train_images, train_labels),
+        ("test", test_images, test_labels),
+    ):
+        images, labels = np.asarray(images), np.asarray(labels)
+        check_images(images, f"{which}_images")
+        splits.append(Split(images, check_labels(labels, len(images), f"{which}_labels")))
+    train, test = splits
+    if classes is None:
+        classes = max(int(train.labels.max()), 0) + 1
+    return Dataset(name, train, test, classes)
+
+
+def pixels(images: np.ndarray) -> np.ndarray:
+    """float32 in [0, 1]: of uint8, a 255th; float32 as it is."""
+    return images / np.float32(255) if images.dtype == np.uint8 else images
+
+
+def check_images(images: np.ndarray, what: str) -> None:
+    """Raise DataError unless uint8, or float32 in [0, 1], [N, H, W, C] and not empty."""
+    if images.ndim != 4:
+        fix = "; images[..., None] adds the one channel of grey images" if images.ndim == 3 else ""
+        raise DataError(
+            f"{what} have shape {images.shape}; expected [N, height, width, channels]{fix}"
+        )
+    if images.size == 0:
+        raise DataError(f"{what} have shape {images.shape}; expected at least one image and pixel")
+    if images.dtype not in (np.uint8, np.float32):
+        raise DataError(
+            f"{what} are {images.dtype}; expected uint8 (0 to 255) or float32 (0 to 1); "
+            "use images.astype(np.float32) if they are 0 to 1, images.astype(np.uint8) if 0 to 255"
+        )
+    if images.dtype == np.float32:
+        low, high = images.min(), images.max()  # both are NaN where any pixel is
+        if not (low >= 0 and high <= 1):
+            raise DataError(
+                f"{what} go from {low} to {high}; expected float32 pixels from 0 to 1; divide by "
+                "255, and undo any normalisation by mean and deviation: the decoder ends in a "
+                "sigmoid"
+            )
+
+
+def check_labels(labels: np.ndarray, count: int, what: str) -> np.ndarray:
+    """The labels as int64 [N]; raise DataError unless they are `count` whole numbers."""
+    if labels.shape != (count,):
+        fix = "; use labels.reshape(-1)" if labels.shape == (count, 1) else ""
+        raise DataError(f"{what} have shape {labels.shape}; expected ({count},), one an image{fix}")
+    if labels.dtype.kind not in "iu":
+        raise DataError(
+            f"{what} are {labels.dtype}; expected whole numbers; use labels.astype(np.int64)"
+        )
+    return labels.astype(np.int64)
