@@ -162,8 +162,8 @@ def save_arrays(path: str | os.PathLike, arrays: Arrays, header: Mapping[str, An
     return sha256
 
 
-def load_arrays(path: str | os.PathLike, kind: str) -> tuple[Arrays, dict[str, Any]]:
-    """Arrays and header of a file of `save_arrays`; raises WeightsError where a check fails."""
+def read_arrays(path: str | os.PathLike) -> tuple[Arrays, Any]:
+    """Arrays and header of any safetensors file, not yet verified; None where it has no header."""
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"{path}: no such file; expected a .safetensors file of twincaps")
@@ -171,9 +171,13 @@ def load_arrays(path: str | os.PathLike, kind: str) -> tuple[Arrays, dict[str, A
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        header = json.loads(metadata.get("twincaps", "null"))
+        return arrays, json.loads(metadata.get("twincaps", "null"))
     except (safetensors.SafetensorError, ValueError, OSError, KeyError, TypeError) as error:
         raise WeightsError(f"{path}: not a whole safetensors file ({error})") from error
+
+
+def verify(path: str | os.PathLike, arrays: Arrays, header: Any, kind: str) -> None:
+    """Raise WeightsError unless a header is of this kind and schema and of these very arrays."""
     if not isinstance(header, dict) or header.get("format") != kind:
         found = header.get("format") if isinstance(header, dict) else None
         raise WeightsError(
@@ -187,6 +191,12 @@ def load_arrays(path: str | os.PathLike, kind: str) -> tuple[Arrays, dict[str, A
         )
     if header.get("sha256") != digest(arrays, header):
         raise WeightsError(f"{path}: its content does not match its sha256; it was altered")
+
+
+def load_arrays(path: str | os.PathLike, kind: str) -> tuple[Arrays, dict[str, Any]]:
+    """Arrays and header of a file of `save_arrays`; raises WeightsError where a check fails."""
+    arrays, header = read_arrays(path)
+    verify(path, arrays, header, kind)
     return arrays, header
 
 
