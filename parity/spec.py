@@ -35,11 +35,32 @@ def _require(holds: bool, message: str) -> None:
         raise SpecError(message)
 
 
+def _real(number: object) -> bool:
+    real = isinstance(number, int | float) and not isinstance(number, bool)
+    return real and math.isfinite(number)
+
+
 def _positive(owner: str, **numbers: float) -> None:
     for name, number in numbers.items():
         _require(
-            math.isfinite(number) and number > 0,
+            _real(number) and number > 0,
             f"{owner}: {name} is {number!r}; expected a number above 0",
+        )
+
+
+def _not_negative(owner: str, **numbers: float) -> None:
+    for name, number in numbers.items():
+        _require(
+            _real(number) and number >= 0,
+            f"{owner}: {name} is {number!r}; expected a number of at least 0",
+        )
+
+
+def _count(owner: str, least: int = 1, **numbers: int) -> None:
+    for name, number in numbers.items():
+        _require(
+            isinstance(number, int) and not isinstance(number, bool) and number >= least,
+            f"{owner}: {name} is {number!r}; expected a whole number of at least {least}",
         )
 
 
@@ -52,7 +73,7 @@ class Conv:
     stride: int = 1
 
     def __post_init__(self) -> None:
-        _positive("stem", channels=self.channels, kernel=self.kernel, stride=self.stride)
+        _count("stem", channels=self.channels, kernel=self.kernel, stride=self.stride)
 
 
 @dataclass(frozen=True)
@@ -70,7 +91,8 @@ class Primary:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        _positive("primary", **dataclasses.asdict(self))
+        _count("primary", types=self.types, size=self.size, kernel=self.kernel, stride=self.stride)
+        _positive("primary", scale=self.scale)
 
     @property
     def channels(self) -> int:
@@ -93,10 +115,7 @@ class Routing:
             self.name in ROUTINGS,
             f"routing {self.name!r} is unknown; expected one of {', '.join(ROUTINGS)}",
         )
-        _require(
-            isinstance(self.num_iters, int) and self.num_iters >= 1,
-            f"routing num_iters is {self.num_iters!r}; expected a whole number of at least 1",
-        )
+        _count("routing", num_iters=self.num_iters)
 
 
 @dataclass(frozen=True)
@@ -114,6 +133,16 @@ class Loss:
     class_mean: bool = False
     reconstruction: float = 0.0005
 
+    def __post_init__(self) -> None:
+        _not_negative(
+            "loss",
+            positive=self.positive,
+            negative=self.negative,
+            down_weight=self.down_weight,
+            scale=self.scale,
+            reconstruction=self.reconstruction,
+        )
+
 
 @dataclass(frozen=True)
 class Init:
@@ -124,6 +153,11 @@ class Init:
     digit: float = 0.1
     decoder: float = 0.1
     bias: float = 0.0
+
+    def __post_init__(self) -> None:
+        stds = {"stem": self.stem, "primary": self.primary, "digit": self.digit}
+        _not_negative("init", **stds, decoder=self.decoder)
+        _require(_real(self.bias), f"init: bias is {self.bias!r}; expected a finite number")
 
 
 @dataclass(frozen=True)
@@ -151,9 +185,9 @@ class NetworkSpec:
             len(self.image) == 3, f"image is {self.image!r}; expected (height, width, channels)"
         )
         height, width, channels = self.image
-        _positive("image", height=height, width=width, channels=channels)
-        _positive("network", classes=self.classes, pose=self.pose)
-        _positive("decoder", **{f"width {i}": n for i, n in enumerate(self.decoder or ())})
+        _count("image", height=height, width=width, channels=channels)
+        _count("network", classes=self.classes, pose=self.pose)
+        _count("decoder", **{f"width {i}": n for i, n in enumerate(self.decoder or ())})
         for name, (kernel, stride), (height, width) in self._convolutions():
             _require(
                 kernel <= min(height, width),
@@ -230,20 +264,29 @@ class TrainingSpec:
             _require(
                 value in known, f"{name} {value!r} is unknown; expected one of {', '.join(known)}"
             )
+        _count("training", epochs=self.epochs, batch_size=self.batch_size)
+        _count("training", least=0, shift=self.shift, seed=self.seed)
         _positive(
             "training",
-            epochs=self.epochs,
-            batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             decay_rate=self.decay_rate,
             decay_steps=self.decay_steps,
             epsilon=self.epsilon,
         )
+        _not_negative(
+            "training",
+            minimum_rate=self.minimum_rate,
+            beta1=self.beta1,
+            beta2=self.beta2,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+        )
         if self.clip_norm is not None:
             _positive("training", clip_norm=self.clip_norm)
-        _require(self.shift >= 0, f"shift is {self.shift}; expected 0 or more pixels")
+        for name, value in (("beta1", self.beta1), ("beta2", self.beta2)):
+            _require(value < 1, f"training: {name} is {value}; expected a number below 1")
         _require(
-            0 <= self.seed < 2**63,
+            self.seed < 2**63,
             f"seed is {self.seed}; expected a whole number from 0 to 2**63 - 1",
         )
 
@@ -269,6 +312,9 @@ class RunOptions:
             self.backend in BACKENDS,
             f"backend {self.backend!r} is unknown; expected one of {', '.join(BACKENDS)}",
         )
+        _count("run", least=0, checkpoint_every=self.checkpoint_every)
+        if self.block is not None:
+            _count("run", block=self.block)
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ def digest(arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> str:
     plain = {key: value for key, value in header.items() if key != "sha256"}
     total = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
     for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
+        array = np.asarray(arrays[name], order="C")
         total.update(f"{name} {array.dtype} {list(array.shape)} ".encode())
         total.update(array.reshape(-1).view(np.uint8).data)
     return total.hexdigest()
@@ -155,7 +155,7 @@ def save_arrays(path: str | os.PathLike, arrays: Arrays, header: Mapping[str, An
 
     The same content gives the same bytes. Overwrites `path`, whole or not at all.
     """
-    solid = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    solid = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     sha256 = digest(solid, header)
     text = json.dumps({**header, "sha256": sha256}, sort_keys=True)
     write_whole(path, safetensors.numpy.save(solid, metadata={"twincaps": text}))
