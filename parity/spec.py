@@ -7,6 +7,7 @@ A spec holds only what changes the mathematics. Where a run is computed, and how
 import dataclasses
 import math
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -35,33 +36,29 @@ def _require(holds: bool, message: str) -> None:
         raise SpecError(message)
 
 
-def _real(number: object) -> bool:
-    real = isinstance(number, int | float) and not isinstance(number, bool)
-    return real and math.isfinite(number)
+def _real(x: Any) -> bool:
+    return isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x)
 
 
-def _positive(owner: str, **numbers: float) -> None:
+# What a number can be asked to be, in the words of the error.
+_FINITE, _POSITIVE, _FROM_ZERO = "a finite number", "a number above 0", "a number of at least 0"
+_COUNT, _WHOLE = "a whole number above 0", "a whole number of at least 0"
+_FITS: dict[str, Callable[[Any], bool]] = {
+    _FINITE: _real,
+    _POSITIVE: lambda x: _real(x) and x > 0,
+    _FROM_ZERO: lambda x: _real(x) and x >= 0,
+    _COUNT: lambda x: type(x) is int and x > 0,
+    _WHOLE: lambda x: type(x) is int and x >= 0,
+}
+
+
+def _check(owner: str, expected: str, **numbers: Any) -> None:
     for name, number in numbers.items():
-        _require(
-            _real(number) and number > 0,
-            f"{owner}: {name} is {number!r}; expected a number above 0",
-        )
+        _require(_FITS[expected](number), f"{owner}: {name} is {number!r}; expected {expected}")
 
 
-def _not_negative(owner: str, **numbers: float) -> None:
-    for name, number in numbers.items():
-        _require(
-            _real(number) and number >= 0,
-            f"{owner}: {name} is {number!r}; expected a number of at least 0",
-        )
-
-
-def _count(owner: str, least: int = 1, **numbers: int) -> None:
-    for name, number in numbers.items():
-        _require(
-            isinstance(number, int) and not isinstance(number, bool) and number >= least,
-            f"{owner}: {name} is {number!r}; expected a whole number of at least {least}",
-        )
+def _fields(spec: Any, names: str) -> dict[str, Any]:
+    return {name: getattr(spec, name) for name in names.split()}
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ class Conv:
     stride: int = 1
 
     def __post_init__(self) -> None:
-        _count("stem", channels=self.channels, kernel=self.kernel, stride=self.stride)
+        _check("stem", _COUNT, **vars(self))
 
 
 @dataclass(frozen=True)
@@ -91,8 +88,8 @@ class Primary:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        _count("primary", types=self.types, size=self.size, kernel=self.kernel, stride=self.stride)
-        _positive("primary", scale=self.scale)
+        _check("primary", _COUNT, **_fields(self, "types size kernel stride"))
+        _check("primary", _POSITIVE, scale=self.scale)
 
     @property
     def channels(self) -> int:
@@ -115,7 +112,7 @@ class Routing:
             self.name in ROUTINGS,
             f"routing {self.name!r} is unknown; expected one of {', '.join(ROUTINGS)}",
         )
-        _count("routing", num_iters=self.num_iters)
+        _check("routing", _COUNT, num_iters=self.num_iters)
 
 
 @dataclass(frozen=True)
@@ -134,14 +131,8 @@ class Loss:
     reconstruction: float = 0.0005
 
     def __post_init__(self) -> None:
-        _not_negative(
-            "loss",
-            positive=self.positive,
-            negative=self.negative,
-            down_weight=self.down_weight,
-            scale=self.scale,
-            reconstruction=self.reconstruction,
-        )
+        numbers = _fields(self, "positive negative down_weight scale reconstruction")
+        _check("loss", _FROM_ZERO, **numbers)
 
 
 @dataclass(frozen=True)
@@ -155,9 +146,8 @@ class Init:
     bias: float = 0.0
 
     def __post_init__(self) -> None:
-        stds = {"stem": self.stem, "primary": self.primary, "digit": self.digit}
-        _not_negative("init", **stds, decoder=self.decoder)
-        _require(_real(self.bias), f"init: bias is {self.bias!r}; expected a finite number")
+        _check("init", _FROM_ZERO, **_fields(self, "stem primary digit decoder"))
+        _check("init", _FINITE, bias=self.bias)
 
 
 @dataclass(frozen=True)
@@ -185,9 +175,9 @@ class NetworkSpec:
             len(self.image) == 3, f"image is {self.image!r}; expected (height, width, channels)"
         )
         height, width, channels = self.image
-        _count("image", height=height, width=width, channels=channels)
-        _count("network", classes=self.classes, pose=self.pose)
-        _count("decoder", **{f"width {i}": n for i, n in enumerate(self.decoder or ())})
+        _check("image", _COUNT, height=height, width=width, channels=channels)
+        _check("network", _COUNT, classes=self.classes, pose=self.pose)
+        _check("decoder", _COUNT, **{f"width {i}": n for i, n in enumerate(self.decoder or ())})
         for name, (kernel, stride), (height, width) in self._convolutions():
             _require(
                 kernel <= min(height, width),
@@ -264,25 +254,14 @@ class TrainingSpec:
             _require(
                 value in known, f"{name} {value!r} is unknown; expected one of {', '.join(known)}"
             )
-        _count("training", epochs=self.epochs, batch_size=self.batch_size)
-        _count("training", least=0, shift=self.shift, seed=self.seed)
-        _positive(
-            "training",
-            learning_rate=self.learning_rate,
-            decay_rate=self.decay_rate,
-            decay_steps=self.decay_steps,
-            epsilon=self.epsilon,
-        )
-        _not_negative(
-            "training",
-            minimum_rate=self.minimum_rate,
-            beta1=self.beta1,
-            beta2=self.beta2,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-        )
+        above_zero = "learning_rate decay_rate decay_steps epsilon"
+        from_zero = "minimum_rate beta1 beta2 momentum weight_decay"
+        _check("training", _COUNT, **_fields(self, "epochs batch_size"))
+        _check("training", _WHOLE, **_fields(self, "shift seed"))
+        _check("training", _POSITIVE, **_fields(self, above_zero))
+        _check("training", _FROM_ZERO, **_fields(self, from_zero))
         if self.clip_norm is not None:
-            _positive("training", clip_norm=self.clip_norm)
+            _check("training", _POSITIVE, clip_norm=self.clip_norm)
         for name, value in (("beta1", self.beta1), ("beta2", self.beta2)):
             _require(value < 1, f"training: {name} is {value}; expected a number below 1")
         _require(
@@ -312,9 +291,9 @@ class RunOptions:
             self.backend in BACKENDS,
             f"backend {self.backend!r} is unknown; expected one of {', '.join(BACKENDS)}",
         )
-        _count("run", least=0, checkpoint_every=self.checkpoint_every)
+        _check("run", _WHOLE, checkpoint_every=self.checkpoint_every)
         if self.block is not None:
-            _count("run", block=self.block)
+            _check("run", _COUNT, block=self.block)
 
 
 @dataclass(frozen=True)
