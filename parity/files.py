@@ -1,0 +1,105 @@
+"""What a run folder asks of the disk: nothing half-written, nothing altered unseen, one writer."""
+
+import fcntl
+import hashlib
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from parity.spec import TwincapsError
+from parity.weights import digest, write_whole
+
+SCHEMA = 1
+LARGEST_JSON = 1 << 20
+
+
+class RunError(TwincapsError):
+    """A run folder that cannot be made, read or gone on with."""
+
+
+class RunWarning(UserWarning):
+    """Something in a run folder was torn or altered, and the run goes on without it."""
+
+
+@contextmanager
+def telling(path: Path, doing: str) -> Iterator[None]:
+    """Turn the system's refusals (full disk, read-only folder) into a RunError."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{path}: could not {doing} ({error.strerror or error}); what was saved before is "
+            "untouched: mend this and go on with --resume"
+        ) from error
+
+
+def flush_folder(folder: Path) -> None:
+    """Ask the disk to keep the names in a folder."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: Path, kind: str, values: Mapping[str, Any]) -> None:
+    """Write one object with its kind and its own sha256, whole or not at all."""
+    values = {"format": kind, "schema": SCHEMA, **values}
+    write_whole(path, _encode({**values, "sha256": digest({}, values)}))
+
+
+def read_json(path: Path, kind: str) -> dict[str, Any]:
+    """The values of `write_json`; raises RunError for a file that differs by even a byte."""
+    if not path.is_file():
+        raise RunError(f"{path}: no such file; it was deleted, or this is not a run folder")
+    with telling(path, "read it"):
+        content = path.read_bytes() if path.stat().st_size <= LARGEST_JSON else b""
+    try:
+        values = json.loads(content)
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict) or values.get("format") != kind:
+        raise RunError(f"{path}: not a whole {kind} file; it was torn or altered")
+    if values.get("schema") != SCHEMA:
+        raise RunError(
+            f"{path}: schema version {values.get('schema')}, this twincaps reads {SCHEMA}; use "
+            "the twincaps that wrote it"
+        )
+    if values.get("sha256") != digest({}, values) or _encode(values) != content:
+        raise RunError(f"{path}: its content does not match its sha256; it was altered")
+    return {k: v for k, v in values.items() if k not in ("format", "schema", "sha256")}
+
+
+def _encode(values: Mapping[str, Any]) -> bytes:
+    return (json.dumps(values, indent=1, sort_keys=True) + "\n").encode()
+
+
+def hold(folder: Path) -> IO[str]:
+    """Lock a folder for writing until the returned file is closed or this process ends.
+
+    Raises RunError naming the owner where another process holds it.
+    """
+    file = open(folder / ".lock", "a+")  # noqa: SIM115 (it is held open on purpose)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        owner = file.read(200).strip() or "another process"
+        file.close()
+        raise RunError(f"{folder}: in use by {owner}; wait for it, or stop it") from None
+    file.truncate(0)
+    since = time.strftime("%Y-%m-%d %H:%M:%S")
+    file.write(f"process {os.getpid()} on {socket.gethostname()} since {since}\n")
+    file.flush()
+    return file

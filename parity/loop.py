@@ -1,0 +1,286 @@
+"""The one training loop. It knows a Trainer, NumPy batches and a run folder, and no framework.
+
+A Trainer has `.spec`, `.training`, and
+    step(images, labels) -> {"loss", "accuracy", "learning_rate"}
+    evaluate(images, labels, weights) -> {"loss", "correct", "count"}, weighted sums of a batch
+    get_state() -> {"step", "weights", "optimizer"}, set_state(state)
+"""
+
+import contextlib
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from parity import schedule
+from parity.checkpoints import Checkpoint
+from parity.data import Batch, Dataset, Split, batches
+from parity.files import RunError
+from parity.prefetch import Prefetch
+from parity.progress import Line, Watcher, watchers
+from parity.runs import Run
+from parity.spec import NetworkSpec, TrainingSpec
+
+
+class Trainer(Protocol):
+    """What the loop asks of a wing."""
+
+    spec: NetworkSpec
+    training: TrainingSpec
+
+    def step(self, images: Any, targets: Any) -> dict[str, float]: ...
+    def evaluate(self, images: Any, targets: Any, weights_B: Any) -> dict[str, float]: ...
+    def get_state(self) -> dict[str, Any]: ...
+    def set_state(self, state: Any) -> None: ...
+
+
+class Stopped(KeyboardInterrupt):
+    """Training was interrupted, after the step in progress; its message says how to go on."""
+
+
+@dataclass
+class History:
+    """What a call of `train` did.
+
+    lines    one dictionary a training step and an evaluation, as in metrics.jsonl
+    seconds  spent in training steps and waiting for batches; `waited` is the latter alone
+    """
+
+    lines: list[Line] = field(default_factory=list)
+    seconds: float = 0.0
+    waited: float = 0.0
+
+    @property
+    def waiting(self) -> float:
+        """The share of the training time spent waiting for batches."""
+        return self.waited / self.seconds if self.seconds else 0.0
+
+
+def check(spec: NetworkSpec, training: TrainingSpec, dataset: Dataset) -> None:
+    """Raise a TwincapsError unless this network can be trained on this data set."""
+    if (dataset.train.shape, dataset.classes) != (spec.image, spec.classes):
+        raise RunError(
+            f"{dataset.name} has images of {dataset.train.shape} in {dataset.classes} classes, "
+            f"the network takes {spec.image} in {spec.classes}; give its spec the data's image "
+            "and classes"
+        )
+    batches.per_epoch(dataset.train, training)
+
+
+def evaluate(trainer: Trainer, split: Split, batch_size: int) -> dict[str, Any]:
+    """Mean loss and accuracy over every image of a split, and their count: exact, no rounding
+    of the last batch.
+    """
+    return _score(trainer, batches.evaluation(split, batch_size))
+
+
+def train(
+    trainer: Trainer, dataset: Dataset, run: Run | None = None, *, progress: bool = True
+) -> History:
+    """Train to the end of `trainer.training`, from the newest checkpoint of the run, if any.
+
+    Writes metrics and checkpoints to the run; without one, nothing is written. Ctrl-C and SIGTERM
+    end it with a checkpoint, as `Stopped`. A loss that is not finite raises RunError, and the last
+    good checkpoint stays.
+    """
+    check(trainer.spec, trainer.training, dataset)
+    with _signals() as stop, contextlib.ExitStack() as shown:
+        session = _Session(trainer, dataset, run, stop)
+        if run is not None:
+            session.restore(run)
+        if progress:
+            folder = None if run is None else run.path
+            session.watchers = watchers(trainer.training, session.per_epoch, folder)
+        for watcher in session.watchers:
+            shown.callback(watcher.close)
+        try:
+            while session.epoch < trainer.training.epochs:
+                session.run_epoch()
+        except _Stop:
+            session.save()
+            raise Stopped(session.how_to_go_on()) from None
+    return session.history
+
+
+class _Stop(Exception):  # noqa: N818 (no error)
+    """Raised between two batches once a signal has come."""
+
+
+class _Session:
+    """Where training stands: `epoch` whole epochs, and `cursor` batches of the next one."""
+
+    def __init__(
+        self, trainer: Trainer, dataset: Dataset, run: Run | None, stop: threading.Event
+    ) -> None:
+        self.trainer, self.dataset, self.run, self.stop = trainer, dataset, run, stop
+        self.training = trainer.training
+        self.per_epoch = batches.per_epoch(dataset.train, trainer.training)
+        self.step = self.epoch = self.cursor = 0
+        self.best: float | None = None
+        self.saved: tuple[int, int, int] = (0, 0, 0)
+        self.last: Path | None = None
+        self.history, self.watchers = History(), list[Watcher]()
+
+    def restore(self, run: Run) -> None:
+        if (run.spec, run.training) != (self.trainer.spec, self.training):
+            raise RunError(f"{run.path}: the trainer has another network or training than the run")
+        checkpoint = run.newest()
+        if checkpoint is not None:
+            self._restore(checkpoint)
+        elif (step := self.trainer.get_state()["step"]) != 0:
+            raise RunError(f"{run.path}: is new, and the trainer did {step} steps before it")
+        run.cut_metrics(checkpoint)
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        state = checkpoint.state
+        step = state.epoch * self.per_epoch + state.cursor
+        if (state.seed, state.step) != (self.training.seed, step):
+            raise RunError(
+                f"{checkpoint.path}: is of seed {state.seed} and step {state.step}, but the run "
+                f"has seed {self.training.seed} and this data set puts it at step {step}; use "
+                "the data the run began with"
+            )
+        self.trainer.set_state(checkpoint.trainer_state)
+        self.step, self.epoch, self.cursor = state.step, state.epoch, state.cursor
+        self.saved, self.best, self.last = (
+            (step, self.epoch, self.cursor),
+            state.best,
+            checkpoint.path,
+        )
+
+    def run_epoch(self) -> None:
+        """Train to the end of the present epoch, evaluate, save."""
+        every = 0 if self.run is None else self.run.options.checkpoint_every
+        source = batches.training(self.dataset.train, self.training, self.epoch, self.cursor)
+        prefetch = Prefetch(source)
+        began = last = time.perf_counter()
+        try:
+            with contextlib.closing(prefetch.__iter__()) as items:
+                for batch in self._until_stopped(items):
+                    measured = self.trainer.step(batch.images, batch.labels)
+                    now = time.perf_counter()
+                    self._stepped(measured, self.training.batch_size / (now - last))
+                    last = now
+                    if every and self.step % every == 0 and self.cursor < self.per_epoch:
+                        self.save()
+        finally:
+            self.history.seconds += time.perf_counter() - began
+            self.history.waited += prefetch.waited
+        self._evaluate()
+
+    def _stepped(self, measured: dict[str, float], speed: float) -> None:
+        if not math.isfinite(measured["loss"]):
+            raise RunError(
+                f"the loss is {measured['loss']} at step {self.step + 1} of epoch "
+                f"{self.epoch + 1}; {self._kept()}; try a smaller --learning-rate, or --clip-norm 1"
+            )
+        self.step, self.cursor = self.step + 1, self.cursor + 1
+        self._record("train", measured, measured["learning_rate"], speed)
+
+    def _evaluate(self) -> None:
+        test, began = self.dataset.test, time.perf_counter()
+        padded = batches.evaluation(test, self.training.batch_size)
+        measured = _score(self.trainer, self._until_stopped(padded))
+        speed = measured["count"] / (time.perf_counter() - began)
+        if not math.isfinite(measured["loss"]):
+            raise RunError(
+                f"the test loss is {measured['loss']} at step {self.step}, the end of epoch "
+                f"{self.epoch + 1}; {self._kept()}; try a smaller --learning-rate, or --clip-norm 1"
+            )
+        rate = schedule.learning_rate(self.training, self.step - 1)
+        self._record("eval", measured, rate, speed)
+        accuracy = measured["accuracy"]
+        self.best = accuracy if self.best is None else max(accuracy, self.best)
+        self.epoch, self.cursor = self.epoch + 1, 0
+        self.save(accuracy)
+
+    def _record(self, event: str, measured: dict[str, float], rate: float, speed: float) -> None:
+        line = {
+            "event": event,
+            "epoch": self.epoch + 1,
+            "step": self.step,
+            "loss": measured["loss"],
+            "accuracy": measured["accuracy"],
+            "learning_rate": rate,
+            "images_per_second": float(f"{speed:.4g}"),
+        }
+        if self.run is not None:
+            self.run.append(line)
+        self.history.lines.append(line)
+        for watcher in self.watchers:
+            watcher.train(line) if event == "train" else watcher.eval(line)
+
+    def save(self, accuracy: float | None = None) -> None:
+        """Write a checkpoint, unless there is one of this very place already."""
+        place = self.step, self.epoch, self.cursor
+        if self.run is None or place == self.saved:
+            return
+        state = self.trainer.get_state()
+        for group in ("weights", "optimizer"):
+            for name, array in state[group].items():
+                if not np.isfinite(array).all():
+                    raise RunError(f"{name} is not finite at step {self.step}; {self._kept()}")
+        where = {"epoch": self.epoch, "cursor": self.cursor}
+        self.last = self.run.save(state, **where, accuracy=accuracy, best=self.best)
+        self.saved = place
+
+    def how_to_go_on(self) -> str:
+        """The message of an interruption."""
+        where = f"stopped after step {self.step} of epoch {self.epoch + 1}"
+        if self.run is None:
+            return f"{where}; nothing was saved, as there is no run folder"
+        return f"{where}; go on with: python train.py --resume {self.run.path}"
+
+    def _kept(self) -> str:
+        if self.last is None:
+            return "there is no checkpoint before it"
+        return f"the last good checkpoint is {self.last}"
+
+    def _until_stopped(self, items: Iterable[Batch]) -> Iterator[Batch]:
+        for item in items:
+            if self.stop.is_set():
+                raise _Stop
+            yield item
+
+
+def _score(trainer: Trainer, padded: Iterable[Batch]) -> dict[str, Any]:
+    sums = {"loss": 0.0, "correct": 0.0, "count": 0.0}
+    for batch in padded:
+        for name, value in trainer.evaluate(batch.images, batch.labels, batch.weights).items():
+            sums[name] += float(value)
+    count = round(sums["count"])
+    return {
+        "loss": sums["loss"] / count,
+        "accuracy": round(sums["correct"]) / count,
+        "count": count,
+    }
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set; a second one interrupts at once.
+
+    Only the main thread may take signals; elsewhere the event stays unset.
+    """
+    stop = threading.Event()
+
+    def handle(number: int, frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
