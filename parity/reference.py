@@ -28,7 +28,8 @@ def no_tap(name: str, x: Array) -> Array:
 
 def double(x) -> Array:
     """`x` in float64, or complex128 where it is complex."""
-    return np.asarray(x, dtype=np.result_type(x, np.float64))
+    x = np.asarray(x)
+    return x.astype(np.result_type(x.dtype, np.float64), copy=False)
 
 
 # Capsules.
@@ -113,7 +114,7 @@ ROUTINGS = {"dynamic": dynamic}
 def one_hot(targets, classes: int) -> Array:
     """Labels [B] as 0/1 [B, J]; what is 0/1 [B, J] already stays. Raises TwincapsError."""
     targets = np.asarray(targets)
-    if targets.ndim == 1 and ((targets >= 0) & (targets < classes)).all():
+    if targets.ndim == 1 and np.isin(targets, np.arange(classes)).all():
         return np.eye(classes)[targets.astype(int)]
     if targets.ndim == 2 and targets.shape[1] == classes and np.isin(targets, (0, 1)).all():
         return targets.astype(np.float64)
