@@ -59,11 +59,11 @@ def parse(content: bytes, what: str) -> np.ndarray:
 def dump(array: np.ndarray) -> bytes:
     """The IDX content of an array; raises DataError for a dtype that IDX does not have."""
     kinds = {np.dtype(name).newbyteorder("="): kind for kind, name in TYPES.items()}
-    if array.dtype not in kinds or array.ndim == 0:
+    kind = kinds.get(array.dtype.newbyteorder("="))
+    if kind is None or array.ndim == 0:
         raise DataError(
             f"an array of {array.dtype} with shape {array.shape} does not fit an IDX file; "
-            f"expected one of {', '.join(str(kind) for kind in kinds)} and at least one axis"
+            f"expected one of {', '.join(str(each) for each in kinds)} and at least one axis"
         )
-    kind = kinds[array.dtype]
     header = struct.pack(f">HBB{array.ndim}I", 0, kind, array.ndim, *array.shape)
     return header + array.astype(TYPES[kind]).tobytes()

@@ -1,14 +1,10 @@
 """MNIST: 70,000 handwritten digits, 28x28, grey."""
 
-import zipfile
-import zlib
 from pathlib import Path
 
-import numpy as np
-
-from parity.data import idx, locate
+from parity.data import idx, locate, packed
 from parity.data.registry import Entry
-from parity.data.splits import DataError, Dataset, Split
+from parity.data.splits import Dataset, Split
 
 NAMES = (
     "train-images-idx3-ubyte",
@@ -26,12 +22,8 @@ def files(*md5s: str) -> tuple[locate.File, ...]:
 
 def keras_npz(path: Path) -> locate.Contents:
     """The four files' content from Keras's mnist.npz, which holds the same four arrays."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            loaded = [arrays[key] for key in ("x_train", "y_train", "x_test", "y_test")]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: not the mnist.npz of Keras ({error})") from error
-    return {name: idx.dump(array) for name, array in zip(NAMES, loaded, strict=True)}
+    arrays = packed.npz(path, ("x_train", "y_train", "x_test", "y_test"))
+    return {name: idx.dump(array) for name, array in zip(NAMES, arrays.values(), strict=True)}
 
 
 def read(source: locate.Source, data_dir: Path | None) -> Dataset:

@@ -1,14 +1,24 @@
-"""The content of a file, gzipped or not: told apart by its first bytes, not by its name."""
+"""The content of a packed file: gzipped, told by its first bytes and not its name, or .npz."""
 
 import gzip
 import io
 import os
+import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from parity.data.splits import DataError
 
 GZIP = b"\x1f\x8b"
+
+# What zipfile and NumPy raise for one altered byte or another.
+NOT_NPZ = (
+    *(OSError, ValueError, KeyError, EOFError, TypeError, RuntimeError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 
 def read(path: str | os.PathLike, limit: int | None = None) -> bytes:
@@ -39,3 +49,12 @@ def unpack(content: bytes, what: str, limit: int | None = None) -> bytes:
     if limit is not None and len(unpacked) > limit:
         raise DataError(f"{what}: holds more than the {limit} bytes expected")
     return unpacked
+
+
+def npz(path: str | os.PathLike, keys: Sequence[str]) -> dict[str, np.ndarray]:
+    """The arrays of these names in a .npz; raises DataError where it is not whole."""
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {key: arrays[key] for key in keys}
+    except NOT_NPZ as error:
+        raise DataError(f"{path}: not a whole .npz with {', '.join(keys)} ({error})") from error
