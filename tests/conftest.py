@@ -11,8 +11,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # as many workers as cores: one thread 
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
     os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
+import hypothesis
 import pytest
 import wings
+
+hypothesis.settings.register_profile("twincaps", hypothesis.settings.default, deadline=None)
+hypothesis.settings.load_profile("twincaps")
 
 
 def selects(config: pytest.Config, mark: str) -> bool:

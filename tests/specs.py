@@ -1,0 +1,65 @@
+"""Networks for tests: one small with all its sizes different primes, and any kind at random."""
+
+import numpy as np
+from hypothesis import assume
+from hypothesis import strategies as st
+
+from parity.spec import Conv, Init, Loss, NetworkSpec, Primary, Routing, SpecError
+
+# 13x11x3 -> 5 channels, 11x9 -> 4x3 places of 2 types of 7 = 24 inputs -> 3 poses of 5
+PRIMES = NetworkSpec(
+    image=(13, 11, 3),
+    stem=(Conv(5, 3),),
+    primary=Primary(types=2, size=7, kernel=4, stride=2),
+    classes=3,
+    pose=5,
+    routing=Routing(bias=True),
+    decoder=(17, 19),
+)
+
+# as few numbers as a network can have: 6 pixels, 2 places of a type of 2, 2 poses of 1
+TINY = NetworkSpec(
+    image=(3, 2, 1),
+    stem=(),
+    primary=Primary(types=1, size=2, kernel=2, stride=1),
+    classes=2,
+    pose=1,
+    decoder=None,
+)
+
+
+def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays are of one dtype and shape and have the same bytes, NaNs too."""
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+@st.composite
+def network_specs(draw: st.DrawFn) -> NetworkSpec:
+    """Any small network that can be built."""
+    small = st.integers(1, 4)
+    real = st.floats(0, 2)
+    conv = st.builds(Conv, channels=small, kernel=small, stride=st.integers(1, 3))
+    try:
+        return draw(
+            st.builds(
+                NetworkSpec,
+                image=st.tuples(st.integers(1, 13), st.integers(1, 13), small),
+                stem=st.lists(conv, max_size=3).map(tuple),
+                primary=st.builds(Primary, small, small, small, small, st.floats(0.01, 2)),
+                classes=small,
+                pose=small,
+                routing=st.builds(
+                    Routing,
+                    num_iters=small,
+                    bias=st.booleans(),
+                    leaky=st.booleans(),
+                    detach=st.booleans(),
+                ),
+                decoder=st.none() | st.lists(small, max_size=3).map(tuple),
+                loss=st.builds(Loss, real, real, real, real, st.booleans(), real),
+                init=st.builds(Init, real, real, real, real, st.floats(-1, 1)),
+            )
+        )
+    except SpecError:
+        assume(False)
+        raise
