@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -101,10 +102,14 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_unpacking_stops_at_the_limit():
-    bomb = gzip.compress(b"\0" * 3_000_017)
-    assert len(packed.unpack(bomb, "x", 3_000_017)) == 3_000_017
+    bomb = gzip.compress(b"\0" * 9_000_011)
+    assert len(packed.unpack(bomb, "x", 9_000_011)) == 9_000_011
+    tracemalloc.start()
     with pytest.raises(DataError, match="x: holds more than the 1009 bytes expected"):
         packed.unpack(bomb, "x", 1009)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3_000_000
 
 
 @pytest.mark.parametrize(
