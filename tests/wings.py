@@ -41,7 +41,7 @@ def array(wing: ModuleType, x: Any) -> Any:
 
 def numpy(x: Any) -> np.ndarray:
     """A NumPy copy of a wing's array."""
-    return np.array(x.detach().cpu() if hasattr(x, "detach") else x)
+    return np.array(x.detach().cpu().numpy() if hasattr(x, "detach") else x)
 
 
 def gradients(
