@@ -1,0 +1,7 @@
+"""Weights from one framework to the other, and from other people's capsule networks to ours."""
+
+from parity.convert.conversion import convert, network
+from parity.convert.foreign import Adopted
+from parity.convert.layouts import LAYOUTS, Layout
+
+__all__ = ["LAYOUTS", "Adopted", "Layout", "convert", "network"]

@@ -1,0 +1,154 @@
+"""`convert`: weights of any kind of file, in any layout of the table, into any format."""
+
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from parity import checkpoints
+from parity.convert import formats
+from parity.convert.foreign import Adopted, adopt
+from parity.convert.formats import File
+from parity.convert.installed import needed
+from parity.convert.layouts import LAYOUTS, Layout, native
+from parity.runs import Run
+from parity.spec import PRESETS, NetworkSpec, TwincapsError, from_dict, preset_card
+from parity.weights import WeightsError, table
+
+NATIVE = {"torch": "state_dict of torch_caps", "canonical": "canonical axes, as in jax_caps"}
+
+
+def convert(
+    src: str | os.PathLike,
+    dst: str | os.PathLike,
+    *,
+    to: str | None = None,
+    layout: str | Layout | None = None,
+    preset: str | None = None,
+    spec: NetworkSpec | None = None,
+    best: bool = False,
+    force: bool = False,
+) -> Adopted:
+    """Read weights from `src`, whatever it is, and write them to `dst`; returns what was read.
+
+    src     .safetensors, .pt, .msgpack, .h5, .npz, an orbax checkpoint, a run folder (its newest
+            whole checkpoint, or its best) or one checkpoint of it; recognised by content
+    to      canonical, torch, flax or orbax; without it the suffix of `dst` says
+    layout  "torch" or "canonical" axes, a name of `LAYOUTS`, or a `Layout`; needed only where a
+            file without a header fits several
+    preset  what a file without a spec is, its sizes by the shapes of its tensors
+    spec    the same, to the letter
+    force   replace `dst`
+
+    Raises TwincapsError, and leaves `dst` as it was, for everything that does not fit.
+    """
+    src, dst = Path(src), Path(dst)
+    to = formats.format_of(dst, to)
+    _refuse_occupied(dst, to, force)
+    found = network(src, layout=layout, preset=preset, spec=spec, best=best)
+    formats.write(dst, to, found.spec, found.arrays)
+    return found
+
+
+def network(
+    path: str | os.PathLike,
+    *,
+    layout: str | Layout | None = None,
+    preset: str | None = None,
+    spec: NetworkSpec | None = None,
+    best: bool = False,
+) -> Adopted:
+    """The spec and canonical weights of a file or run, as `convert` reads them."""
+    if preset is not None and spec is not None:
+        raise TwincapsError("give a preset or a spec, not both")
+    asked = preset_card(preset).network if preset is not None else spec
+    path = Path(path)
+    if formats.kind_of(path) in ("run", "checkpoint"):
+        file = formats.read(_checkpoint(path, best) / "weights.safetensors")
+    else:
+        file = formats.read(path)
+    if file.header is None:
+        if asked is None:
+            raise TwincapsError(
+                f"{path}: does not say what network it is; name a preset with its strides, image "
+                f"size and options (--preset {', '.join(PRESETS)})"
+            )
+        layouts = layouts_for(file, layout)
+        return adopt(str(path), file.tensors, layouts, asked, infer_sizes=preset is not None)
+    found = _headed(file)
+    if asked not in (None, found.spec):
+        raise TwincapsError(
+            f"{path}: its own header says what network it is, and that is not the one asked for; "
+            "leave the preset out"
+        )
+    if layout not in (None, found.layout):
+        raise TwincapsError(f"{path}: its own header says that it is in {found.layout} layout")
+    return found
+
+
+def _checkpoint(path: Path, best: bool) -> Path:
+    """A checkpoint itself, or of a run the newest whole one, or the one of the best accuracy."""
+    if formats.kind_of(path) == "checkpoint":
+        return path
+    with Run.open(path, read_only=True) as run:
+        newest = run.newest()
+    if newest is None:
+        raise TwincapsError(f"{path}: has no checkpoint yet; go on with it by --resume {path}")
+    if not best:
+        return newest.path
+    scores = {}
+    for each in checkpoints.listed(path / "checkpoints"):
+        with contextlib.suppress(TwincapsError):
+            scores[each] = checkpoints.read(each, run.spec).state.accuracy or 0.0
+    return max(scores, key=scores.__getitem__)
+
+
+def layouts_for(file: File, asked: str | Layout | None) -> Mapping[str, Layout]:
+    """The layouts that a file without a header may have."""
+    if isinstance(asked, Layout):
+        return {"given": asked}
+    if asked is None and "digit.kernel" in file.tensors:
+        own = {"torch": "torch", "msgpack": "canonical", "orbax": "canonical"}
+        if file.kind not in own:
+            raise TwincapsError(
+                f"{file.path}: has our names but does not say in whose axes; --layout torch or "
+                "--layout canonical (shapes could not tell)"
+            )
+        asked = own[file.kind]
+    if asked is None:
+        return LAYOUTS
+    if asked in NATIVE:
+        wing = needed("torch_caps.weights", file.path) if asked == "torch" else None
+        return {asked: native(wing.AXES if wing else {}, NATIVE[asked])}
+    if asked not in LAYOUTS:
+        raise TwincapsError(
+            f"layout {asked!r} is unknown; expected one of {', '.join([*NATIVE, *LAYOUTS])}"
+        )
+    return {asked: LAYOUTS[asked]}
+
+
+def _headed(file: File) -> Adopted:
+    header = file.header or {}
+    kinds = {"twincaps-weights": "canonical", formats.TORCH: "torch"}
+    if header["format"] not in kinds:
+        raise WeightsError(f"{file.path}: holds {header['format']}, expected a network's weights")
+    spec, axes = from_dict(NetworkSpec, header.get("spec")), header.get("axes")
+    if not isinstance(axes, dict) or set(axes) != set(table(spec)):
+        raise WeightsError(f"{file.path}: its header does not name the axes of its tensors")
+    name = kinds[header["format"]]
+    rows = {each: (each, str(order)) for each, order in axes.items()}
+    layout = Layout(name, rows, capsules="h w type", pixels="H W C")
+    return adopt(str(file.path), file.tensors, {name: layout}, spec)
+
+
+def _refuse_occupied(dst: Path, to: str, force: bool) -> None:
+    if not dst.parent.is_dir():
+        raise TwincapsError(f"{dst.parent}: no such folder")
+    if not dst.exists():
+        return
+    if not force:
+        raise TwincapsError(f"{dst}: exists; --force replaces it")
+    if dst.is_dir() and (to != "orbax" or formats.kind_of(dst) != "orbax"):
+        raise TwincapsError(f"{dst}: a folder, and --force replaces no folder but an orbax one")
+    if to == "orbax" and not dst.is_dir():
+        raise TwincapsError(f"{dst}: a file, and an orbax checkpoint is a folder")

@@ -1,0 +1,150 @@
+"""Whether matched tensors are a network of a spec, its sizes by them, and their canonical form.
+
+Here a pattern has every axis spelt out: an axis that layers do not share carries its layer's name
+("stem.0.out"), input capsules are "(h w type)", channels of the primary layer "(type k)", pixels
+"(H W C)", each in the layout's order. Two patterns of one tensor then differ in order alone.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterable
+
+import numpy as np
+
+from parity.convert.axes import Sizes, parse, reorder, shape, solve
+from parity.convert.layouts import Layout
+from parity.convert.match import Match
+from parity.spec import Conv, NetworkSpec, SpecError
+from parity.weights import FLOATS, Arrays, table
+
+_SHARED = {"type", "k", "j", "d"}
+_CANONICAL = Layout("canonical", {}, capsules="h w type", channels="type k", pixels="H W C")
+
+
+def spell(name: str, axes: str, layout: Layout, last: int) -> str:
+    """The pattern of one tensor; `last` is the number of the decoder's last layer."""
+    layer = name.rpartition(".")[0]
+    spelt = {axis: axis for axis in _SHARED} | {"i": f"({layout.capsules})"}
+    if layer == "primary":
+        spelt["out"] = f"({layout.channels})"
+    if layer == f"decoder.{last}":
+        spelt["out"] = f"({layout.pixels})"
+    return re.sub(r"[A-Za-z]+", lambda axis: spelt.get(axis[0], f"{layer}.{axis[0]}"), axes)
+
+
+def _last(names: Iterable[str]) -> int:
+    return sum(name.startswith("decoder.") and name.endswith(".kernel") for name in names) - 1
+
+
+def _found_patterns(found: Match, layout: Layout) -> dict[str, str]:
+    last = _last(found.sources)
+    return {name: spell(name, found.axes[name], layout, last) for name in found.sources}
+
+
+def _canonical_patterns(spec: NetworkSpec) -> dict[str, str]:
+    rows = table(spec)
+    return {name: spell(name, row.axes, _CANONICAL, _last(rows)) for name, row in rows.items()}
+
+
+def sizes(spec: NetworkSpec) -> Sizes:
+    """The size of every axis in the patterns of a network's tensors."""
+    (h, w), (height, width, channels) = spec.grid, spec.image
+    known = {"type": spec.primary.types, "k": spec.primary.size, "h": h, "w": w}
+    known |= {"j": spec.classes, "d": spec.pose, "H": height, "W": width, "C": channels}
+    rows, patterns = table(spec), _canonical_patterns(spec)
+    return solve([(patterns[name], row.shape) for name, row in rows.items()], known)
+
+
+def faults(found: Match, layout: Layout, tensors: Arrays, spec: NetworkSpec) -> list[str]:
+    """Everything that keeps the tensors of a file from being this network in this layout."""
+    rows, every = table(spec), sizes(spec)
+    patterns, wanted = _found_patterns(found, layout), _canonical_patterns(spec)
+    extra = [one for name in found.sources if name not in rows for one in found.sources[name]]
+    listed = [f"unexpected {name} {tensors[name].shape}" for name in found.unexpected + extra]
+    for name in rows:
+        if name not in found.sources:
+            template = layout.tensors.get(name) or layout.tensors.get(re.sub(r"\d", "{n}", name))
+            listed.append(f"missing {name} ({template[0] if template else 'not in this layout'})")
+        elif _names(patterns[name]) != _names(wanted[name]):
+            listed.append(f"{name} has axes {found.axes[name]!r}, expected {rows[name].axes!r}")
+        else:
+            expected = shape(patterns[name], every)
+            if name in found.stacked:
+                expected, count = expected[1:], expected[0]
+                if len(found.sources[name]) != count:
+                    is_ = f"is made of {len(found.sources[name])} tensors"
+                    listed.append(f"{name} {is_} {layout.tensors[name][0]}, expected {count}")
+            listed += _faults_of(found.sources[name], tensors, expected, found.axes[name])
+    for name in found.zero:
+        if np.any(tensors[name]):
+            listed.append(f"{name} is not 0: learned starting logits, canonical ones start at 0")
+    return listed
+
+
+def _names(pattern: str) -> list[str]:
+    return sorted(axis for group in parse(pattern) for axis in group)
+
+
+def _faults_of(
+    group: list[str], tensors: Arrays, expected: tuple[int, ...], axes: str
+) -> list[str]:
+    listed = []
+    for name in group:
+        found, dtype = tuple(tensors[name].shape), str(tensors[name].dtype)
+        if found != expected:
+            listed.append(f"{name} has shape {found}, expected {expected} ({axes})")
+        if dtype not in FLOATS:
+            listed.append(f"{name} has dtype {dtype}, expected one of {', '.join(FLOATS)}")
+        elif dtype != str(tensors[group[0]].dtype):
+            listed.append(f"{name} has dtype {dtype}, expected that of {group[0]}")
+    return listed
+
+
+def build(found: Match, layout: Layout, tensors: Arrays, spec: NetworkSpec) -> Arrays:
+    """The canonical arrays of a match without faults, in the order of execution."""
+    every, patterns = sizes(spec), _found_patterns(found, layout)
+    arrays = {}
+    for name, target in _canonical_patterns(spec).items():
+        whole = np.stack([tensors[each] for each in found.sources[name]])
+        arrays[name] = reorder(whole, patterns[name], target, every)
+    return arrays
+
+
+def infer(found: Match, layout: Layout, tensors: Arrays, base: NetworkSpec) -> NetworkSpec | None:
+    """`base` with the sizes that the shapes give; None where nothing can be built of them.
+
+    What no shape tells stays that of `base`: strides, height and width of the image, and every
+    option. Where shapes leave a size open (j * d alone is known, say), it is that of `base` too.
+    """
+    shapes = []
+    for name, pattern in _found_patterns(found, layout).items():
+        group = found.sources[name]
+        one = tuple(tensors[group[0]].shape)
+        shapes.append((pattern, (len(group), *one) if name in found.stacked else one))
+    known, of_base = solve(shapes, {}), sizes(base)
+    for axis in ("k", "d", "H", "W"):
+        known = solve(shapes, {axis: of_base[axis], **known})
+    layers = [f"stem.{n}" for n in range(len(base.stem))]
+    try:
+        primary = dataclasses.replace(
+            base.primary, types=known["type"], size=known["k"], kernel=known["primary.kh"]
+        )
+        inferred = dataclasses.replace(
+            base,
+            image=(*base.image[:2], known["stem.0.in" if layers else "primary.in"]),
+            stem=tuple(
+                Conv(known[f"{layer}.out"], known[f"{layer}.kh"], old.stride)
+                for layer, old in zip(layers, base.stem, strict=True)
+            ),
+            primary=primary,
+            classes=known["j"],
+            pose=known["d"],
+            decoder=tuple(known[f"decoder.{n}.out"] for n in range(_last(found.sources)))
+            if _last(found.sources) >= 0
+            else None,
+        )
+    except (SpecError, KeyError):
+        return None
+    # The authors' code divides by the number of types: with others, `scale` is not base's.
+    kept = base.primary.scale == 1 or primary.types == base.primary.types
+    return inferred if kept else None

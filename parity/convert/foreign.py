@@ -1,0 +1,82 @@
+"""From tensors in any layout to canonical weights: the one layout that fits, or why none does."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from parity.convert.fit import build, faults, infer
+from parity.convert.layouts import Layout
+from parity.convert.match import match
+from parity.spec import NetworkSpec
+from parity.weights import Arrays, WeightsError
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """A network read from tensors: its spec, its canonical weights, and the layout they had."""
+
+    spec: NetworkSpec
+    arrays: Arrays
+    layout: str
+    note: str
+
+
+def adopt(
+    what: str,
+    tensors: Arrays,
+    layouts: Mapping[str, Layout],
+    spec: NetworkSpec,
+    infer_sizes: bool = False,
+) -> Adopted:
+    """Canonical weights from the one layout of `layouts` that fits; raises WeightsError.
+
+    what         the file, for messages
+    infer_sizes  the shapes may give other sizes than `spec` has (channels, kernels, types,
+                 classes, poses, decoder), never other options
+    """
+    if len(layouts) == 1:
+        _refuse(what, *next(iter(layouts.items())))
+    fitting: dict[str, NetworkSpec] = {}
+    faulty: dict[str, list[str]] = {}
+    for name, layout in layouts.items():
+        found = match(layout, tensors)
+        faulty[name] = faults(found, layout, tensors, spec)
+        other = infer(found, layout, tensors, spec) if infer_sizes and faulty[name] else None
+        if not faulty[name]:
+            fitting[name] = spec
+        elif other is not None and not faults(found, layout, tensors, other):
+            fitting[name] = other
+    if not fitting:
+        raise WeightsError(_unfit(what, faulty))
+    if len(fitting) > 1:
+        raise WeightsError(_ambiguous(what, {name: layouts[name] for name in fitting}))
+    ((name, fit),) = fitting.items()
+    layout = layouts[name]
+    _refuse(what, name, layout)
+    arrays = build(match(layout, tensors), layout, tensors, fit)
+    return Adopted(fit, arrays, name, layout.note)
+
+
+def _refuse(what: str, name: str, layout: Layout) -> None:
+    if layout.refused:
+        raise WeightsError(f"{what}: layout {name} cannot be converted: {layout.refused}")
+
+
+def _unfit(what: str, faulty: Mapping[str, list[str]]) -> str:
+    nearest = min(faulty, key=lambda name: len(faulty[name]))
+    listed = "\n  ".join(sorted(faulty[nearest]))
+    told = f"{len(faulty[nearest])} things do not fit this network in layout {nearest}"
+    if len(faulty) > 1:
+        told += f", the nearest of {', '.join(faulty)}"
+    return f"{what}: {told}:\n  {listed}"
+
+
+def _ambiguous(what: str, fitting: Mapping[str, Layout]) -> str:
+    listed = "\n  ".join(
+        f"{name}: {layout.source}"
+        + (f" (cannot be converted: {layout.refused})" if layout.refused else "")
+        for name, layout in fitting.items()
+    )
+    return (
+        f"{what}: its names fit {len(fitting)} layouts, and nothing in the file tells them apart; "
+        f"name that of the code which wrote it with --layout NAME:\n  {listed}"
+    )

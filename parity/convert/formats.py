@@ -1,0 +1,181 @@
+"""The kinds of files: recognised by what is in them, read and written through who knows them.
+
+    canonical    .safetensors in canonical axes, which both wings read themselves
+    torch        .pt, or .safetensors in torch's axes: a state_dict of torch_caps
+    flax         .msgpack: {"params": the pure dict of a jax_caps network, "twincaps": header}
+    orbax        a folder: the pure dict as an orbax checkpoint, the header its custom metadata
+    keras, npz   read alone
+
+All that are written carry the same header (spec, axes, sha256) as canonical ones.
+"""
+
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parity import weights
+from parity.convert import orbax_folder
+from parity.convert.installed import needed
+from parity.runs import holds_run
+from parity.spec import NetworkSpec, TwincapsError, to_dict
+from parity.weights import Arrays, WeightsError
+
+TORCH = "twincaps-torch-weights"
+SUFFIXES = {
+    "canonical": (".safetensors",),
+    "torch": (".pt", ".pth", ".safetensors"),
+    "flax": (".msgpack",),
+    "orbax": ("",),
+}
+
+
+@dataclass(frozen=True)
+class File:
+    """What a file holds, before anything is understood: its kind, tensors and header, if any."""
+
+    path: Path
+    kind: str
+    tensors: Arrays
+    header: dict[str, Any] | None
+
+
+def kind_of(path: Path) -> str:
+    """The kind of a file or folder by its content; raises TwincapsError for an unknown one."""
+    if path.is_dir():
+        if holds_run(path):
+            return "run"
+        if (path / "weights.safetensors").is_file():
+            return "checkpoint"
+        if (path / "_METADATA").is_file() or (path / "_CHECKPOINT_METADATA").is_file():
+            return "orbax"
+        raise TwincapsError(f"{path}: neither a run, a checkpoint of one, nor an orbax checkpoint")
+    if not path.is_file():
+        raise TwincapsError(f"{path}: no such file or folder")
+    with open(path, "rb") as file:
+        start = file.read(16)
+    if start[6:9] == b"\0\0{":  # the header's length as 8 bytes, then JSON
+        return "safetensors"
+    if start.startswith(b"\x89HDF\r\n\x1a\n"):
+        return "keras"
+    if start.startswith(b"PK"):
+        return "torch" if _holds_a_pickle(path) else "npz"
+    if start[:1] == b"\x80" and len(start) > 1:
+        return "torch"  # a bare pickle, as torch.save wrote before version 1.6
+    if start[:1] in (b"\xde", b"\xdf") or b"\x80" < start[:1] < b"\x90":
+        return "msgpack"
+    raise TwincapsError(
+        f"{path}: of an unknown kind, it begins with {start!r}; expected .safetensors, .pt, "
+        ".msgpack, .h5, .npz, an orbax checkpoint or a run folder"
+    )
+
+
+def _holds_a_pickle(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as file:
+            return any(name.endswith(".pkl") for name in file.namelist())
+    except (zipfile.BadZipFile, ValueError, OSError) as error:
+        raise WeightsError(f"{path}: not a whole .pt or .npz file ({error})") from error
+
+
+def read(path: Path) -> File:
+    """Any kind of file that is tensors with names; a header is verified against its sha256."""
+    kind = kind_of(path)
+    if kind == "safetensors":
+        arrays, header = weights.read_arrays(path)
+    elif kind == "torch":
+        arrays, header = needed("torch_caps.weights", path).read_file(path)
+    elif kind == "msgpack":
+        arrays, header = needed("jax_caps.weights", path).read_file(path)
+    elif kind == "orbax":
+        arrays, header = orbax_folder.read(path)
+    elif kind == "keras":
+        arrays, header = _read_keras(path), None
+    elif kind == "npz":
+        arrays, header = _read_npz(path), None
+    else:
+        raise TwincapsError(f"{path}: a {kind} folder, expected a file of weights")
+    if isinstance(header, str):
+        header = _decode(path, header)
+    if header is not None:
+        weights.verify(path, arrays, header, header.get("format") or "weights of twincaps")
+    return File(path, kind, arrays, header)
+
+
+def _decode(path: Path, header: str) -> dict[str, Any]:
+    try:
+        values = json.loads(header)
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{path}: its twincaps header is no JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise WeightsError(f"{path}: its twincaps header is {type(values).__name__}, not an object")
+    return values
+
+
+def _read_npz(path: Path) -> Arrays:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except Exception as error:  # zip, zlib and NumPy each have their own
+        raise WeightsError(f"{path}: not a whole .npz file of plain arrays ({error})") from error
+
+
+def _read_keras(path: Path) -> Arrays:
+    """Names as Keras gives its variables: the path in the file without its layer's group."""
+    h5py, arrays = needed("h5py", path), {}
+
+    def keep(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            arrays[name.partition("/")[2] or name] = np.asarray(item)
+
+    try:
+        with h5py.File(path, "r") as file:
+            file.get("model_weights", file).visititems(keep)
+    except Exception as error:  # h5py raises many kinds for a damaged file
+        raise WeightsError(f"{path}: not a whole .h5 file ({error})") from error
+    return arrays
+
+
+def format_of(path: Path, to: str | None) -> str:
+    """The format to write: `to`, or what the suffix says; raises TwincapsError."""
+    if to is None:
+        found = [name for name, suffixes in SUFFIXES.items() if path.suffix in suffixes]
+        if not path.suffix or not found:
+            raise TwincapsError(
+                f"{path}: its suffix names no format; say --to {', '.join(SUFFIXES)}"
+            )
+        return found[0]
+    if to not in SUFFIXES:
+        raise TwincapsError(f"format {to!r} is unknown; expected one of {', '.join(SUFFIXES)}")
+    if to != "orbax" and path.suffix not in SUFFIXES[to]:
+        raise TwincapsError(f"{path}: --to {to} expects a suffix {', '.join(SUFFIXES[to])}")
+    return to
+
+
+def write(path: Path, to: str, spec: NetworkSpec, arrays: Arrays) -> None:
+    """Write canonical weights in a format of `SUFFIXES`, whole or not at all."""
+    rows = weights.table(spec)
+    weights.check(arrays, rows)
+    if to == "canonical":
+        weights.save(path, spec, arrays)
+        return
+    wing = needed("torch_caps.weights" if to == "torch" else "jax_caps.weights", path)
+    orders = wing.axes(spec)
+    turned = {
+        name: np.array(weights.transpose(arrays[name], *orders[name]), order="C") for name in rows
+    }
+    header = {
+        "format": TORCH if to == "torch" else weights.FORMAT,
+        "schema": weights.SCHEMA,
+        "axes": {name: order for name, (_, order) in orders.items()},
+        "spec": to_dict(spec),
+    }
+    if path.suffix == ".safetensors":
+        weights.save_arrays(path, turned, header)
+        return
+    header["sha256"] = weights.digest(turned, header)
+    writer = orbax_folder.write if to == "orbax" else wing.write_file
+    writer(path, turned, json.dumps(header, sort_keys=True))

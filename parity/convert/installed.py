@@ -1,0 +1,24 @@
+"""What a kind of file needs and the rest of twincaps does not: imported when asked, or named."""
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+from parity.spec import TwincapsError
+
+_EXTRAS = {
+    "torch_caps.weights": "twincaps[torch]",
+    "jax_caps.weights": "twincaps[jax]",
+    "orbax.checkpoint": "orbax-checkpoint",
+}
+
+
+def needed(module: str, path: Path) -> ModuleType:
+    """A module by name; raises TwincapsError with what to install for a file like `path`."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise TwincapsError(
+            f"{path}: this kind of file needs {module}, which cannot be imported here ({error}); "
+            f"pip install '{_EXTRAS.get(module, module)}'"
+        ) from error

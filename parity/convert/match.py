@@ -1,0 +1,70 @@
+"""Which tensors of a file are which, by their names alone: no layout is guessed from shapes."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from parity.convert.layouts import LAYOUTS, Layout
+
+
+@dataclass(frozen=True)
+class Match:
+    """What a layout finds among the names of a file.
+
+    sources     canonical name -> the tensors that make it, in order
+    axes        canonical name -> their axes, in the layout's order
+    stacked     canonical names whose tensors are stacked along a first axis
+    unexpected  names that are no part of the layout
+    zero        names whose tensors must be all 0
+    """
+
+    sources: dict[str, list[str]]
+    axes: dict[str, str]
+    stacked: set[str]
+    unexpected: list[str]
+    zero: list[str]
+
+
+def match(layout: Layout, names: Iterable[str]) -> Match:
+    """Find each canonical tensor of a layout among `names`."""
+    left = [name for name in names if not re.fullmatch(layout.ignored, name)]
+    zero = [name for name in left if any(_regex(each).fullmatch(name) for each in layout.zero)]
+    found = Match({}, {}, set(), [], zero)
+    for canonical, (template, axes) in layout.tensors.items():
+        pattern = _regex(template)
+        hits = sorted((_number(hit), name) for name in left if (hit := pattern.fullmatch(name)))
+        if "{n}" in canonical:
+            groups = {canonical.replace("{n}", str(n)): [name] for n, (_, name) in enumerate(hits)}
+        elif pattern.groups:
+            groups = {canonical: [name for n, (number, name) in enumerate(hits) if n == number]}
+            found.stacked.add(canonical)
+        else:
+            groups = {canonical: [name for _, name in hits[:1]]}
+        found.sources.update({name: group for name, group in groups.items() if group})
+        found.axes.update(dict.fromkeys(groups, axes))
+    used = {name for group in found.sources.values() for name in group}.union(zero)
+    found.unexpected.extend(name for name in left if name not in used)
+    return found
+
+
+def matching(names: Iterable[str]) -> list[str]:
+    """The layouts of the table that use all of these names, whatever the shapes."""
+    names = list(names)
+    found = {name: match(layout, names) for name, layout in LAYOUTS.items()}
+    needed = {"primary.kernel", "digit.kernel"}
+    return [name for name, m in found.items() if not m.unexpected and needed <= m.sources.keys()]
+
+
+def _regex(template: str) -> re.Pattern[str]:
+    """`{n}` is a number, `[...]` may be missing, all else is itself."""
+    parts = re.findall(r"\[(.*?)\]|\{(.*?)\}|([^\[{]+)", template)
+    return re.compile(
+        "".join(
+            f"(?:{re.escape(maybe)})?" if maybe else r"(\d*)" if number else re.escape(text)
+            for maybe, number, text in parts
+        )
+    )
+
+
+def _number(hit: re.Match[str]) -> int:
+    return int(hit[1]) if hit.re.groups and hit[1] else -1
