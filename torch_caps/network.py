@@ -98,15 +98,20 @@ class CapsuleNetwork(nn.Module):
 
     def images(self, images_BHWC: Any) -> Tensor:
         """Images as this network's dtype and device; SpecError for a wrong shape or dtype."""
-        shape, dtype = tuple(np.shape(images_BHWC)), getattr(images_BHWC, "dtype", None)
-        if len(shape) != 4 or shape[1:] != self.spec.image or math.prod(shape) == 0:
-            raise SpecError(
-                f"images have shape {shape}; expected (batch, height, width, channels) = "
-                f"(any, {', '.join(map(str, self.spec.image))})"
-            )
-        if "float" not in str(dtype):
-            raise SpecError(
-                f"images have dtype {dtype}; expected floating numbers in [0, 1], "
-                "for bytes use images.astype('float32') / 255"
-            )
+        check_images(images_BHWC, self.spec)
         return torch.as_tensor(images_BHWC).to(self.digit.kernel)
+
+
+def check_images(images_BHWC: Any, spec: NetworkSpec) -> None:
+    """Raise SpecError unless images are floating [B, H, W, C] of the spec's size."""
+    shape, dtype = tuple(np.shape(images_BHWC)), getattr(images_BHWC, "dtype", None)
+    if len(shape) != 4 or shape[1:] != spec.image or math.prod(shape) == 0:
+        raise SpecError(
+            f"images have shape {shape}; expected (batch, height, width, channels) = "
+            f"(any, {', '.join(map(str, spec.image))})"
+        )
+    if "float" not in str(dtype):
+        raise SpecError(
+            f"images have dtype {dtype}; expected floating numbers in [0, 1], "
+            "for bytes use images.astype('float32') / 255"
+        )

@@ -17,7 +17,7 @@ from torch_caps.network import CapsuleNetwork
 SLOTS = {"adam.m": "exp_avg", "adam.v": "exp_avg_sq", "sgd.momentum": "momentum_buffer"}
 
 
-def make_optimizer(training: TrainingSpec, parameters: list[Tensor]) -> torch.optim.Optimizer:
+def _make_optimizer(training: TrainingSpec, parameters: list[Tensor]) -> torch.optim.Optimizer:
     """The optimiser of a training spec, every argument explicit; the rate is set each step."""
     rate, betas = training.learning_rate, (training.beta1, training.beta2)
     if training.optimizer == "sgd":
@@ -68,7 +68,7 @@ class Trainer:
         self.loss: Callable[..., tuple[Tensor, Tensor]] = self.net.loss
         if compile:
             self.loss = torch.compile(self.net.loss)
-        self.optimizer = make_optimizer(training, list(self.net.parameters()))
+        self.optimizer = _make_optimizer(training, list(self.net.parameters()))
         zeros = canonical.slots(spec, training.optimizer).items()
         self._set_slots({name: np.zeros(row.shape, np.float32) for name, row in zeros})
 

@@ -1,0 +1,41 @@
+"""The algebra of capsules: squash, lengths and votes.
+
+Axes: B batch, I input capsules, J output capsules, K size of an input pose, D of an output pose.
+"""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jax import Array
+
+Tap = Callable[[str, Array], Array]
+
+
+def no_tap(name: str, x: Array) -> Array:
+    """The tap that looks at nothing; `training.trace` passes one that records."""
+    return x
+
+
+def squash(x: Array, axis: int = -1) -> Array:
+    """Shorten each vector along `axis` to a length below 1, keeping its direction (Eq. 1).
+
+    x * |x| / (1 + |x|^2), without an epsilon: at 0 the value and the gradient are exactly 0.
+    Any shape and floating dtype; the same shape is returned.
+    """
+    square = (x * x).sum(axis, keepdims=True)
+    zero = square == 0
+    # A second `where` inside keeps the root's infinite slope at 0 out of the gradient.
+    safe = jnp.where(zero, 1.0, square)
+    return jnp.where(zero, 0.0, x * (jnp.sqrt(safe) / (1.0 + safe)))
+
+
+def lengths(poses: Array) -> Array:
+    """The length of each pose: [..., D] -> [...]; its gradient at 0 is 0."""
+    square = (poses * poses).sum(-1)
+    zero = square == 0
+    return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, square)))
+
+
+def votes(inputs_BIK: Array, kernel_IJKD: Array) -> Array:
+    """What each input capsule predicts for each output capsule (Eq. 2): [B, I, J, D]."""
+    return jnp.einsum("bik,ijkd->bijd", inputs_BIK, kernel_IJKD)

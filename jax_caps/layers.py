@@ -1,0 +1,176 @@
+"""The layers: a stem of convolutions, primary capsules, digit capsules, the decoder.
+
+Axes: B batch, I input capsules, J output capsules, K size of an input pose, D of an output pose,
+H W C image. Each layer is a function of its parameters and a module that holds them. Parameters
+have the canonical order of axes, images and feature maps are NHWC.
+"""
+
+from itertools import pairwise
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from jax_caps import routing
+from jax_caps.capsules import Tap, no_tap, squash, votes
+from parity.spec import NetworkSpec
+
+_FLOAT32 = jnp.dtype("float32")
+
+
+def conv(x_BHWC: Array, kernel: Array, stride: int, compute: jnp.dtype) -> Array:
+    """A convolution without padding, computed in `compute`: NHWC by HWIO, NHWC returned."""
+    y = jax.lax.platform_dependent(
+        x_BHWC.astype(compute),
+        kernel.astype(compute),
+        cpu=lambda x, k: _patches_conv(x, k, stride),
+        default=lambda x, k: _lax_conv(x, k, stride),
+    )
+    return y.astype(x_BHWC.dtype)
+
+
+def _lax_conv(x_BHWC: Array, kernel: Array, stride: int) -> Array:
+    axes = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(
+        x_BHWC, kernel, (stride, stride), "VALID", dimension_numbers=axes
+    )
+
+
+def _patches_conv(x_BHWC: Array, kernel: Array, stride: int) -> Array:
+    """The same as matrix products of patches: XLA's convolution is slow on CPU, its gradient
+    fifty times slower. Rows of the kernel are taken together until a product is wide enough.
+    """
+    batch, height, width, channels = x_BHWC.shape
+    size_h, size_w, _, out = kernel.shape
+    height, width = (height - size_h) // stride + 1, (width - size_w) // stride + 1
+    reach_h, reach_w = (height - 1) * stride + 1, (width - 1) * stride + 1
+    together = -(-256 // (size_w * channels))
+    y = jnp.zeros((batch * height * width, out), x_BHWC.dtype)
+    for top in range(0, size_h, together):
+        part = kernel[top : top + together]
+        patches = [
+            x_BHWC[:, i : i + reach_h : stride, j : j + reach_w : stride]
+            for i in range(top, top + len(part))
+            for j in range(size_w)
+        ]
+        columns = jnp.concatenate(patches, -1).reshape(batch * height * width, -1)
+        y = y + columns @ part.reshape(-1, out)
+    return y.reshape(batch, height, width, out)
+
+
+def dense(x: Array, kernel: Array, bias: Array, compute: jnp.dtype) -> Array:
+    """x @ kernel + bias with the product computed in `compute`; kernel [in, out]."""
+    return (x.astype(compute) @ kernel.astype(compute)).astype(x.dtype) + bias[None]
+
+
+def primary_poses(x_BHWC: Array, types: int) -> Array:
+    """Feature maps as capsule poses [B, I, K], I in (height, width, type) order.
+
+    channel = type * K + component, so capsules are groups of channels at one place; grouping
+    an NCHW tensor instead makes capsules of neighbouring pixels.
+    """
+    batch, height, width, channels = x_BHWC.shape
+    return x_BHWC.reshape(batch, height * width * types, channels // types)
+
+
+def mask(poses_BJD: Array, labels_B: Array) -> Array:
+    """Every capsule but the label's set to 0: [B, J, D]."""
+    keep_BJ = jax.nn.one_hot(labels_B, poses_BJD.shape[1], dtype=poses_BJD.dtype)
+    return poses_BJD * keep_BJ[:, :, None]
+
+
+def _parameter(*shape: int) -> nnx.Param:
+    return nnx.Param(jnp.zeros(shape))
+
+
+class Conv(nnx.Module):
+    """A convolution with a kernel HWIO and a bias, computed in `compute`."""
+
+    def __init__(self, width: int, out: int, size: int, stride: int, compute: jnp.dtype):
+        self.kernel = _parameter(size, size, width, out)
+        self.bias = _parameter(out)
+        self.stride, self.compute = stride, compute
+
+    def __call__(self, x_BHWC: Array) -> Array:
+        y = conv(x_BHWC, self.kernel[...], self.stride, self.compute)
+        return y + self.bias[None, None, None]
+
+
+class Dense(nnx.Module):
+    """A dense layer with a kernel [in, out] and a bias, computed in `compute`."""
+
+    def __init__(self, width: int, out: int, compute: jnp.dtype):
+        self.kernel = _parameter(width, out)
+        self.bias = _parameter(out)
+        self.compute = compute
+
+    def __call__(self, x: Array) -> Array:
+        return dense(x, self.kernel[...], self.bias[...], self.compute)
+
+
+class Stem(nnx.List):
+    """Convolutions, each followed by relu: [B, H, W, C] -> [B, H', W', channels]."""
+
+    def __init__(self, spec: NetworkSpec, compute: jnp.dtype = _FLOAT32):
+        widths = [spec.image[2], *(each.channels for each in spec.stem)]
+        super().__init__(
+            Conv(width, each.channels, each.kernel, each.stride, compute)
+            for width, each in zip(widths, spec.stem, strict=False)
+        )
+
+    def __call__(self, x_BHWC: Array, tap: Tap = no_tap) -> Array:
+        for n, layer in enumerate(self):
+            x_BHWC = tap(f"stem.{n}", jax.nn.relu(layer(x_BHWC)))
+        return x_BHWC
+
+
+class PrimaryCapsules(Conv):
+    """The first capsules: a convolution, reshaped and squashed: [B, H, W, C] -> [B, I, K]."""
+
+    def __init__(self, spec: NetworkSpec, compute: jnp.dtype = _FLOAT32):
+        width = spec.stem[-1].channels if spec.stem else spec.image[2]
+        self.spec = spec.primary
+        super().__init__(width, self.spec.channels, self.spec.kernel, self.spec.stride, compute)
+
+    def __call__(self, x_BHWC: Array, tap: Tap = no_tap) -> Array:
+        y = conv(x_BHWC, self.kernel[...], self.stride, self.compute)
+        y = tap("primary.conv", y * self.spec.scale + self.bias[None, None, None])
+        return tap("primary.poses", squash(primary_poses(y, self.spec.types)))
+
+
+class DigitCapsules(nnx.Module):
+    """A vote of every input for every output capsule, then routing: [B, I, K] -> [B, J, D]."""
+
+    def __init__(self, spec: NetworkSpec, lean: bool = True, block: int | None = None):
+        self.kernel = _parameter(spec.num_inputs, spec.classes, spec.primary.size, spec.pose)
+        self.bias = _parameter(spec.classes, spec.pose) if spec.routing.bias else None
+        self.spec, self.lean, self.block = spec.routing, lean, block
+
+    def __call__(self, inputs_BIK: Array, tap: Tap = no_tap) -> Array:
+        votes_BIJD = tap("votes", votes(inputs_BIK, self.kernel[...]))
+        poses_BJD, _ = getattr(routing, self.spec.name)(
+            votes_BIJD,
+            num_iters=self.spec.num_iters,
+            bias_JD=None if self.bias is None else self.bias[...],
+            leaky=self.spec.leaky,
+            detach=self.spec.detach,
+            tap=tap,
+        )
+        return poses_BJD
+
+
+class Decoder(nnx.List):
+    """Dense layers with relu, the last with a sigmoid: masked [B, J, D] -> [B, H, W, C]."""
+
+    def __init__(self, spec: NetworkSpec, compute: jnp.dtype = _FLOAT32):
+        widths = [spec.classes * spec.pose, *(spec.decoder or ()), spec.num_pixels]
+        super().__init__(Dense(width, out, compute) for width, out in pairwise(widths))
+        self.image = spec.image
+
+    def __call__(self, masked_BJD: Array) -> Array:
+        x = masked_BJD.reshape(len(masked_BJD), -1)
+        for n, layer in enumerate(self):
+            x = layer(x)
+            x = jax.nn.sigmoid(x) if n == len(self) - 1 else jax.nn.relu(x)
+        return x.reshape(len(x), *self.image)

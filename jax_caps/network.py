@@ -1,0 +1,115 @@
+"""CapsuleNetwork: the layers put together.
+
+Axes: B batch, J classes, D size of a pose, H W C image.
+"""
+
+import math
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import Array
+
+from jax_caps import losses
+from jax_caps.capsules import Tap, lengths, no_tap
+from jax_caps.layers import Decoder, DigitCapsules, PrimaryCapsules, Stem, mask
+from jax_caps.numerics import dtypes
+from jax_caps.weights import from_numpy
+from parity.spec import NetworkSpec, SpecError
+from parity.weights import draw
+
+
+class CapsuleNetwork(nnx.Module):
+    """A capsule network (Sabour, Frosst, Hinton 2017, figures 1 and 2) of any size.
+
+    spec       what the network is: `parity.spec.preset("sabour2017")`, or your own
+    seed       of the first weights, the same in both wings
+    precision  float32, float64, or bfloat16: convolutions and decoder in bfloat16, float32 else
+    lean       route without storing the votes; False keeps the plain, step by step routing
+    block      input capsules a block of lean routing; None chooses from the sizes
+    """
+
+    def __init__(
+        self,
+        spec: NetworkSpec,
+        seed: int = 0,
+        precision: str = "float32",
+        lean: bool = True,
+        block: int | None = None,
+    ):
+        self.spec, self.precision = spec, precision
+        self.dtype, compute = dtypes(precision)
+        self.stem = Stem(spec, compute)
+        self.primary = PrimaryCapsules(spec, compute)
+        self.digit = DigitCapsules(spec, lean, block)
+        self.decoder = Decoder(spec, compute) if spec.decoder is not None else None
+        from_numpy(self, draw(spec, seed))
+
+    def __call__(self, images_BHWC: Any, tap: Tap = no_tap) -> Array:
+        """Images in [0, 1], floating [B, H, W, C] -> class capsules [B, J, D]."""
+        x = tap("image", self.images(images_BHWC))
+        return self.digit(self.primary(self.stem(x, tap), tap), tap)
+
+    def reconstruct(self, poses_BJD: Array, labels_B: Any) -> Array:
+        """The decoder's images [B, H, W, C] from the capsules of the labels alone."""
+        if self.decoder is None:
+            raise SpecError("this network has no decoder; build it from a spec with one")
+        return self.decoder(mask(poses_BJD, jnp.asarray(labels_B)))
+
+    def predict(self, images_BHWC: Any) -> Array:
+        """The class of the longest capsule of each image: int [B]."""
+        return lengths(self(images_BHWC)).argmax(-1)
+
+    def terms(self, images_BHWC: Any, targets: Array, tap: Tap = no_tap) -> dict[str, Array]:
+        """For each sample [B]: its `margin` loss, its `reconstruction` loss, and `correct`.
+
+        targets  integer labels [B]; the reconstruction is from the label's capsule
+        """
+        images = self.images(images_BHWC)
+        poses = self(images, tap)
+        lengths_BJ = tap("lengths", lengths(poses))
+        terms = {
+            "margin": losses.margin_each(
+                lengths_BJ,
+                targets,
+                positive=self.spec.loss.positive,
+                negative=self.spec.loss.negative,
+                down_weight=self.spec.loss.down_weight,
+                scale=self.spec.margin_scale,
+            ),
+            "correct": (lengths_BJ.argmax(-1) == targets).astype(poses.dtype),
+        }
+        if self.decoder is not None:
+            decoded = tap("reconstruction", self.reconstruct(poses, targets))
+            terms["reconstruction"] = losses.reconstruction_each(decoded, images)
+        return terms
+
+    def loss(self, images_BHWC: Any, targets: Array, tap: Tap = no_tap) -> tuple[Array, Array]:
+        """The loss of a batch (margin plus the weighted reconstruction), and its accuracy."""
+        terms = self.terms(images_BHWC, targets, tap)
+        loss = tap("loss.margin", terms["margin"].mean())
+        if "reconstruction" in terms:
+            reconstruction = tap("loss.reconstruction", terms["reconstruction"].mean())
+            loss = loss + self.spec.loss.reconstruction * reconstruction
+        return tap("loss", loss), terms["correct"].mean()
+
+    def images(self, images_BHWC: Any) -> Array:
+        """Images as this network's dtype; SpecError for a wrong shape or dtype."""
+        check_images(images_BHWC, self.spec)
+        return jnp.asarray(images_BHWC, self.dtype)
+
+
+def check_images(images_BHWC: Any, spec: NetworkSpec) -> None:
+    """Raise SpecError unless images are floating [B, H, W, C] of the spec's size."""
+    shape, dtype = tuple(np.shape(images_BHWC)), getattr(images_BHWC, "dtype", None)
+    if len(shape) != 4 or shape[1:] != spec.image or math.prod(shape) == 0:
+        raise SpecError(
+            f"images have shape {shape}; expected (batch, height, width, channels) = "
+            f"(any, {', '.join(map(str, spec.image))})"
+        )
+    if "float" not in str(dtype):
+        raise SpecError(
+            f"images have dtype {dtype}; expected floating numbers in [0, 1], "
+            "for bytes use images.astype('float32') / 255"
+        )

@@ -1,0 +1,57 @@
+"""Precision and determinism switches: set, read back, reported."""
+
+import os
+import platform
+from importlib.metadata import version
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from parity.spec import SpecError
+
+_DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
+
+
+def dtypes(precision: str) -> tuple[jnp.dtype, jnp.dtype]:
+    """(dtype of parameters, routing and losses; dtype of convolutions and decoder)."""
+    if precision == "bfloat16":
+        return jnp.dtype("float32"), jnp.dtype("bfloat16")
+    if precision == "float64" and not jax.config.read("jax_enable_x64"):
+        raise SpecError(
+            "precision float64 needs JAX's 64-bit types, which are off in this process; call "
+            "jax_caps.numerics.strict('float64') before anything else"
+        )
+    dtype = {"float32": jnp.dtype("float32"), "float64": jnp.dtype("float64")}[precision]
+    return dtype, dtype
+
+
+def strict(precision: str = "float32") -> None:
+    """Switch off every reduced precision (TF32, bfloat16 inside float32), choose deterministic
+    algorithms, and for float64 switch on 64-bit types; call it before anything runs.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if _DETERMINISTIC not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {_DETERMINISTIC}".strip()
+    jax.config.update("jax_default_matmul_precision", "highest")
+    if precision == "float64":
+        jax.config.update("jax_enable_x64", True)
+    dtypes(precision)
+
+
+def report() -> dict[str, Any]:
+    """Versions, devices and the switches as they are now, read back."""
+    device = jax.devices()[0]
+    return {
+        "framework": "jax",
+        "versions": {
+            "jax": jax.__version__,
+            "jaxlib": version("jaxlib"),
+            "python": platform.python_version(),
+        },
+        "device": device.device_kind if device.platform != "cpu" else platform.machine() + " cpu",
+        "devices": jax.device_count(),
+        "matmul_precision": jax.config.read("jax_default_matmul_precision"),
+        "x64": jax.config.read("jax_enable_x64"),
+        "deterministic": _DETERMINISTIC in os.environ.get("XLA_FLAGS", ""),
+    }

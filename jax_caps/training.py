@@ -1,0 +1,231 @@
+"""Trainer: one step, one evaluation, and a state that either wing can take over."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax import Array
+
+from jax_caps import weights
+from jax_caps.network import CapsuleNetwork, check_images
+from parity import schedule
+from parity import weights as canonical
+from parity.spec import NetworkSpec, TrainingSpec
+
+# slot of the canonical state -> optax's own field in an optimiser's state
+SLOTS = {"adam.m": "mu", "adam.v": "nu", "sgd.momentum": "trace"}
+
+
+def _adam_direction(beta1: float, beta2: float, epsilon: float) -> optax.GradientTransformation:
+    """optax.scale_by_adam with its bias corrections as accurate as torch's.
+
+    optax computes 1 - beta**t in float32, which is off by 1.3e-5 at t = 1; with the logarithm
+    taken in double, -expm1(t * log(beta)) is right to 2e-7.
+    """
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        count = state.count + 1
+        mu = optax.tree.update_moment(updates, state.mu, beta1, 1)
+        nu = optax.tree.update_moment(updates, state.nu, beta2, 2)
+        t = count.astype(jax.tree.leaves(updates)[0].dtype)
+        first, second = (-jnp.expm1(t * np.log(beta)) for beta in (beta1, beta2))
+        direction = jax.tree.map(
+            lambda m, v: (m / first) / (jnp.sqrt(v / second) + epsilon), mu, nu
+        )
+        return direction, optax.ScaleByAdamState(count, mu, nu)
+
+    def init(params: Any) -> optax.ScaleByAdamState:
+        zeros = partial(jax.tree.map, jnp.zeros_like)
+        count = jnp.zeros((), jnp.int32)
+        return optax.ScaleByAdamState(count, zeros(params), zeros(params))
+
+    return optax.GradientTransformation(init, update)
+
+
+def _make_optimizer(training: TrainingSpec) -> optax.GradientTransformation:
+    """The optimiser of a training spec, every argument explicit; the rate is applied each step."""
+    if training.optimizer == "sgd":
+        return optax.trace(decay=training.momentum, nesterov=False)
+    adam = _adam_direction(training.beta1, training.beta2, training.epsilon)
+    if training.optimizer == "adamw":
+        return optax.chain(adam, optax.add_decayed_weights(training.weight_decay))
+    return adam
+
+
+def clip(gradients: Any, norm: float) -> Any:
+    """Gradients scaled so that their norm over all elements is at most `norm`."""
+    total = jnp.sqrt(sum((each * each).sum() for each in jax.tree.leaves(gradients)))
+    factor = norm / jnp.where(total > norm, total, norm)
+    return jax.tree.map(lambda each: each * factor, gradients)
+
+
+def _by_name(state: Any) -> dict[str, nnx.Variable]:
+    """A state of the network's structure as {canonical name: variable}."""
+    return {".".join(map(str, path)): each for path, each in nnx.to_flat_state(state)}
+
+
+class Trainer:
+    """Trains a network of `spec` as `training` says; the same steps as the torch wing's.
+
+    device   "cpu" or "cuda", as JAX's default platform
+    compile  accepted for the torch wing's sake: this wing always runs under jax.jit
+    lean, block  as in CapsuleNetwork; they do not change the mathematics
+    """
+
+    def __init__(
+        self,
+        spec: NetworkSpec,
+        training: TrainingSpec,
+        *,
+        device: str = "cpu",
+        compile: bool = False,
+        lean: bool = True,
+        block: int | None = None,
+    ):
+        self.spec, self.training, self.step_count = spec, training, 0
+        self.device = jax.devices(device)[0]
+        with jax.default_device(self.device):
+            net = CapsuleNetwork(spec, training.seed, training.precision, lean, block)
+            self.dtype = net.dtype
+            self.graph, params = nnx.split(net, nnx.Param)
+            self.optimizer = _make_optimizer(training)
+            slots = self.optimizer.init(params)
+        # Placed by name: an array that only happens to lie there would compile the step anew.
+        self.params, self.slots = jax.device_put((params, slots), self.device)
+        self._step = jax.jit(self._update, donate_argnums=(0, 1))
+        self._evaluate = jax.jit(self._sums)
+
+    @property
+    def net(self) -> CapsuleNetwork:
+        """The network with the weights of this moment."""
+        return nnx.merge(self.graph, self.params)
+
+    def step(self, images_BHWC: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+        """One optimiser step on images [B, H, W, C] in [0, 1] and labels [B]: what it measured."""
+        images, targets_B = self._batch(images_BHWC, targets)
+        rate = schedule.learning_rate(self.training, self.step_count)
+        self.params, self.slots, loss, accuracy = self._step(
+            self.params, self.slots, images, targets_B, rate
+        )
+        self.step_count += 1
+        return {"loss": float(loss), "accuracy": float(accuracy), "learning_rate": rate}
+
+    def evaluate(
+        self, images_BHWC: np.ndarray, targets: np.ndarray, weights_B: np.ndarray
+    ) -> dict[str, float]:
+        """Weighted sums over a batch of `loss`, `correct` and `count`; padding has weight 0."""
+        images, targets_B = self._batch(images_BHWC, targets)
+        weight = jax.device_put(np.asarray(weights_B, self.dtype), self.device)
+        sums = self._evaluate(self.params, images, targets_B, weight)
+        return {name: float(value) for name, value in sums.items()}
+
+    def get_state(self) -> dict[str, Any]:
+        """Copies of `step`, `weights` and the optimiser's slots (`optimizer`), canonical."""
+        held = {slot: _by_name(optax.tree.get(self.slots, SLOTS[slot])) for slot in self._slots}
+        return {
+            "step": self.step_count,
+            "weights": weights.to_numpy(self.net),
+            "optimizer": {
+                f"{slot}/{name}": weights.to_canonical(held[slot][name][...], orders)
+                for slot in self._slots
+                for name, orders in weights.axes(self.spec).items()
+            },
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state of either wing; strict, and unchanged where it does not fit."""
+        rows = canonical.slots(self.spec, self.training.optimizer)
+        canonical.check(state["optimizer"], rows, "optimizer state")
+        net = self.net
+        weights.from_numpy(net, state["weights"])
+        self.params = jax.device_put(nnx.state(net, nnx.Param), self.device)
+        self.step_count = int(state["step"])
+        new: dict[str, Any] = {
+            SLOTS[slot]: self._structured(state["optimizer"], slot) for slot in self._slots
+        }
+        if "mu" in new:
+            new["count"] = jnp.asarray(self.step_count, jnp.int32)
+        self.slots = jax.device_put(optax.tree.set(self.slots, **new), self.device)
+
+    @property
+    def _slots(self) -> tuple[str, ...]:
+        return canonical.SLOTS[self.training.optimizer]
+
+    def _structured(self, arrays: Mapping[str, np.ndarray], slot: str) -> Any:
+        orders = weights.axes(self.spec)
+
+        def value(path: tuple[Any, ...], parameter: nnx.Variable) -> nnx.Variable:
+            name = ".".join(map(str, path))
+            array = weights.from_canonical(arrays[f"{slot}/{name}"], orders[name])
+            return parameter.replace(array.astype(self.dtype))
+
+        return nnx.map_state(value, self.params)
+
+    def _batch(self, images: np.ndarray, targets: np.ndarray) -> tuple[Array, Array]:
+        check_images(images, self.spec)
+        batch = np.asarray(images, self.dtype), np.asarray(targets, np.int32)
+        return jax.device_put(batch, self.device)
+
+    def _update(self, params: Any, slots: Any, images: Array, targets: Array, rate: Array):
+        def loss(params: Any) -> tuple[Array, Array]:
+            return nnx.merge(self.graph, params).loss(images, targets)
+
+        (value, accuracy), gradients = jax.value_and_grad(loss, has_aux=True)(params)
+        if self.training.clip_norm is not None:
+            gradients = clip(gradients, self.training.clip_norm)
+        direction, slots = self.optimizer.update(gradients, slots, params)
+        params = jax.tree.map(lambda p, d: p - rate * d, params, direction)
+        return params, slots, value, accuracy
+
+    def _sums(self, params: Any, images: Array, targets: Array, weight: Array):
+        terms = nnx.merge(self.graph, params).terms(images, targets)
+        loss = terms["margin"]
+        if "reconstruction" in terms:
+            loss = loss + self.spec.loss.reconstruction * terms["reconstruction"]
+        return {
+            "loss": (weight * loss).sum(),
+            "correct": (weight * terms["correct"]).sum(),
+            "count": weight.sum(),
+        }
+
+
+def trace(
+    net: CapsuleNetwork, images_BHWC: np.ndarray, targets: np.ndarray
+) -> tuple[canonical.Arrays, canonical.Arrays]:
+    """(values, gradients of the loss) of every tapped tensor and, after them, every parameter.
+
+    Both are in the order of execution; parameters are named `parameter/<name>`, canonical axes.
+    A tap adds a zero to its tensor: the gradient of that zero is the tensor's own.
+    """
+    graph, params = nnx.split(net, nnx.Param)
+    labels = jnp.asarray(targets)
+    order: list[str] = []
+
+    def run(params: Any, zeros: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+        tapped: dict[str, Array] = {}
+
+        def tap(name: str, x: Array) -> Array:
+            order.append(name)
+            tapped[name] = x + zeros[name] if zeros else x
+            return tapped[name]
+
+        loss, _ = nnx.merge(graph, params).loss(images_BHWC, labels, tap)
+        return loss, tapped
+
+    _, shapes = jax.eval_shape(run, params, {})
+    names = tuple(order)
+    zeros = {name: jnp.zeros(shapes[name].shape, shapes[name].dtype) for name in names}
+    differentiate = jax.jit(jax.grad(run, argnums=(0, 1), has_aux=True))
+    (slopes, gradients), values = differentiate(params, zeros)
+    values = {name: weights.numpy(values[name]) for name in names}
+    gradients = {name: weights.numpy(gradients[name]) for name in names}
+    slopes = _by_name(slopes)
+    for name, each, orders in weights.parameters(net):
+        values[f"parameter/{name}"] = weights.to_canonical(each[...], orders)
+        gradients[f"parameter/{name}"] = weights.to_canonical(slopes[name][...], orders)
+    return values, gradients
