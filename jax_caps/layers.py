@@ -16,8 +16,6 @@ from jax_caps import routing
 from jax_caps.capsules import Tap, no_tap, squash, votes
 from parity.spec import NetworkSpec
 
-_FLOAT32 = jnp.dtype("float32")
-
 
 def conv(x_BHWC: Array, kernel: Array, stride: int, compute: jnp.dtype) -> Array:
     """A convolution without padding, computed in `compute`: NHWC by HWIO, NHWC returned."""
@@ -112,7 +110,7 @@ class Dense(nnx.Module):
 class Stem(nnx.List):
     """Convolutions, each followed by relu: [B, H, W, C] -> [B, H', W', channels]."""
 
-    def __init__(self, spec: NetworkSpec, compute: jnp.dtype = _FLOAT32):
+    def __init__(self, spec: NetworkSpec, compute: jnp.dtype):
         widths = [spec.image[2], *(each.channels for each in spec.stem)]
         super().__init__(
             Conv(width, each.channels, each.kernel, each.stride, compute)
@@ -128,7 +126,7 @@ class Stem(nnx.List):
 class PrimaryCapsules(Conv):
     """The first capsules: a convolution, reshaped and squashed: [B, H, W, C] -> [B, I, K]."""
 
-    def __init__(self, spec: NetworkSpec, compute: jnp.dtype = _FLOAT32):
+    def __init__(self, spec: NetworkSpec, compute: jnp.dtype):
         width = spec.stem[-1].channels if spec.stem else spec.image[2]
         self.spec = spec.primary
         super().__init__(width, self.spec.channels, self.spec.kernel, self.spec.stride, compute)
@@ -163,7 +161,7 @@ class DigitCapsules(nnx.Module):
 class Decoder(nnx.List):
     """Dense layers with relu, the last with a sigmoid: masked [B, J, D] -> [B, H, W, C]."""
 
-    def __init__(self, spec: NetworkSpec, compute: jnp.dtype = _FLOAT32):
+    def __init__(self, spec: NetworkSpec, compute: jnp.dtype):
         widths = [spec.classes * spec.pose, *(spec.decoder or ()), spec.num_pixels]
         super().__init__(Dense(width, out, compute) for width, out in pairwise(widths))
         self.image = spec.image

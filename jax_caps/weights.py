@@ -28,9 +28,9 @@ def axes(spec: NetworkSpec) -> dict[str, tuple[str, str]]:
     return {name: (row.axes, AXES.get(row.axes, row.axes)) for name, row in rows.items()}
 
 
-def to_canonical(array: Array, orders: tuple[str, str]) -> np.ndarray:
+def to_canonical(tensor: Array, orders: tuple[str, str]) -> np.ndarray:
     """A copy of a JAX array in this wing's axes as one in canonical axes, bit for bit."""
-    return np.array(canonical.transpose(numpy(array), orders[1], orders[0]), order="C")
+    return np.array(canonical.transpose(numpy(tensor), orders[1], orders[0]), order="C")
 
 
 def from_canonical(array: np.ndarray, orders: tuple[str, str]) -> Array:

@@ -80,7 +80,7 @@ class Dense(nn.Module):
 class Stem(nn.ModuleList):
     """Convolutions, each followed by relu: [B, H, W, C] -> [B, H', W', channels]."""
 
-    def __init__(self, spec: NetworkSpec, compute: torch.dtype = torch.float32):
+    def __init__(self, spec: NetworkSpec, compute: torch.dtype):
         widths = [spec.image[2], *(each.channels for each in spec.stem)]
         super().__init__(
             Conv(width, each.channels, each.kernel, each.stride, compute)
@@ -96,7 +96,7 @@ class Stem(nn.ModuleList):
 class PrimaryCapsules(Conv):
     """The first capsules: a convolution, reshaped and squashed: [B, H, W, C] -> [B, I, K]."""
 
-    def __init__(self, spec: NetworkSpec, compute: torch.dtype = torch.float32):
+    def __init__(self, spec: NetworkSpec, compute: torch.dtype):
         width = spec.stem[-1].channels if spec.stem else spec.image[2]
         self.spec = spec.primary
         super().__init__(width, self.spec.channels, self.spec.kernel, self.spec.stride, compute)
@@ -132,7 +132,7 @@ class DigitCapsules(nn.Module):
 class Decoder(nn.ModuleList):
     """Dense layers with relu, the last with a sigmoid: masked [B, J, D] -> [B, H, W, C]."""
 
-    def __init__(self, spec: NetworkSpec, compute: torch.dtype = torch.float32):
+    def __init__(self, spec: NetworkSpec, compute: torch.dtype):
         widths = [spec.classes * spec.pose, *(spec.decoder or ()), spec.num_pixels]
         super().__init__(Dense(width, out, compute) for width, out in pairwise(widths))
         self.image = spec.image

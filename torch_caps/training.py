@@ -63,7 +63,8 @@ class Trainer:
         block: int | None = None,
     ):
         self.spec, self.training = spec, training
-        self.net = CapsuleNetwork(spec, training.seed, training.precision, lean, block).to(device)
+        net = CapsuleNetwork(spec, training.seed, training.precision, lean, block)
+        self._net = net.to(device)
         self.device, self.step_count = device, 0
         self.loss: Callable[..., tuple[Tensor, Tensor]] = self.net.loss
         if compile:
@@ -71,6 +72,11 @@ class Trainer:
         self.optimizer = _make_optimizer(training, list(self.net.parameters()))
         zeros = canonical.slots(spec, training.optimizer).items()
         self._set_slots({name: np.zeros(row.shape, np.float32) for name, row in zeros})
+
+    @property
+    def net(self) -> CapsuleNetwork:
+        """The network with the weights of this moment."""
+        return self._net
 
     def step(self, images_BHWC: np.ndarray, targets: np.ndarray) -> dict[str, float]:
         """One optimiser step on images [B, H, W, C] in [0, 1] and labels [B]: what it measured."""
