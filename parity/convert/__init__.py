@@ -2,6 +2,7 @@
 
 from parity.convert.conversion import convert, network
 from parity.convert.foreign import Adopted
+from parity.convert.inspection import describe
 from parity.convert.layouts import LAYOUTS, Layout
 
-__all__ = ["LAYOUTS", "Adopted", "Layout", "convert", "network"]
+__all__ = ["LAYOUTS", "Adopted", "Layout", "convert", "describe", "network"]

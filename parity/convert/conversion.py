@@ -13,7 +13,7 @@ from parity.convert.installed import needed
 from parity.convert.layouts import LAYOUTS, Layout, native
 from parity.runs import Run
 from parity.spec import PRESETS, NetworkSpec, TwincapsError, from_dict, preset_card
-from parity.weights import WeightsError, table
+from parity.weights import FORMAT, WeightsError, table
 
 NATIVE = {"torch": "state_dict of torch_caps", "canonical": "canonical axes, as in jax_caps"}
 
@@ -75,7 +75,7 @@ def network(
             )
         layouts = layouts_for(file, layout)
         return adopt(str(path), file.tensors, layouts, asked, infer_sizes=preset is not None)
-    found = _headed(file)
+    found = headed(file)
     if asked not in (None, found.spec):
         raise TwincapsError(
             f"{path}: its own header says what network it is, and that is not the one asked for; "
@@ -103,23 +103,30 @@ def _checkpoint(path: Path, best: bool) -> Path:
     return max(scores, key=scores.__getitem__)
 
 
+def own_layouts(file: File) -> list[str]:
+    """The layouts of `NATIVE` that a file without a header may have: none if its names are not."""
+    if "digit.kernel" not in file.tensors:
+        return []
+    told = {"torch": ["torch"], "msgpack": ["canonical"], "orbax": ["canonical"]}
+    return told.get(file.kind, list(NATIVE))
+
+
 def layouts_for(file: File, asked: str | Layout | None) -> Mapping[str, Layout]:
-    """The layouts that a file without a header may have."""
+    """The layouts that a file without a header may have, by name: those asked for, or all."""
     if isinstance(asked, Layout):
         return {"given": asked}
-    if asked is None and "digit.kernel" in file.tensors:
-        own = {"torch": "torch", "msgpack": "canonical", "orbax": "canonical"}
-        if file.kind not in own:
-            raise TwincapsError(
-                f"{file.path}: has our names but does not say in whose axes; --layout torch or "
-                "--layout canonical (shapes could not tell)"
-            )
-        asked = own[file.kind]
-    if asked is None:
+    own = own_layouts(file)
+    if asked is None and len(own) > 1:
+        raise TwincapsError(
+            f"{file.path}: has our names but does not say in whose axes, and shapes cannot tell; "
+            "say --layout torch or --layout canonical"
+        )
+    if asked is None and not own:
         return LAYOUTS
+    asked = asked or own[0]
     if asked in NATIVE:
-        wing = needed("torch_caps.weights", file.path) if asked == "torch" else None
-        return {asked: native(wing.AXES if wing else {}, NATIVE[asked])}
+        orders = needed("torch_caps.weights", file.path).AXES if asked == "torch" else {}
+        return {asked: native(orders, NATIVE[asked])}
     if asked not in LAYOUTS:
         raise TwincapsError(
             f"layout {asked!r} is unknown; expected one of {', '.join([*NATIVE, *LAYOUTS])}"
@@ -127,9 +134,10 @@ def layouts_for(file: File, asked: str | Layout | None) -> Mapping[str, Layout]:
     return {asked: LAYOUTS[asked]}
 
 
-def _headed(file: File) -> Adopted:
+def headed(file: File) -> Adopted:
+    """The network of a file with a header, strictly as the header says."""
     header = file.header or {}
-    kinds = {"twincaps-weights": "canonical", formats.TORCH: "torch"}
+    kinds = {FORMAT: "canonical", formats.TORCH: "torch"}
     if header["format"] not in kinds:
         raise WeightsError(f"{file.path}: holds {header['format']}, expected a network's weights")
     spec, axes = from_dict(NetworkSpec, header.get("spec")), header.get("axes")

@@ -1,0 +1,114 @@
+"""What a file, a checkpoint or a run holds, as plain JSON values: `describe`."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parity import checkpoints
+from parity.convert import formats
+from parity.convert.conversion import headed, layouts_for, own_layouts
+from parity.convert.formats import File
+from parity.convert.layouts import Layout
+from parity.convert.match import match, matching
+from parity.files import sha256_of
+from parity.runs import Run
+from parity.spec import TwincapsError, to_dict
+from parity.weights import FORMAT, Arrays
+
+
+def describe(path: str | os.PathLike) -> dict[str, Any]:
+    """Everything that a file or folder says of itself, verified; raises TwincapsError.
+
+    A file: path, kind, layout (or `layouts`, those that its names fit), spec, sha256 (its
+    header's, None without one), file_sha256, parameters, bytes, and for each tensor name, axes,
+    shape, dtype and sha256. The sha256 of a tensor is of its numbers in canonical axes where its
+    axes are known, so that it is the same in every format; else of its bytes as they are.
+    A checkpoint: state, weights, optimizer. A run: preset, spec, training, options, checkpoints,
+    and the weights of the newest whole one.
+    """
+    path = Path(path)
+    kind = formats.kind_of(path)
+    if kind == "run":
+        return _run(path)
+    if kind == "checkpoint":
+        return _checkpoint(path)
+    return _file(formats.read(path))
+
+
+def _run(path: Path) -> dict[str, Any]:
+    with Run.open(path, read_only=True) as run:
+        newest = run.newest()
+        listed = [_glance(each, run) for each in checkpoints.listed(run.path / "checkpoints")]
+        about = {"path": str(path), "kind": "run", "preset": run.preset, "spec": to_dict(run.spec)}
+        about |= {"training": to_dict(run.training), "options": to_dict(run.options)}
+    held = None if newest is None else describe(newest.path / "weights.safetensors")
+    return {**about, "checkpoints": listed, "weights": held}
+
+
+def _glance(path: Path, run: Run) -> dict[str, Any]:
+    try:
+        state = checkpoints.read(path, run.spec).state
+    except TwincapsError as error:
+        return {"path": str(path), "whole": False, "fault": str(error)}
+    about = {"step": state.step, "epoch": state.epoch, "accuracy": state.accuracy}
+    return {"path": str(path), "whole": True, **about}
+
+
+def _checkpoint(path: Path) -> dict[str, Any]:
+    state = to_dict(checkpoints.read_state(path.resolve()))
+    held = {each: describe(path / f"{each}.safetensors") for each in ("weights", "optimizer")}
+    return {"path": str(path), "kind": "checkpoint", "state": state, **held}
+
+
+def _file(file: File) -> dict[str, Any]:
+    header, tensors = file.header or {}, file.tensors
+    about: dict[str, Any] = {"path": str(file.path), "kind": file.kind}
+    axes: dict[str, str] = {}
+    canonical: Arrays = {}
+    if header.get("format") in (FORMAT, formats.TORCH):
+        network = headed(file)
+        axes, canonical = header["axes"], network.arrays
+        about |= {"layout": network.layout, "spec": to_dict(network.spec)}
+    elif header:
+        about |= {"format": header["format"]}
+    else:
+        fitting = own_layouts(file) or matching(tensors)
+        about |= {"layouts": fitting}
+        if len(fitting) == 1:
+            axes = _axes(layouts_for(file, fitting[0])[fitting[0]], tensors)
+    about |= {
+        "sha256": header.get("sha256"),
+        "file_sha256": sha256_of(file.path) if file.path.is_file() else None,
+        "parameters": sum(each.size for each in tensors.values()),
+        "bytes": sum(each.nbytes for each in tensors.values()),
+    }
+    places = {name: place for place, name in enumerate(canonical)}
+    rows = [
+        {
+            "name": name,
+            "axes": axes.get(name),
+            "shape": list(each.shape),
+            "dtype": str(each.dtype),
+            "sha256": _sha256(canonical.get(name, each)),
+        }
+        for name, each in sorted(tensors.items(), key=lambda item: places.get(item[0], 0))
+    ]
+    return {**about, "tensors": rows}
+
+
+def _axes(layout: Layout, tensors: Arrays) -> dict[str, str]:
+    """The axes of each tensor of a file, one of several stacked without the axis of the stack."""
+    found, axes = match(layout, tensors), {}
+    for name, group in found.sources.items():
+        order = found.axes[name].split(" ", 1)[1] if name in found.stacked else found.axes[name]
+        axes |= dict.fromkeys(group, order)
+    return axes
+
+
+def _sha256(array: np.ndarray) -> str:
+    total = hashlib.sha256(f"{array.dtype} {list(array.shape)} ".encode())
+    total.update(np.ascontiguousarray(array).tobytes())
+    return total.hexdigest()
