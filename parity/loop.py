@@ -48,11 +48,15 @@ class Stopped(KeyboardInterrupt):
 class History:
     """What a call of `train` did.
 
-    lines    one dictionary a training step and an evaluation, as in metrics.jsonl
-    seconds  spent in training steps and waiting for batches; `waited` is the latter alone
+    lines     one dictionary a training step and an evaluation, as in metrics.jsonl
+    accuracy  on the test set at the end, and the best of the whole run; None if it ended before
+              its first evaluation
+    seconds   spent in training steps and waiting for batches; `waited` is the latter alone
     """
 
     lines: list[Line] = field(default_factory=list)
+    accuracy: float | None = None
+    best: float | None = None
     seconds: float = 0.0
     waited: float = 0.0
 
@@ -122,7 +126,6 @@ class _Session:
         self.training = trainer.training
         self.per_epoch = batches.per_epoch(dataset.train, trainer.training)
         self.step = self.epoch = self.cursor = 0
-        self.best: float | None = None
         self.saved: tuple[int, int, int] = (0, 0, 0)
         self.last: Path | None = None
         self.history, self.watchers = History(), list[Watcher]()
@@ -148,11 +151,8 @@ class _Session:
             )
         self.trainer.set_state(checkpoint.trainer_state)
         self.step, self.epoch, self.cursor = state.step, state.epoch, state.cursor
-        self.saved, self.best, self.last = (
-            (step, self.epoch, self.cursor),
-            state.best,
-            checkpoint.path,
-        )
+        self.saved, self.last = (state.step, state.epoch, state.cursor), checkpoint.path
+        self.history.accuracy, self.history.best = state.accuracy, state.best
 
     def run_epoch(self) -> None:
         """Train to the end of the present epoch, evaluate, save."""
@@ -195,8 +195,8 @@ class _Session:
             )
         rate = schedule.learning_rate(self.training, self.step - 1)
         self._record("eval", measured, rate, speed)
-        accuracy = measured["accuracy"]
-        self.best = accuracy if self.best is None else max(accuracy, self.best)
+        accuracy = self.history.accuracy = measured["accuracy"]
+        self.history.best = max(accuracy, self.history.best or 0.0)
         self.epoch, self.cursor = self.epoch + 1, 0
         self.save(accuracy)
 
@@ -227,7 +227,7 @@ class _Session:
                 if not np.isfinite(array).all():
                     raise RunError(f"{name} is not finite at step {self.step}; {self._kept()}")
         where = {"epoch": self.epoch, "cursor": self.cursor}
-        self.last = self.run.save(state, **where, accuracy=accuracy, best=self.best)
+        self.last = self.run.save(state, **where, accuracy=accuracy, best=self.history.best)
         self.saved = place
 
     def how_to_go_on(self) -> str:

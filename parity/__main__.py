@@ -1,0 +1,37 @@
+"""python -m parity VERB: every check and tool, each a function of the module that its row names."""
+
+import sys
+from collections.abc import Sequence
+
+from parity import cli
+
+# verb -> module, function (its signature is the command line), what it does
+VERBS = {
+    "train": ("parity.cli", "main", "train a network, as train.py does"),
+    "evaluate": ("parity.evaluate", "evaluate", "test accuracy of a run, or of weights in a file"),
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one verb; returns the exit code."""
+    listed = "\n".join(f"  {verb:<12} {says}" for verb, (_, _, says) in VERBS.items())
+    usage = (
+        f"usage: python -m parity VERB ...\n\n{listed}\n\npython -m parity VERB --help says more"
+    )
+    verb, *rest = argv or [""]
+    if verb in ("-h", "--help"):
+        print(usage)
+        return 0
+    if verb not in VERBS:
+        said = f"verb {verb!r} is unknown" if verb else "a verb is missing"
+        print(f"error: {said}; expected one of {', '.join(VERBS)}\n{usage}", file=sys.stderr)
+        return 2
+    prog = f"python -m parity {verb}"
+    if verb == "train":  # its defaults depend on its flags, so it parses them itself
+        return cli.main(rest, prog)
+    module, function, _ = VERBS[verb]
+    return cli.call(module, function, rest, prog)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,296 @@
+"""The flags of train.py, and what becomes of them; one wing is loaded, by name, when asked.
+
+What the command line lacks comes from the run that is gone on with, or else from the data set's
+recipe, or else from the preset. Nothing is written before flags, data and network are known good.
+"""
+
+import contextlib
+import dataclasses
+import importlib
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from parity.spec import (
+    RECIPES,
+    NetworkSpec,
+    RunOptions,
+    TrainingSpec,
+    TwincapsError,
+    preset_card,
+)
+
+if TYPE_CHECKING:
+    from parity.data import Dataset
+    from parity.loop import Trainer
+    from parity.runs import Run
+
+EXTRAS = {"torch": ("torch",), "jax": ("jax", "jaxlib", "flax", "optax")}
+RESUMABLE = ("backend", "epochs", "data_dir", "device", "compile")
+
+
+class UsageError(TwincapsError):
+    """A command line that asks for something that cannot be."""
+
+
+def _shown(metavar: str, unset: str | None = None) -> Any:
+    hint = None if unset is None else f"(default: {unset})"
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint=hint)
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Train a capsule network. What is not given comes from the data set's recipe, or else from
+    the preset; what ran, and how it departs from the preset, is printed.
+    """
+
+    backend: Annotated[str, _shown("{torch,jax}")]
+    """The framework to train with."""
+    preset: Annotated[str, _shown("NAME")]
+    """The network and its training: sabour2017, sabour2017-official or small."""
+    dataset: Annotated[str, _shown("NAME")]
+    """What to train on; `python -m parity data` lists them."""
+    data_dir: Annotated[str | None, _shown("DIR", "TWINCAPS_DATA and the usual places")]
+    """Where the files of the data set are."""
+    epochs: int
+    """Passes over the training images."""
+    batch_size: int
+    """Training images a step."""
+    learning_rate: float
+    """The rate of the first step; it decays from there."""
+    optimizer: Annotated[str, _shown("{adam,adamw,sgd}")]
+    """The optimiser."""
+    seed: int
+    """Decides first weights, order and augmentation: the same in both frameworks."""
+    precision: Annotated[str, _shown("{float32,float64,bfloat16}")]
+    """Of the network; bfloat16 is for convolutions and decoder alone."""
+    device: Annotated[str, _shown("NAME")]
+    """Where to compute: cpu, or cuda."""
+    compile: bool
+    """Run the network through the framework's compiler (JAX always does)."""
+    clip_norm: Annotated[float | None, _shown("FLOAT", "no clipping")]
+    """Scale gradients down to this norm where it is larger."""
+    out: Annotated[str | None, _shown("DIR", "runs/PRESET-DATASET-BACKEND-SEED")]
+    """The run folder to make."""
+    resume: Annotated[str | None, _shown("{RUN,auto}", "start anew")]
+    """Go on with a run folder; auto: the one at --out, or a new one."""
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
+    """Train as the command line says; returns the exit code."""
+
+    def parse(default: Flags) -> Flags:
+        return tyro.cli(Flags, prog=prog, args=argv, default=default)
+
+    # Twice: first for what decides the defaults of the second, and for --help before any import.
+    first = parse(_defaults("sabour2017", "mnist-mini"))
+    with _reporting() as code:
+        _train(first, parse)
+    return code[0]
+
+
+def call(module: str, function: str, argv: Sequence[str], prog: str) -> int:
+    """Call a function of one of our modules with the arguments that its signature describes.
+
+    Returns what it returns as the exit code, 0 for None, and 2 after a mistake of the user.
+    """
+    with _reporting() as code:
+        config = (tyro.conf.PositionalRequiredArgs, tyro.conf.FlagCreatePairsOff)
+        run = getattr(importlib.import_module(module), function)
+        code[0] = tyro.cli(run, prog=prog, args=argv, config=config) or 0
+    return code[0]
+
+
+@contextlib.contextmanager
+def _reporting() -> Iterator[list[int]]:
+    """Turn mistakes of the user into one message and exit code 2, and interruptions into 130."""
+    from parity.files import RunWarning
+
+    code = [0]
+    show = warnings.showwarning
+
+    def tell(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, RunWarning):
+            print(f"warning: {message}", file=sys.stderr)
+        else:
+            show(message, category, *place, **more)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", RunWarning)
+        warnings.showwarning = tell
+        try:
+            yield code
+        except TwincapsError as error:
+            print(f"error: {error}", file=sys.stderr)
+            code[0] = 2
+        except KeyboardInterrupt as error:
+            print(str(error) or "interrupted", file=sys.stderr)
+            code[0] = 130
+
+
+def _train(first: Flags, parse: Callable[[Flags], Flags]) -> None:
+    from parity import data, runs
+
+    path = _resumed(first)
+    if path is not None and (first.resume != "auto" or runs.holds_run(path)):
+        with runs.Run.open(path) as run:
+            known = _flags(run.preset, run.training, run.options, str(path), first.resume)
+            _go_on(run, known, parse(known))
+    else:
+        data.entry(first.dataset)
+        _begin(parse(_defaults(first.preset, first.dataset)), path)
+
+
+def _defaults(preset: str, dataset: str) -> Flags:
+    recipe = RECIPES.get(dataset, {})
+    training = dataclasses.replace(preset_card(preset).training, dataset=dataset, **recipe)
+    return _flags(preset, training, RunOptions(), None, None)
+
+
+def _flags(
+    preset: str, training: TrainingSpec, options: RunOptions, out: str | None, resume: str | None
+) -> Flags:
+    return Flags(
+        preset=preset, out=out, resume=resume, **_pick(Flags, training), **_pick(Flags, options)
+    )
+
+
+def _pick(kind: type, source: Any) -> dict[str, Any]:
+    """The fields of a dataclass that `source` has too."""
+    names = [each.name for each in dataclasses.fields(kind)]
+    return {name: getattr(source, name) for name in names if hasattr(source, name)}
+
+
+def _options(flags: Flags, before: RunOptions) -> RunOptions:
+    options = dataclasses.replace(before, **_pick(RunOptions, flags))
+    if flags.data_dir is None:
+        return options
+    return dataclasses.replace(options, data_dir=str(Path(flags.data_dir).expanduser().absolute()))
+
+
+def _resumed(flags: Flags) -> Path | None:
+    """Where the run to go on with is or, with `auto`, would be; None without --resume."""
+    if flags.resume == "auto":
+        return Path(flags.out or _default_out(flags))
+    return None if flags.resume is None else Path(flags.resume)
+
+
+def _default_out(flags: Flags) -> str:
+    return f"runs/{flags.preset}-{flags.dataset}-{flags.backend}-{flags.seed}"
+
+
+def _free(wanted: str) -> Path:
+    """The first of NAME, NAME-2, NAME-3 that is not there."""
+    path, number = Path(wanted), 1
+    while path.exists():
+        number += 1
+        path = Path(f"{wanted}-{number}")
+    return path
+
+
+def _begin(flags: Flags, path: Path | None) -> None:
+    from parity import data, runs
+
+    card = preset_card(flags.preset)
+    training = dataclasses.replace(card.training, **_pick(TrainingSpec, flags))
+    options = _options(flags, RunOptions())
+    out = path or (Path(flags.out) if flags.out else _free(_default_out(flags)))
+    runs.refuse_occupied(out)
+    dataset = data.load(flags.dataset, options.data_dir)
+    image, classes = dataset.train.shape, dataset.classes
+    spec = dataclasses.replace(card.network, image=image, classes=classes)
+    trainer = make_trainer(spec, training, options, dataset)
+    with runs.Run.create(out, spec, training, options, flags.preset) as run:
+        _announce(run)
+        _finish(run, trainer, dataset)
+
+
+def _go_on(run: "Run", known: Flags, flags: Flags) -> None:
+    from parity import data
+
+    for each in dataclasses.fields(Flags):
+        before, now = getattr(known, each.name), getattr(flags, each.name)
+        if each.name == "out":
+            before, now = Path(before), Path(now)
+        if before != now and each.name not in RESUMABLE:
+            raise UsageError(
+                f"--{each.name.replace('_', '-')} {now}: the run at {run.path} has {before}; "
+                "--resume may change backend, epochs, data-dir, device and compile alone: leave "
+                "it out, or start another run"
+            )
+    training = dataclasses.replace(run.training, epochs=flags.epochs)
+    options = _options(flags, run.options)
+    dataset = data.load(training.dataset, options.data_dir)
+    trainer = make_trainer(run.spec, training, options, dataset)
+    if (training, options) != (run.training, run.options):
+        run.change(training, options)
+    _announce(run)
+    _finish(run, trainer, dataset)
+
+
+def make_trainer(
+    spec: NetworkSpec, training: TrainingSpec, options: RunOptions, dataset: "Dataset"
+) -> "Trainer":
+    """The Trainer of the wing that `options` names, for a data set that suits it.
+
+    Sets that wing's precision and determinism for the whole process. Raises UsageError where its
+    framework, naming the extra to install, or the device is missing.
+    """
+    from parity import loop
+
+    loop.check(spec, training, dataset)
+    backend = options.backend
+    try:
+        importlib.import_module(f"{backend}_caps.numerics").strict(training.precision)
+        wing = importlib.import_module(f"{backend}_caps.training")
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in EXTRAS[backend]:
+            raise
+        raise UsageError(
+            f"--backend {backend}: {error.name} is not installed; "
+            f"install it with: pip install 'twincaps[{backend}]'"
+        ) from None
+    how = {name: getattr(options, name) for name in ("device", "compile", "lean", "block")}
+    try:
+        return wing.Trainer(spec, training, **how)
+    except (RuntimeError, AssertionError) as error:
+        if options.device == "cpu":
+            raise
+        said = str(error).splitlines()[0]
+        raise UsageError(f"--device {options.device}: {said}; try --device cpu") from error
+
+
+def _announce(run: "Run") -> None:
+    training, options = run.training, run.options
+    print(
+        f"{run.preset} on {training.dataset}, {options.backend} on {options.device}, "
+        f"{training.precision}: {training.epochs} epochs, batch {training.batch_size}, "
+        f"{training.optimizer} at {training.learning_rate:g}, seed {training.seed}"
+    )
+    card = preset_card(run.preset)
+    departures = [
+        f"{name.replace('_', ' ')} {now} (preset {before})"
+        for ours, theirs in ((training, card.training), (run.spec, card.network))
+        for name, now in vars(ours).items()
+        if (before := getattr(theirs, name)) != now and name not in ("dataset", "seed")
+    ]
+    if departures:
+        print(f"not the preset's own recipe: {', '.join(departures)}")
+    print(f"run folder {run.path}", flush=True)
+
+
+def _finish(run: "Run", trainer: "Trainer", dataset: "Dataset") -> None:
+    from parity import loop
+
+    history = loop.train(trainer, dataset, run)
+    if not history.lines:
+        print(f"nothing to train: {run.training.epochs} epochs are done; --epochs N adds more")
+    if history.accuracy is not None:
+        error = 1 - history.accuracy
+        print(f"test accuracy {history.accuracy:.4f} (error {error:.2%}), best {history.best:.4f}")
+    print(f"evaluate it with: python -m parity evaluate {run.path}")

@@ -1,0 +1,96 @@
+"""A Trainer in NumPy: a softmax regression inside a capsule network's tensors, for the loop's tests.
+
+It learns, its steps depend on every tensor of its state, and it is as deterministic as a wing.
+"""
+
+import numpy as np
+
+from parity import weights
+from parity.data import Dataset, from_arrays
+from parity.schedule import learning_rate
+from parity.spec import Conv, NetworkSpec, Primary, TrainingSpec
+
+SPEC = NetworkSpec(
+    image=(5, 7, 1),
+    stem=(Conv(2, 3),),
+    primary=Primary(types=2, size=3, kernel=3, stride=1),
+    classes=3,
+    pose=1,
+    decoder=(),
+)
+TRAINING = TrainingSpec(
+    dataset="fake", epochs=3, batch_size=4, learning_rate=0.5, shift=0, seed=11, optimizer="sgd"
+)
+
+
+def dataset(train: int = 23, test: int = 7) -> Dataset:
+    """Blank images with a mark in one of three places; the label is the place."""
+    random = np.random.default_rng(5)
+
+    def split(count: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = np.arange(count) % 3
+        images = random.uniform(0, 0.5, (count, 5, 7, 1)).astype(np.float32)
+        images[np.arange(count), 2, 2 * labels + 1] = 1.0
+        return images, labels
+
+    return from_arrays(*split(train), *split(test), name="fake")
+
+
+class Trainer:
+    """Regresses the label on the pixels: its matrix is the decoder's kernel, [classes, pixels].
+
+    Set `poison` to a step for a loss that is not a number in it.
+    """
+
+    def __init__(self, spec=SPEC, training=TRAINING, *, device="cpu", compile=False, **_):
+        self.spec, self.training, self.steps = spec, training, 0
+        self.arrays = weights.draw(spec, training.seed)
+        self.slots = {f"sgd.momentum/{name}": np.zeros_like(a) for name, a in self.arrays.items()}
+        self.poison = None
+
+    def _probabilities(self, images):
+        pixels = images.reshape(len(images), -1)
+        scores = pixels @ self.arrays["decoder.0.kernel"].T
+        powers = np.exp(scores - scores.max(1, keepdims=True))
+        return pixels, powers / powers.sum(1, keepdims=True)
+
+    def step(self, images, targets):
+        pixels, p = self._probabilities(images)
+        one_hot = np.eye(p.shape[1], dtype=np.float32)[targets]
+        rate = learning_rate(self.training, self.steps)
+        for name, array in self.arrays.items():
+            slope = (p - one_hot).T @ pixels / len(p) if name == "decoder.0.kernel" else array / 97
+            slot = self.slots[f"sgd.momentum/{name}"]
+            slot[...] = 0.5 * slot + slope
+            array -= rate * slot
+        self.steps += 1
+        loss = float(-np.log(p[np.arange(len(p)), targets]).mean())
+        return {
+            "loss": float("nan") if self.steps == self.poison else loss,
+            "accuracy": float((p.argmax(1) == targets).mean()),
+            "learning_rate": rate,
+        }
+
+    def evaluate(self, images, targets, weights_B):
+        _, p = self._probabilities(images)
+        loss = -np.log(p[np.arange(len(p)), targets])
+        right = p.argmax(1) == targets
+        return {
+            "loss": float((loss * weights_B).sum()),
+            "correct": float((right * weights_B).sum()),
+            "count": float(weights_B.sum()),
+        }
+
+    def get_state(self):
+        return {
+            "step": self.steps,
+            "weights": {name: array.copy() for name, array in self.arrays.items()},
+            "optimizer": {name: array.copy() for name, array in self.slots.items()},
+        }
+
+    def set_state(self, state):
+        weights.check(state["weights"], self.spec)
+        assert set(state["optimizer"]) == set(self.slots)
+        self.steps = state["step"]
+        self.arrays = {name: array.copy() for name, array in state["weights"].items()}
+        self.slots = {name: array.copy() for name, array in state["optimizer"].items()}
