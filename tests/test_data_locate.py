@@ -5,12 +5,12 @@ The files are small ones in MNIST's format; the MD5s expected of them are put in
 
 import functools
 import gzip
-import hashlib
 import http.server
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import data_files
 import numpy as np
 import pytest
 
@@ -56,27 +56,16 @@ def fake(name: str, seed: int) -> Fake:
     return Fake(name, dict(zip(mnist.NAMES, contents, strict=True)), arrays)
 
 
-def md5(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
-
-
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch) -> Path:
-    """An empty home, no network, and none of the user's own settings."""
-    for name in ("TWINCAPS_DATA", "KERAS_HOME", "XDG_CACHE_HOME", "http_proxy", "HTTP_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("TWINCAPS_OFFLINE", "1")
-    monkeypatch.setattr(locate, "SYSTEM", tmp_path / "debian")
-    return tmp_path / "home"
+    return data_files.empty_home(tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def fakes(monkeypatch) -> dict[str, Fake]:
     made = {name: fake(name, seed) for seed, name in enumerate(MODULES)}
     for name, module in MODULES.items():
-        rows = made[name].contents.items()
-        files = tuple(locate.File(file, len(content), md5(content)) for file, content in rows)
+        files = data_files.expected(made[name].contents)
         monkeypatch.setattr(module, "SOURCE", replace(module.SOURCE, files=files))
     return made
 

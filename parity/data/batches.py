@@ -4,6 +4,7 @@ Axes: N images of a split, B images of a batch, H W C an image.
 """
 
 from collections.abc import Iterator
+from dataclasses import fields
 
 import numpy as np
 
@@ -60,4 +61,4 @@ def _padded(batch: Batch, size: int) -> Batch:
     def longer(array: np.ndarray) -> np.ndarray:
         return np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1))
 
-    return Batch(longer(batch.images), longer(batch.labels), longer(batch.weights))
+    return type(batch)(*(longer(getattr(batch, each.name)) for each in fields(batch)))

@@ -27,11 +27,11 @@ Contents = dict[str, bytes]
 
 @dataclass(frozen=True)
 class File:
-    """A file's usual name, and the size and MD5 of its unpacked content."""
+    """A file's usual name, and the size and MD5 of its unpacked content, None if not published."""
 
     name: str
-    size: int
-    md5: str
+    size: int | None
+    md5: str | None
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class Source:
 
     folders  where they lie below a root, "" for the root itself
     url      what the names in `remote` are appended to, "" if nobody may download them
-    archive  another form of the same content
+    archive  the same files in one
+    others   files of other names and formats with the same data; the reader knows them by name
     """
 
     name: str
@@ -57,6 +58,7 @@ class Source:
     url: str
     remote: tuple[str, ...]
     archive: Archive | None = None
+    others: tuple[tuple[File, ...], ...] = ()
 
 
 def find(source: Source, data_dir: Path | None = None) -> Contents:
@@ -109,22 +111,30 @@ def _wanted(source: Source) -> str:
 
 def _copy(source: Source, folder: Path, faults: list[str]) -> Contents | None:
     """The whole copy in a folder, if there is one; what is wrong with it is added to `faults`."""
+    for files in (source.files, *source.others):
+        found = _together(files, folder, faults)
+        if found is not None:
+            return found
+    if source.archive is None or not (folder / source.archive.name).is_file():
+        return None
+    return _unpacked(source, folder / source.archive.name, source.archive, faults)
+
+
+def _together(files: tuple[File, ...], folder: Path, faults: list[str]) -> Contents | None:
     found: Contents = {}
     missing = []
-    for file in source.files:
+    for file in files:
         paths = [path for path in _names(folder, file) if path.is_file()]
         content = _whole(file, paths, faults)
         if content is not None:
             found[file.name] = content
         elif not paths:
             missing.append(f"{folder / file.name}: is missing beside the others")
-    if len(found) == len(source.files):
+    if len(found) == len(files):
         return found
-    if len(missing) < len(source.files):
+    if len(missing) < len(files):
         faults += missing
-    if source.archive is None or not (folder / source.archive.name).is_file():
-        return None
-    return _unpacked(source, folder / source.archive.name, source.archive, faults)
+    return None
 
 
 def _names(folder: Path, file: File) -> list[Path]:
@@ -156,13 +166,13 @@ def _unpacked(source: Source, path: Path, archive: Archive, faults: list[str]) -
     except DataError as error:
         faults.append(str(error))
         return None
-    return contents
+    return {file.name: contents[file.name] for file in source.files}
 
 
 def _check(file: File, content: bytes, what: str) -> None:
-    if len(content) != file.size:
+    if file.size is not None and len(content) != file.size:
         raise DataError(f"{what}: holds {len(content)} bytes unpacked, expected {file.size}")
-    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest() if file.md5 else None
     if md5 != file.md5:
         raise DataError(f"{what}: its unpacked content has MD5 {md5}, expected {file.md5}")
 

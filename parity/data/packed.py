@@ -1,11 +1,12 @@
-"""The content of a packed file: gzipped, told by its first bytes and not its name, or .npz."""
+"""The content of packed files: gzip, told by its first bytes and not by its name; npz; tar."""
 
 import gzip
 import io
 import os
+import tarfile
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,3 +59,17 @@ def npz(path: str | os.PathLike, keys: Sequence[str]) -> dict[str, np.ndarray]:
             return {key: arrays[key] for key in keys}
     except NOT_NPZ as error:
         raise DataError(f"{path}: not a whole .npz with {', '.join(keys)} ({error})") from error
+
+
+def tar(path: str | os.PathLike, names: Collection[str]) -> dict[str, bytes]:
+    """The content of the files of these names, in any folder of a .tar.gz; raises DataError."""
+    found = {}
+    try:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                name = os.path.basename(member.name)
+                if name in names and (file := archive.extractfile(member)):
+                    found[name] = file.read()
+    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+        raise DataError(f"{path}: not a whole .tar.gz ({error}); fetch it again") from error
+    return found

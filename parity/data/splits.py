@@ -74,12 +74,13 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Two splits of images of one shape, with labels from 0 to classes - 1."""
+    """Two splits of images of one shape, with labels from 0 to classes - 1, and their names."""
 
     name: str
     train: Split
     test: Split
     classes: int
+    class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.train.shape != self.test.shape:
