@@ -138,8 +138,15 @@ class Events:
 
 def events(folder: os.PathLike) -> list[Watcher]:
     """The writer of TensorBoard events, or none where tensorboardX is not installed."""
+    # tensorboardX imports torch wherever that is installed; a run of the JAX wing must not.
+    hide = "torch" not in sys.modules
+    if hide:
+        sys.modules["torch"] = None  # pyright: ignore[reportArgumentType]
     try:
         from tensorboardX import SummaryWriter
     except ImportError:
         return []
+    finally:
+        if hide:
+            del sys.modules["torch"]
     return [Events(SummaryWriter, folder)]
