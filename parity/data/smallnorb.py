@@ -1,0 +1,97 @@
+"""smallNORB: 48,600 stereo pairs of toys of five kinds, 96x96, grey; windows of 32x32.
+
+As in the capsule papers, the pair is two channels, brought to 48x48 (here by the mean of 2x2
+pixels), of which training sees random windows and evaluation the middle one. The training and
+test toys are different ones. Source: https://cs.nyu.edu/~ylclab/data/norb-v1.0-small/
+"""
+
+import math
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from parity.data import locate
+from parity.data.crops import Cropped
+from parity.data.registry import Entry
+from parity.data.splits import DataError, Dataset
+
+TYPES = {0x1E3D4C55: "<u1", 0x1E3D4C54: "<i4"}  # 507333717, 507333716
+WINDOW = 32
+CLASS_NAMES = ("animal", "human", "airplane", "truck", "car")
+TRAINING = "smallnorb-5x46789x9x18x6x2x96x96-training"
+TESTING = "smallnorb-5x01235x9x18x6x2x96x96-testing"
+FILES = (
+    locate.File(f"{TRAINING}-dat.mat", 447_897_624, "8138a0902307b32dfa0025a36dfa45ec"),
+    locate.File(f"{TRAINING}-cat.mat", 97_220, "fd5120d3f770ad57ebe620eb61a0b633"),
+    locate.File(f"{TESTING}-dat.mat", 447_897_624, "e9920b7f7b2869a8f1a12e945b2c166c"),
+    locate.File(f"{TESTING}-cat.mat", 97_220, "fd5120d3f770ad57ebe620eb61a0b633"),
+)
+SOURCE = locate.Source(
+    name="smallnorb",
+    files=FILES,
+    folders=("smallnorb", "smallNORB", "smallnorb/raw", "raw", ""),
+    url="https://cs.nyu.edu/~ylclab/data/norb-v1.0-small/",
+    remote=tuple(f"{file.name}.gz" for file in FILES),
+)
+
+
+def load(data_dir: Path | None) -> Dataset:
+    """The data set; raises DataError where no whole copy is found."""
+    contents = locate.find(SOURCE, data_dir)
+
+    def split(which: str) -> Cropped:
+        pairs, labels = (
+            parse(contents.pop(name), f"smallnorb: {name}")
+            for name in (f"{which}-dat.mat", f"{which}-cat.mat")
+        )
+        return Cropped(halved(pairs), labels, (WINDOW, WINDOW))
+
+    return Dataset("smallnorb", split(TRAINING), split(TESTING), len(CLASS_NAMES), CLASS_NAMES)
+
+
+def parse(content: bytes, what: str) -> np.ndarray:
+    """The array in a file's unpacked content: little-endian magic, axes, at least 3 sizes, data.
+
+    Raises DataError for another magic number and for too few or too many bytes.
+    """
+    if len(content) < 20:
+        raise DataError(f"{what}: ends at byte {len(content)}; expected a header of 20 or more")
+    magic, axes = struct.unpack("<ii", content[:8])
+    start = 8 + 4 * max(3, axes)
+    if magic not in TYPES or not 1 <= axes <= 8:
+        raise DataError(
+            f"{what}: magic number {magic} and {axes} axes; expected one of "
+            f"{', '.join(map(str, TYPES))} and 1 to 8 axes"
+        )
+    if len(content) < start:
+        raise DataError(f"{what}: ends at byte {len(content)}, in its header of {start} bytes")
+    shape = struct.unpack(f"<{axes}I", content[8 : 8 + 4 * axes])
+    dtype = np.dtype(TYPES[magic])
+    end = start + math.prod(shape) * dtype.itemsize
+    if len(content) != end:
+        raise DataError(
+            f"{what}: ends at byte {len(content)}; its header says {list(shape)} of {dtype.name}, "
+            f"which end at byte {end}"
+        )
+    return np.frombuffer(content, dtype, offset=start).reshape(shape)
+
+
+def halved(pairs: np.ndarray) -> np.ndarray:
+    """uint8 [N, 2, H, W] -> [N, H/2, W/2, 2]: the rounded means of 2x2 pixels."""
+    total = np.full((len(pairs), 2, pairs.shape[2] // 2, pairs.shape[3] // 2), 2, np.uint16)
+    for down in (0, 1):
+        for right in (0, 1):
+            total += pairs[:, :, down::2, right::2]
+    return np.ascontiguousarray((total // 4).astype(np.uint8).transpose(0, 2, 3, 1))
+
+
+DATASET = Entry(
+    name="smallnorb",
+    title="smallNORB, stereo pairs of five kinds of toys: 24,300 to train, 24,300 to test",
+    shape=(WINDOW, WINDOW, 2),
+    classes=len(CLASS_NAMES),
+    licence="for research purposes, not to be sold; cite LeCun, Huang, Bottou, CVPR 2004",
+    source=f"the four -dat and -cat files, or a download from {SOURCE.url}",
+    load=load,
+)
