@@ -252,3 +252,19 @@ def test_the_real_files(name):
     training = TrainingSpec(dataset=name)
     assert batches.per_epoch(found.train, training) == 468
     assert batches.per_epoch(found.train, replace(training, batch_size=60_000)) == 1
+
+
+@pytest.mark.data
+def test_affnist_like_from_the_real_digits():
+    found = parity.data.load("affnist-like")
+    assert (len(found.train), len(found.test), found.train.shape) == (60_000, 10_000, (40, 40, 1))
+    ink = found.test.images[..., 0] > 0
+    assert ink.any((1, 2)).all()
+    rows, columns = ink.any(2), ink.any(1)
+    for inked in (rows, columns):  # digits reach every edge of the picture, and all lie within it
+        assert inked[:, 1].any()
+        assert inked[:, 38].any()
+    originals = parity.data.load("mnist").test.images
+    ratio = found.test.images.sum((1, 2, 3)) / originals.sum((1, 2, 3))
+    assert 0.6 < ratio.min() < 0.7
+    assert 1.37 < ratio.max() < 1.46

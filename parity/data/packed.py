@@ -1,4 +1,4 @@
-"""The content of packed files: gzip, told by its first bytes and not by its name; npz; tar."""
+"""The content of packed files: gzip, told by its first bytes and not by its name; npz; tar; zip."""
 
 import gzip
 import io
@@ -16,7 +16,7 @@ from parity.data.splits import DataError
 GZIP = b"\x1f\x8b"
 
 # What zipfile and NumPy raise for one altered byte or another.
-NOT_NPZ = (
+NOT_ZIP = (
     *(OSError, ValueError, KeyError, EOFError, TypeError, RuntimeError, MemoryError),
     *(zipfile.BadZipFile, zlib.error),
 )
@@ -57,7 +57,7 @@ def npz(path: str | os.PathLike, keys: Sequence[str]) -> dict[str, np.ndarray]:
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {key: arrays[key] for key in keys}
-    except NOT_NPZ as error:
+    except NOT_ZIP as error:
         raise DataError(f"{path}: not a whole .npz with {', '.join(keys)} ({error})") from error
 
 
@@ -73,3 +73,13 @@ def tar(path: str | os.PathLike, names: Collection[str]) -> dict[str, bytes]:
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
         raise DataError(f"{path}: not a whole .tar.gz ({error}); fetch it again") from error
     return found
+
+
+def zipped(path: str | os.PathLike, names: Collection[str]) -> dict[str, bytes]:
+    """The content of the files of these names, in any folder of a .zip; raises DataError."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found = ((os.path.basename(each), each) for each in archive.namelist())
+            return {name: archive.read(member) for name, member in found if name in names}
+    except NOT_ZIP as error:
+        raise DataError(f"{path}: not a whole .zip ({error}); fetch it again") from error
