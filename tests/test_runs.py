@@ -12,6 +12,7 @@ from pathlib import Path
 import fakes
 import numpy as np
 import pytest
+from wings import ROOT
 
 from parity import checkpoints, files, loop
 from parity.files import RunError, RunWarning
@@ -375,3 +376,12 @@ def test_weights_are_read_from_a_run_a_checkpoint_and_a_file(finished, run):
         assert arrays.keys() == fakes.Trainer().arrays.keys()
     with pytest.raises(RunError, match="no checkpoint yet"):
         read_weights(run.path)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_a_run_killed_at_any_operation_on_its_files_ends_where_it_would_have(tmp_path):
+    script = [sys.executable, str(ROOT / "tests" / "crash.py"), str(tmp_path), "7", "3"]
+    result = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    count = json.loads(result.stdout)
+    assert min(count.values()) >= 8
