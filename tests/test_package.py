@@ -75,7 +75,8 @@ def test_the_wheel_says_what_it_is(wheel, metadata):
     assert metadata["Name"] == "twincaps"
     assert metadata["License-Expression"] == "MIT"
     assert metadata["Requires-Python"] == ">=3.11"
-    assert set(metadata.get_all("Provides-Extra", [])) == {"torch", "jax", "figures", "dev"}
+    extras = {"torch", "jax", "figures", "data", "dev"}
+    assert set(metadata.get_all("Provides-Extra", [])) == extras
     assert any(name.endswith("licenses/LICENSE") for name in wheel.namelist())
 
 
@@ -95,6 +96,7 @@ def wanted(metadata: Message, extra: str) -> set[str]:
         ("torch", {"torch"}),
         ("jax", {"jax", "flax", "optax"}),
         ("figures", set()),
+        ("data", set()),
         ("dev", set()),
     ],
 )
