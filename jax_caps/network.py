@@ -48,8 +48,10 @@ class CapsuleNetwork(nnx.Module):
 
     def __call__(self, images_BHWC: Any, tap: Tap = no_tap) -> Array:
         """Images in [0, 1], floating [B, H, W, C] -> class capsules [B, J, D]."""
-        x = tap("image", self.images(images_BHWC))
-        return self.digit(self.primary(self.stem(x, tap), tap), tap)
+        return self._encode(tap("image", self.images(images_BHWC)), tap)
+
+    def _encode(self, x_BHWC: Array, tap: Tap) -> Array:
+        return self.digit(self.primary(self.stem(x_BHWC, tap), tap), tap)
 
     def reconstruct(self, poses_BJD: Array, labels_B: Any) -> Array:
         """The decoder's images [B, H, W, C] from the capsules of the labels alone."""
@@ -66,8 +68,8 @@ class CapsuleNetwork(nnx.Module):
 
         targets  integer labels [B]; the reconstruction is from the label's capsule
         """
-        images = self.images(images_BHWC)
-        poses = self(images, tap)
+        images = tap("image", self.images(images_BHWC))
+        poses = self._encode(images, tap)
         lengths_BJ = tap("lengths", lengths(poses))
         terms = {
             "margin": losses.margin_each(

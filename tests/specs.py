@@ -1,5 +1,7 @@
 """Networks for tests: one small with all its sizes different primes, and any kind at random."""
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import assume
 from hypothesis import strategies as st
@@ -63,3 +65,33 @@ def network_specs(draw: st.DrawFn) -> NetworkSpec:
     except SpecError:
         assume(False)
         raise
+
+
+# Every option of the maths, each away from its default in one of these at least.
+NETWORKS = {
+    "primes": PRIMES,
+    "tiny": TINY,
+    "no routing bias": replace(PRIMES, routing=Routing(num_iters=2)),
+    "one iteration": replace(PRIMES, routing=Routing(num_iters=1, bias=True)),
+    "leaky": replace(PRIMES, routing=Routing(num_iters=5, leaky=True)),
+    "leaky bias detach": replace(PRIMES, routing=Routing(bias=True, leaky=True, detach=True)),
+    "detach": replace(PRIMES, routing=Routing(num_iters=2, detach=True)),
+    "no decoder": replace(PRIMES, decoder=None),
+    "one dense layer": replace(PRIMES, decoder=()),
+    "no stem": replace(PRIMES, stem=()),
+    "three stem layers": replace(
+        PRIMES, image=(17, 19, 2), stem=(Conv(3, 2), Conv(5, 3, 2), Conv(7, 2))
+    ),
+    "stride beyond kernel": replace(
+        PRIMES, image=(23, 13, 1), stem=(Conv(5, 2, 3),), primary=Primary(2, 3, 2, 3)
+    ),
+    "official": replace(
+        PRIMES,
+        primary=Primary(types=2, size=7, kernel=4, scale=1 / 3),
+        loss=Loss(scale=0.5, class_mean=True),
+        init=Init(stem=0.05, primary=0.1, digit=0.1, decoder=0.1, bias=0.1),
+    ),
+    "another loss": replace(
+        PRIMES, loss=Loss(0.8, 0.2, 0.3, 1.7, reconstruction=0.011), decoder=(11,)
+    ),
+}

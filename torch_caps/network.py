@@ -49,8 +49,10 @@ class CapsuleNetwork(nn.Module):
 
     def forward(self, images_BHWC: Any, tap: Tap = no_tap) -> Tensor:
         """Images in [0, 1], floating [B, H, W, C] -> class capsules [B, J, D]."""
-        x = tap("image", self.images(images_BHWC))
-        return self.digit(self.primary(self.stem(x, tap), tap), tap)
+        return self._encode(tap("image", self.images(images_BHWC)), tap)
+
+    def _encode(self, x_BHWC: Tensor, tap: Tap) -> Tensor:
+        return self.digit(self.primary(self.stem(x_BHWC, tap), tap), tap)
 
     def reconstruct(self, poses_BJD: Tensor, labels_B: Any) -> Tensor:
         """The decoder's images [B, H, W, C] from the capsules of the labels alone."""
@@ -68,8 +70,8 @@ class CapsuleNetwork(nn.Module):
 
         targets  integer labels [B]; the reconstruction is from the label's capsule
         """
-        images = self.images(images_BHWC)
-        poses = self(images, tap)
+        images = tap("image", self.images(images_BHWC))
+        poses = self._encode(images, tap)
         lengths_BJ = tap("lengths", lengths(poses))
         terms = {
             "margin": losses.margin_each(
