@@ -1,6 +1,6 @@
 # make train [BACKEND=torch|jax] [ARGS="--epochs 1"]   train, with the one wing that is asked for
 # make test       every test, with both wings           make check   ruff and pyright
-# make bench      the two training steps, side by side   make setup   install everything
+# make bench      what the wings cost, side by side      make setup   install everything
 #
 # All of it lives in .venv, made at need with PYTHON (3.11 or newer) and the versions of
 # constraints.txt. PIP_FLAGS reaches pip: on Linux, torch as pip finds it holds gigabytes of CUDA
@@ -35,6 +35,9 @@ check: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
+
+bench: setup
+	$(BIN)/python -m benchmarks $(ARGS)
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
