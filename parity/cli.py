@@ -195,6 +195,7 @@ def _free(wanted: str) -> Path:
 
 def _begin(flags: Flags, path: Path | None) -> None:
     from parity import data, runs
+    from parity.data import batches
 
     card = preset_card(flags.preset)
     training = dataclasses.replace(card.training, **_pick(TrainingSpec, flags))
@@ -202,6 +203,7 @@ def _begin(flags: Flags, path: Path | None) -> None:
     out = path or (Path(flags.out) if flags.out else _free(_default_out(flags)))
     runs.refuse_occupied(out)
     dataset = data.load(flags.dataset, options.data_dir)
+    batches.per_epoch(dataset.train, training)
     image, classes = dataset.train.shape, dataset.classes
     spec = dataclasses.replace(card.network, image=image, classes=classes)
     trainer = make_trainer(spec, training, options, dataset)
@@ -243,7 +245,7 @@ def make_trainer(
     """
     from parity import loop
 
-    loop.check(spec, training, dataset)
+    loop.check(spec, dataset)
     backend = options.backend
     try:
         importlib.import_module(f"{backend}_caps.numerics").strict(training.precision)
@@ -280,7 +282,7 @@ def _announce(run: "Run") -> None:
         if (before := getattr(theirs, name)) != now and name not in ("dataset", "seed")
     ]
     if departures:
-        print(f"not the preset's own recipe: {', '.join(departures)}")
+        print(f"departs from the preset: {', '.join(departures)}")
     print(f"run folder {run.path}", flush=True)
 
 

@@ -66,15 +66,14 @@ class History:
         return self.waited / self.seconds if self.seconds else 0.0
 
 
-def check(spec: NetworkSpec, training: TrainingSpec, dataset: Dataset) -> None:
-    """Raise a TwincapsError unless this network can be trained on this data set."""
+def check(spec: NetworkSpec, dataset: Dataset) -> None:
+    """Raise RunError unless this network takes the images and classes of this data set."""
     if (dataset.train.shape, dataset.classes) != (spec.image, spec.classes):
         raise RunError(
             f"{dataset.name} has images of {dataset.train.shape} in {dataset.classes} classes, "
             f"the network takes {spec.image} in {spec.classes}; give its spec the data's image "
             "and classes"
         )
-    batches.per_epoch(dataset.train, training)
 
 
 def evaluate(trainer: Trainer, split: Split, batch_size: int) -> dict[str, Any]:
@@ -93,7 +92,7 @@ def train(
     end it with a checkpoint, as `Stopped`. A loss that is not finite raises RunError, and the last
     good checkpoint stays.
     """
-    check(trainer.spec, trainer.training, dataset)
+    check(trainer.spec, dataset)
     with _signals() as stop, contextlib.ExitStack() as shown:
         session = _Session(trainer, dataset, run, stop)
         if run is not None:
