@@ -3,7 +3,7 @@
     canonical    .safetensors in canonical axes, which both wings read themselves
     torch        .pt, or .safetensors in torch's axes: a state_dict of torch_caps
     flax         .msgpack: {"params": the pure dict of a jax_caps network, "twincaps": header}
-    orbax        a folder: the pure dict as an orbax checkpoint, the header its custom metadata
+    orbax        a folder: the pure dict as an orbax checkpoint, the header in twincaps.json
     keras, npz   read alone
 
 All that are written carry the same header (spec, axes, sha256) as canonical ones.

@@ -1,12 +1,14 @@
-"""An orbax checkpoint: a folder of the pure dict of a network, the header in its metadata.
+"""An orbax checkpoint: a folder of the pure dict of a network, with our header beside it.
 
     {"stem": {"0": {"kernel": ..}}, "primary": {"kernel": ..}, ...}
 
-`nnx.restore_int_paths` turns it into what `nnx.replace_by_pure_dict` takes.
+`nnx.restore_int_paths` turns it into what `nnx.replace_by_pure_dict` takes. `twincaps.json` holds
+the header and the sha256 of every other file: orbax is given no file of ours that was altered.
 """
 
+import json
 import os
-import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,14 +16,15 @@ from typing import Any
 import numpy as np
 
 from parity.convert.installed import needed
-from parity.weights import Arrays, WeightsError
+from parity.files import sha256_of
+from parity.weights import Arrays, WeightsError, write_whole
+
+OURS = "twincaps.json"
 
 
 def write(path: Path, arrays: Arrays, header: str) -> None:
     """Write a folder beside `path`, then rename it: at no instant is `path` half a checkpoint."""
     orbax = needed("orbax.checkpoint", path)
-    beside = path.resolve()
-    new, old = (beside.with_name(f".{path.name}.{os.getpid()}.{each}") for each in ("new", "old"))
     tree: dict[str, Any] = {}
     for name, array in arrays.items():
         *groups, last = name.split(".")
@@ -29,17 +32,19 @@ def write(path: Path, arrays: Arrays, header: str) -> None:
         for group in groups:
             inner = inner.setdefault(group, {})
         inner[last] = array
-    try:
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent.resolve()) as beside:
+        new, old = Path(beside, "new"), Path(beside, "old")
         with orbax.StandardCheckpointer() as checkpointer:
-            checkpointer.save(new, tree, custom_metadata={"twincaps": header})
-        if path.exists():
-            os.rename(path, old)
-        os.rename(new, path)
-    finally:
-        if old.exists() and not path.exists():
-            os.rename(old, path)
-        for left in (new, old):
-            shutil.rmtree(left, ignore_errors=True)
+            checkpointer.save(new, tree)
+        content = {"header": header, "files": _sums(new)}
+        write_whole(new / OURS, json.dumps(content, sort_keys=True, indent=1).encode())
+        try:
+            if path.exists():
+                os.rename(path, old)
+            os.rename(new, path)
+        finally:
+            if old.exists() and not path.exists():
+                os.rename(old, path)
 
 
 def read(path: Path) -> tuple[Arrays, Any]:
@@ -47,20 +52,36 @@ def read(path: Path) -> tuple[Arrays, Any]:
 
     Raises WeightsError for a folder that is not a whole checkpoint of arrays.
     """
+    header = _header(path) if (path / OURS).is_file() else None
     orbax = needed("orbax.checkpoint", path)
     try:
         with orbax.Checkpointer(orbax.PyTreeCheckpointHandler()) as checkpointer:
-            metadata = checkpointer.metadata(path.resolve())
-            tree = metadata.item_metadata.tree
+            tree = checkpointer.metadata(path.resolve()).item_metadata.tree
             plain = _each(tree, lambda _: orbax.RestoreArgs(restore_type=np.ndarray))
             how = orbax.args.PyTreeRestore(restore_args=plain)
             restored = checkpointer.restore(path.resolve(), args=how)
-        header = (metadata.custom_metadata or {}).get("twincaps")
     except Exception as error:  # orbax and tensorstore each have their own
         raise WeightsError(f"{path}: not a whole orbax checkpoint of arrays ({error})") from error
     arrays: Arrays = {}
     _flatten(restored, "", arrays)
     return arrays, header
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    files = [each for each in sorted(folder.rglob("*")) if each.is_file() and each.name != OURS]
+    return {each.relative_to(folder).as_posix(): sha256_of(each) for each in files}
+
+
+def _header(path: Path) -> Any:
+    try:
+        content = json.loads((path / OURS).read_bytes())
+        header, files = content["header"], dict(content["files"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise WeightsError(f"{path / OURS}: not what twincaps wrote ({error!r})") from error
+    found = _sums(path)
+    if altered := sorted(name for name in {*found, *files} if found.get(name) != files.get(name)):
+        raise WeightsError(f"{path}: altered since it was written: {', '.join(altered)}")
+    return header
 
 
 def _each(tree: Any, function: Callable[[Any], Any]) -> Any:
