@@ -329,3 +329,13 @@ def test_names_of_another_network_match_no_row(name):
     assert matching(names) == []
     found = match(LAYOUTS[name], names)
     assert (found.sources, found.unexpected) == ({}, names)
+
+
+def test_the_documentation_lists_every_row():
+    text = (wings.ROOT / "docs" / "formats.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    named = {name: line for line in rows for name in re.findall(r"`([\w-]+)`", line.split("|")[1])}
+    for name, layout in LAYOUTS.items():
+        axes = layout.tensors["digit.kernel"][1]
+        assert "refused" in named[name] if layout.refused else f"| `{axes}` |" in named[name]
+        assert layout.refused or f"| {layout.capsules} |" in named[name]
