@@ -1,4 +1,50 @@
-"""Train."""
+"""Train a capsule network with PyTorch or with JAX: the same network, steps and result.
+
+    python train.py                                     the paper's network on the digits that
+                                                        come with the package, with PyTorch
+    python train.py --backend jax                       the same with JAX
+    python train.py --preset small                      a network for a laptop
+    python train.py --dataset mnist --data-dir DIR      all 60,000 digits
+    python train.py --resume runs/NAME                  go on after Ctrl-C, kill -9, a full disk
+    python train.py --resume runs/NAME --backend jax    ... in the other framework
+    python train.py --resume auto --out runs/NAME       begin, or go on: for jobs that are restarted
+
+A flag that is not given has the value of the data set's recipe, or else of the preset. What runs,
+and how it departs from the preset, is printed first. `--help` shows every default.
+
+What to train
+    --backend {torch,jax}     the framework; only this one needs to be installed
+    --preset NAME             network and training: sabour2017 (the paper), sabour2017-official (the
+                              authors' code where it differs), small
+    --dataset NAME            mnist-mini needs no files; `python -m parity data` lists the others.
+                              The network takes its image size, channels and classes from it
+    --data-dir DIR            where its files are; otherwise TWINCAPS_DATA and the places where
+                              torchvision, Keras and Debian keep them
+
+How to train
+    --epochs, --batch-size, --learning-rate, --optimizer {adam,adamw,sgd}
+    --clip-norm FLOAT         scale gradients down to this norm where it is larger
+    --seed INT                first weights, order of images, augmentation: the same in both
+    --precision {float32,float64,bfloat16}
+
+Where to compute
+    --device NAME             cpu (the default) or cuda
+    --compile                 through torch.compile; JAX compiles always
+
+Where to keep it
+    --out DIR                 the run folder, runs/PRESET-DATASET-BACKEND-SEED unless given. One
+                              that holds a run is never overwritten
+    --resume {RUN,auto}       go on from the newest whole checkpoint. Only --backend, --epochs,
+                              --data-dir, --device and --compile may be given beside it, and others
+                              only as they were
+
+The run folder holds spec.json and training.json, metrics.jsonl (a line for each step and each
+evaluation), figures/, TensorBoard events where tensorboardX is installed, and checkpoints/ with
+the last three and the best. One is written at the end of each epoch and at Ctrl-C.
+
+Exit codes: 0 trained; 2 a mistake in flags, data or files, told in one line; 130 stopped by
+Ctrl-C or SIGTERM. Afterwards: python -m parity evaluate RUN; python -m parity --help for the rest.
+"""
 
 import sys
 

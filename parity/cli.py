@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from parity.spec import (
+    PRESETS,
     RECIPES,
     NetworkSpec,
     RunOptions,
@@ -218,7 +219,7 @@ def _go_on(run: "Run", known: Flags, flags: Flags) -> None:
     for each in dataclasses.fields(Flags):
         before, now = getattr(known, each.name), getattr(flags, each.name)
         if each.name == "out":
-            before, now = Path(before), Path(now)
+            before, now = Path(before), Path(now or "")
         if before != now and each.name not in RESUMABLE:
             raise UsageError(
                 f"--{each.name.replace('_', '-')} {now}: the run at {run.path} has {before}; "
@@ -251,10 +252,11 @@ def make_trainer(
         importlib.import_module(f"{backend}_caps.numerics").strict(training.precision)
         wing = importlib.import_module(f"{backend}_caps.training")
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in EXTRAS[backend]:
+        missing = (error.name or "").split(".")[0]
+        if missing not in EXTRAS[backend]:
             raise
         raise UsageError(
-            f"--backend {backend}: {error.name} is not installed; "
+            f"--backend {backend}: {missing} is not installed; "
             f"install it with: pip install 'twincaps[{backend}]'"
         ) from None
     how = {name: getattr(options, name) for name in ("device", "compile", "lean", "block")}
@@ -270,14 +272,16 @@ def make_trainer(
 def _announce(run: "Run") -> None:
     training, options = run.training, run.options
     print(
-        f"{run.preset} on {training.dataset}, {options.backend} on {options.device}, "
-        f"{training.precision}: {training.epochs} epochs, batch {training.batch_size}, "
-        f"{training.optimizer} at {training.learning_rate:g}, seed {training.seed}"
+        f"{run.preset or 'a network'} on {training.dataset}, "
+        f"{options.backend} on {options.device}, {training.precision}: {training.epochs} epochs, "
+        f"batch {training.batch_size}, {training.optimizer} at {training.learning_rate:g}, "
+        f"seed {training.seed}"
     )
-    card = preset_card(run.preset)
+    card = PRESETS.get(run.preset)  # a run may have been made without one
+    pairs = [] if card is None else [(training, card.training), (run.spec, card.network)]
     departures = [
         f"{name.replace('_', ' ')} {now} (preset {before})"
-        for ours, theirs in ((training, card.training), (run.spec, card.network))
+        for ours, theirs in pairs
         for name, now in vars(ours).items()
         if (before := getattr(theirs, name)) != now and name not in ("dataset", "seed")
     ]

@@ -1,0 +1,378 @@
+"""The command line: its flags and defaults, what it refuses, and what it leaves behind.
+
+Most tests run it in this process with the fake Trainer in the place of a wing's.
+"""
+
+import dataclasses
+import importlib
+import json
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import fakes
+import numpy as np
+import pytest
+from wings import ROOT
+
+import parity.__main__ as door
+from parity import cli, data, evaluate, spec, weights
+from parity.runs import Run
+
+FLAGS = [
+    *("--backend", "--preset", "--dataset", "--data-dir", "--epochs", "--batch-size"),
+    *("--learning-rate", "--optimizer", "--seed", "--precision", "--device", "--compile"),
+    *("--clip-norm", "--out", "--resume"),
+]
+
+
+@pytest.fixture(autouse=True)
+def wing(tmp_path, monkeypatch):
+    """Both wings are the fake one; the working folder is new and its preset is `fake`."""
+    strict = []
+    for name in ("torch_caps", "jax_caps"):
+        numerics = types.SimpleNamespace(strict=strict.append)
+        monkeypatch.setitem(sys.modules, f"{name}.numerics", numerics)
+        training = types.SimpleNamespace(Trainer=fakes.Trainer)
+        monkeypatch.setitem(sys.modules, f"{name}.training", training)
+    monkeypatch.setitem(spec.PRESETS, "fake", fakes.PRESET)
+    monkeypatch.chdir(tmp_path)
+    return strict
+
+
+def train(*argv: object) -> int:
+    return cli.main(["--preset", "fake", *map(str, argv)])
+
+
+def resume(*argv: object) -> int:
+    return cli.main(["--resume", *map(str, argv)])
+
+
+def told(capsys) -> str:
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def tree() -> set[str]:
+    return {str(path) for path in Path().rglob("*")}
+
+
+def test_the_flags_are_the_fifteen_of_the_design(capsys):
+    names = [f"--{each.name.replace('_', '-')}" for each in dataclasses.fields(cli.Flags)]
+    assert names == FLAGS
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert all(f"{flag} " in shown or f"{flag}," in shown for flag in FLAGS)
+    assert "None" not in shown
+
+
+@pytest.mark.parametrize("preset", ["sabour2017", "sabour2017-official", "small"])
+@pytest.mark.parametrize("dataset", ["mnist-mini", "mnist"])
+def test_what_is_not_given_comes_from_the_recipe_or_else_the_preset(preset, dataset):
+    flags, training = cli._defaults(preset, dataset), spec.PRESETS[preset].training
+    recipe = spec.RECIPES.get(dataset, {})
+    assert flags.epochs == recipe.get("epochs", training.epochs)
+    assert flags.batch_size == recipe.get("batch_size", training.batch_size)
+    assert flags.learning_rate == recipe.get("learning_rate", training.learning_rate)
+    assert (flags.backend, flags.device, flags.compile) == ("torch", "cpu", False)
+    assert flags.out is flags.resume is flags.data_dir is flags.clip_norm is None
+
+
+def test_training_says_what_runs_and_where_and_how_well(capsys, wing):
+    assert train("--epochs", 2, "--seed", 5, "--learning-rate", 0.5, "--clip-norm", 3) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == (
+        "fake on mnist-mini, torch on cpu, float32: 2 epochs, batch 64, sgd at 0.5, seed 5"
+    )
+    assert out[1] == (
+        "departs from the preset: epochs 2 (preset 3), batch size 64 (preset 4), "
+        "clip norm 3.0 (preset None)"
+    )
+    assert out[2] == "run folder runs/fake-mnist-mini-torch-5"
+    with Run.open("runs/fake-mnist-mini-torch-5") as run:
+        lines = run.metrics()
+        assert (run.training.epochs, run.training.clip_norm, run.preset) == (2, 3.0, "fake")
+        assert (run.spec.image, run.spec.classes) == ((28, 28, 1), 10)
+    assert (len(lines), lines[-1]["step"]) == (2 * 78 + 2, 2 * 78)
+    accuracy = lines[-1]["accuracy"]
+    assert f"test accuracy {accuracy:.4f} (error {1 - accuracy:.2%}), best " in out[-2]
+    assert out[-1] == f"evaluate it with: python -m parity evaluate {run.path}"
+    assert wing == ["float32"]
+
+
+def test_the_default_folder_is_the_next_free_one():
+    for _ in range(3):
+        assert train("--epochs", 1) == 0
+    expected = {f"fake-mnist-mini-torch-0{suffix}" for suffix in ("", "-2", "-3")}
+    assert {path.name for path in Path("runs").iterdir()} == expected
+
+
+def test_a_run_goes_on_with_more_epochs_another_wing_and_another_device(capsys):
+    assert train("--epochs", 1, "--out", "r") == 0
+    assert resume("r") == 0
+    out = capsys.readouterr().out
+    assert "nothing to train: 1 epochs are done" in out
+    assert out.count("\ntest accuracy 0.") == 2
+    more = ("--epochs", 2, "--backend", "jax", "--device", "cuda", "--compile", "--data-dir", ".")
+    assert resume("r", *more) == 0
+    with Run.open("r") as run:
+        assert run.training.epochs == 2
+        options = spec.RunOptions("jax", "cuda", True, data_dir=str(Path().absolute()))
+        assert run.options == options
+        assert [line["step"] for line in run.metrics() if line["event"] == "eval"] == [78, 156]
+    assert resume("r", "--no-compile") == 0  # what is not given stays as it was
+    with Run.open("r") as run:
+        assert run.options == dataclasses.replace(options, compile=False)
+
+
+def test_resume_auto_begins_and_goes_on_with_the_same_command_line():
+    command = ("--resume", "auto", "--out", "r/", "--epochs", 1, "--seed", 3)
+    for _ in range(2):
+        assert train(*command) == 0
+    assert [path.name for path in Path().iterdir()] == ["r"]
+    for _ in range(2):
+        assert train("--resume", "auto", "--epochs", 1) == 0
+    assert [path.name for path in Path("runs").iterdir()] == ["fake-mnist-mini-torch-0"]
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--preset", "small"),
+        ("--dataset", "mnist"),
+        ("--batch-size", 32),
+        ("--learning-rate", 0.25),
+        ("--optimizer", "adam"),
+        ("--seed", 4),
+        ("--precision", "float64"),
+        ("--clip-norm", 2.0),
+        ("--out", "other"),
+    ],
+)
+def test_what_makes_a_run_cannot_change_in_it(capsys, flag, value):
+    Run.create("r", fakes.PRESET.network, fakes.PRESET.training, preset="fake").close()
+    before = tree()
+    assert resume("r", flag, value) == 2
+    assert told(capsys).startswith(f"error: {flag} {value}: the run at r has ")
+    assert tree() == before
+
+
+BAD = {
+    "preset": (["--preset", "huge"], "preset 'huge' is unknown; expected one of sabour2017, "),
+    "dataset": (["--dataset", "mnlst"], "data set 'mnlst' is unknown; expected one of "),
+    "backend": (["--backend", "tf"], "backend 'tf' is unknown; expected one of torch, jax"),
+    "optimizer": (["--optimizer", "lion"], "optimizer 'lion' is unknown"),
+    "precision": (["--precision", "half"], "precision 'half' is unknown"),
+    "batch size 0": (["--batch-size", 0], "batch_size is 0; expected a whole number above 0"),
+    "batch too large": (["--batch-size", 5001], "5001 is larger than the 5000 training images"),
+    "no epochs": (["--epochs", 0], "epochs is 0"),
+    "seed": (["--seed", -1], "seed is -1"),
+    "rate": (["--learning-rate", "nan"], "learning_rate is nan"),
+    "clip norm": (["--clip-norm", 0], "clip_norm is 0.0"),
+    "no data folder": (["--dataset", "mnist", "--data-dir", "nowhere"], "nowhere"),
+    "no run": (["--resume", "nowhere"], "nowhere: no run here"),
+    "kernel": (["--preset", "coarse"], "a kernel of 29x29 (stride 1) is larger than its input"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_refused_in_one_line_and_leaves_nothing(capsys, monkeypatch, case):
+    large = dataclasses.replace(fakes.PRESET.network, image=(99, 99, 1), stem=(spec.Conv(2, 29),))
+    monkeypatch.setitem(spec.PRESETS, "coarse", dataclasses.replace(fakes.PRESET, network=large))
+    argv, says = BAD[case]
+    assert cli.main([str(each) for each in argv]) == 2
+    line = told(capsys)
+    assert line.startswith("error: ")
+    assert says in line
+    assert tree() == set()
+
+
+@pytest.mark.parametrize("argv", [["--bogus"], ["--epochs", "few"], ["--seed"], ["stray"]])
+def test_what_is_no_flag_is_refused(capsys, argv):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(argv)
+    assert ended.value.code == 2
+    assert argv[0] in capsys.readouterr().err
+    assert tree() == set()
+
+
+def test_bad_data_files_are_refused_and_leave_nothing(capsys):
+    folder = Path("data")
+    folder.mkdir()
+    name = "train-images-idx3-ubyte"
+    for content in (b"", b"\x00\x00\x08\x03" + b"\xff" * 12, b"words"):
+        (folder / name).write_bytes(content)
+        assert train("--dataset", "mnist", "--data-dir", folder) == 2
+        assert capsys.readouterr().err.startswith("error: ")
+        assert tree() == {"data", f"data/{name}"}
+
+
+@pytest.mark.parametrize("occupant", ["run", "folder", "file"])
+def test_an_occupied_folder_is_refused_before_anything_is_loaded(capsys, monkeypatch, occupant):
+    if occupant == "run":
+        Run.create("place", fakes.PRESET.network, fakes.TRAINING).close()
+    elif occupant == "folder":
+        Path("place").mkdir()
+        Path("place/mine").touch()
+    else:
+        Path("place").touch()
+    before = tree()
+    monkeypatch.setattr(data, "load", lambda *_: pytest.fail("data were loaded"))
+    assert train("--out", "place") == 2
+    assert told(capsys).startswith("error: place: ")
+    assert tree() == before
+
+
+def test_a_loss_that_is_no_number_ends_with_the_last_good_checkpoint(capsys, monkeypatch):
+    step = fakes.Trainer.step
+
+    def spoilt(self, *batch):
+        return {**step(self, *batch), "loss": float("inf" if self.steps == 80 else 1)}
+
+    monkeypatch.setattr(fakes.Trainer, "step", spoilt)
+    assert train("--out", "r") == 2
+    error = told(capsys)
+    assert "the loss is inf at step 80 of epoch 2" in error
+    assert "the last good checkpoint is r/checkpoints/step-00000078" in error
+
+
+def test_a_device_that_is_not_there_is_told_of(capsys, monkeypatch):
+    def absent(*_, device, **__):
+        raise RuntimeError("no such device\nlong story")
+
+    monkeypatch.setattr(fakes.Trainer, "__init__", absent)
+    assert train("--device", "cuda") == 2
+    assert told(capsys) == "error: --device cuda: no such device; try --device cpu"
+    assert tree() == set()
+    with pytest.raises(RuntimeError, match="no such device"):  # a fault of ours is no user's
+        train()
+
+
+@pytest.mark.parametrize(("backend", "framework"), [("torch", "torch"), ("jax", "flax")])
+def test_a_missing_framework_is_told_of_with_the_extra_that_brings_it(backend, framework):
+    code = (
+        "import sys\nclass Missing:\n    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {framework!r}:\n            raise ModuleNotFoundError(name=name)\n"
+        "sys.meta_path.insert(0, Missing())\nfrom parity import cli\n"
+        f"sys.exit(cli.main(['--backend', {backend!r}, '--out', 'r']))"
+    )
+    environment = {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert said.returncode == 2, said.stderr
+    assert said.stderr.splitlines()[-1] == (
+        f"error: --backend {backend}: {framework} is not installed; "
+        f"install it with: pip install 'twincaps[{backend}]'"
+    )
+    assert tree() == set()
+
+
+def test_the_doors_help_is_quick_to_import():
+    code = (
+        "import runpy, sys\nsys.argv = ['train.py', '--help']\n"
+        "try:\n    runpy.run_path('train.py', run_name='__main__')\n"
+        "finally:\n    heavy = {'numpy', 'torch', 'jax', 'rich', 'safetensors'}\n"
+        "    print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert said.returncode == 0
+    assert said.stderr == "[]\n"
+
+
+def test_interrupted_before_training_is_130(capsys, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(data, "load", interrupt)
+    assert train() == 130
+    assert told(capsys) == "interrupted"
+    assert tree() == set()
+
+
+def test_a_damaged_checkpoint_is_told_of_in_one_line(capsys):
+    assert train("--epochs", 2, "--out", "r") == 0
+    Path("r/checkpoints/step-00000156/state.json").unlink()
+    capsys.readouterr()
+    assert resume("r") == 0
+    line = told(capsys)
+    assert line.startswith("warning: r/checkpoints/step-00000156/state.json: no such file")
+    assert line.endswith("going on from r/checkpoints/step-00000078 instead")
+
+
+def test_a_run_made_without_a_preset_goes_on(capsys):
+    training = dataclasses.replace(fakes.TRAINING, dataset="mnist-mini", batch_size=500, epochs=1)
+    Run.create("r", fakes.PRESET.network, training).close()
+    assert resume("r") == 0
+    assert capsys.readouterr().out.startswith("a network on mnist-mini, torch on cpu")
+
+
+def test_evaluate_says_accuracy_count_and_interval(capsys):
+    assert train("--epochs", 1, "--out", "r") == 0
+    with Run.open("r") as run:
+        accuracy = run.metrics()[-1]["accuracy"]
+    capsys.readouterr()
+    assert door.main(["evaluate", "r"]) == 0
+    right = round(1000 * accuracy)
+    low, high = evaluate.interval(right, 1000)
+    assert capsys.readouterr().out == (
+        f"test accuracy {accuracy:.4f} ({right} of 1,000 images of mnist-mini, torch), "
+        f"95 % interval {low:.4f} to {high:.4f}\n"
+    )
+    file = "r/checkpoints/step-00000078/weights.safetensors"
+    assert door.main(["evaluate", file, "--backend", "jax", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["run"], found["backend"], found["dataset"]) == (file, "jax", "mnist-mini")
+    assert (found["accuracy"], found["correct"], found["count"]) == (accuracy, right, 1000)
+    assert found["interval"] == [low, high]
+
+
+def test_evaluate_refuses_what_it_cannot_read(capsys):
+    Path("words.safetensors").write_text("words")
+    fits = dataclasses.replace(fakes.PRESET.network, image=(27, 28, 1))
+    weights.save("other.safetensors", fits, weights.draw(fits, 0))
+    for path, says in (
+        ("nowhere", "no such file"),
+        ("words.safetensors", "not a whole safetensors file"),
+        ("other.safetensors", "the network takes (27, 28, 1)"),
+    ):
+        assert door.main(["evaluate", path]) == 2
+        line = told(capsys)
+        assert line.startswith("error: ")
+        assert says in line
+
+
+@pytest.mark.parametrize(("right", "count"), [(0, 10), (7, 10), (10, 10), (975, 1000)])
+def test_the_interval_is_wilsons(right, count):
+    low, high = evaluate.interval(right, count)
+    assert 0 <= low <= right / count + 1e-12
+    assert right / count - 1e-12 <= high <= 1
+    for bound in (low, high):  # where a share of `bound` is 1.96 deviations from what was found
+        if 1e-9 < bound < 1 - 1e-9:
+            deviation = np.sqrt(bound * (1 - bound) / count)
+            assert abs(bound - right / count) / deviation == pytest.approx(1.959964)
+
+
+@pytest.mark.parametrize("argv", [[], ["trian"], ["--train"]])
+def test_an_unknown_verb_is_refused_with_the_list(capsys, argv):
+    assert door.main(argv) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert all(verb in error for verb in door.VERBS)
+
+
+def test_help_lists_the_verbs_and_each_row_names_a_function(capsys):
+    assert door.main(["--help"]) == 0
+    out = capsys.readouterr().out
+    for verb, (module, function, says) in door.VERBS.items():
+        assert f"  {verb} " in out
+        assert says in out
+        assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_train_is_a_verb_too():
+    assert door.main(["train", "--preset", "fake", "--epochs", "1", "--out", "r"]) == 0
+    assert Path("r/metrics.jsonl").exists()
