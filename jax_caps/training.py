@@ -1,6 +1,6 @@
 """Trainer: one step, one evaluation, and a state that either wing can take over."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -195,12 +195,18 @@ class Trainer:
 
 
 def trace(
-    net: CapsuleNetwork, images_BHWC: np.ndarray, targets: np.ndarray
+    net: CapsuleNetwork,
+    images_BHWC: np.ndarray,
+    targets: np.ndarray,
+    *,
+    compile: bool | None = None,
 ) -> tuple[canonical.Arrays, canonical.Arrays]:
     """(values, gradients of the loss) of every tapped tensor and, after them, every parameter.
 
     Both are in the order of execution; parameters are named `parameter/<name>`, canonical axes.
     A tap adds a zero to its tensor: the gradient of that zero is the tensor's own.
+
+    compile  True for jax.jit, False for operation by operation; None as usual: the former
     """
     graph, params = nnx.split(net, nnx.Param)
     labels = jnp.asarray(targets)
@@ -220,8 +226,9 @@ def trace(
     _, shapes = jax.eval_shape(run, params, {})
     names = tuple(order)
     zeros = {name: jnp.zeros(shapes[name].shape, shapes[name].dtype) for name in names}
-    differentiate = jax.jit(jax.grad(run, argnums=(0, 1), has_aux=True))
-    (slopes, gradients), values = differentiate(params, zeros)
+    with jax.disable_jit(compile is False):
+        backward = jax.jit(jax.grad(run, argnums=(0, 1), has_aux=True))
+        (slopes, gradients), values = backward(params, zeros)
     values = {name: weights.numpy(values[name]) for name in names}
     gradients = {name: weights.numpy(gradients[name]) for name in names}
     slopes = _by_name(slopes)
@@ -229,3 +236,12 @@ def trace(
         values[f"parameter/{name}"] = weights.to_canonical(each[...], orders)
         gradients[f"parameter/{name}"] = weights.to_canonical(slopes[name][...], orders)
     return values, gradients
+
+
+def differentiate(
+    function: Callable[..., Array], arrays: Sequence[np.ndarray], cotangent: np.ndarray
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """function(*arrays), and the gradient of sum(function(*arrays) * cotangent) by each array."""
+    value, pull = jax.vjp(function, *map(jnp.array, arrays))
+    slopes = pull(jnp.broadcast_to(jnp.asarray(cotangent, value.dtype), value.shape))
+    return weights.numpy(value), [weights.numpy(each) for each in slopes]

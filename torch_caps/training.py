@@ -1,6 +1,6 @@
 """Trainer: one step, one evaluation, and a state that either wing can take over."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -148,31 +148,54 @@ class Trainer:
 
 
 def trace(
-    net: CapsuleNetwork, images_BHWC: np.ndarray, targets: np.ndarray
+    net: CapsuleNetwork,
+    images_BHWC: np.ndarray,
+    targets: np.ndarray,
+    *,
+    compile: bool | None = None,
 ) -> tuple[canonical.Arrays, canonical.Arrays]:
     """(values, gradients of the loss) of every tapped tensor and, after them, every parameter.
 
     Both are in the order of execution; parameters are named `parameter/<name>`, canonical axes.
+    A tap adds a zero to its tensor: the gradient of that zero is the tensor's own.
+
+    compile  True for torch.compile, False for operation by operation; None as usual: the latter
     """
-    tapped: dict[str, Tensor] = {}
+    images = net.images(images_BHWC)
+    labels = torch.as_tensor(targets, device=images.device)
 
-    def tap(name: str, x: Tensor) -> Tensor:
-        if not x.requires_grad:
-            x.requires_grad_()
-        x.retain_grad()
-        tapped[name] = x
-        return x
+    def run(zeros: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        tapped: dict[str, Tensor] = {}
 
-    net.zero_grad()
-    loss, _ = net.loss(images_BHWC, torch.as_tensor(targets), tap)
-    loss.backward()
-    values = {name: weights.numpy(x) for name, x in tapped.items()}
-    gradients = {name: weights.numpy(_gradient(x)) for name, x in tapped.items()}
-    for name, each, orders in weights.parameters(net):
-        values[f"parameter/{name}"] = weights.to_canonical(each, orders)
-        gradients[f"parameter/{name}"] = weights.to_canonical(_gradient(each), orders)
+        def tap(name: str, x: Tensor) -> Tensor:
+            tapped[name] = x + zeros[name] if zeros else x
+            return tapped[name]
+
+        loss, _ = net.loss(images, labels, tap)
+        return loss, tapped
+
+    with torch.no_grad():
+        zeros = {name: torch.zeros_like(x).requires_grad_() for name, x in run({})[1].items()}
+    loss, values = (torch.compile(run) if compile else run)(zeros)
+    held = {f"parameter/{name}": (each, orders) for name, each, orders in weights.parameters(net)}
+    inputs = [*zeros.values(), *(each for each, _ in held.values())]
+    slopes = dict(
+        zip([*zeros, *held], torch.autograd.grad(loss, inputs, materialize_grads=True), strict=True)
+    )
+    values = {name: weights.numpy(values[name]) for name in zeros}
+    gradients = {name: weights.numpy(slopes[name]) for name in zeros}
+    for name, (each, orders) in held.items():
+        values[name] = weights.to_canonical(each, orders)
+        gradients[name] = weights.to_canonical(slopes[name], orders)
     return values, gradients
 
 
-def _gradient(x: Tensor) -> Tensor:
-    return torch.zeros_like(x) if x.grad is None else x.grad
+def differentiate(
+    function: Callable[..., Tensor], arrays: Sequence[np.ndarray], cotangent: np.ndarray
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """function(*arrays), and the gradient of sum(function(*arrays) * cotangent) by each array."""
+    inputs = [torch.tensor(each, requires_grad=True) for each in arrays]
+    value = function(*inputs)
+    loss = (value * torch.tensor(cotangent)).sum()
+    slopes = torch.autograd.grad(loss, inputs, materialize_grads=True)
+    return weights.numpy(value), [weights.numpy(each) for each in slopes]
