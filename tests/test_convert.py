@@ -186,9 +186,9 @@ def test_a_bare_file_needs_a_preset_and_takes_its_sizes_from_shapes(kind, tmp_pa
         found = network(path, **asked)
         assert found.spec == PRIMES
         assert all(same_bits(found.arrays[name], arrays[name]) for name in arrays)
-    with pytest.raises(WeightsError, match="things do not fit this network"):
+    with pytest.raises(WeightsError, match="not this network in layout"):
         network(path, spec=other)
-    with pytest.raises(WeightsError, match="things do not fit this network"):
+    with pytest.raises(WeightsError, match="not this network in layout"):
         network(path, preset="sabour2017-official")  # other strides and another image
     with pytest.raises(TwincapsError, match="not both"):
         network(path, preset="small", spec=PRIMES)

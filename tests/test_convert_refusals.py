@@ -104,7 +104,7 @@ REFUSED = {
     "no spec": (lambda f: headed(f, spec=None), "NetworkSpec: got NoneType"),
     "misfits": (
         misfits,
-        r"4 things do not fit this network in layout canonical:\n"
+        r"not this network in layout canonical; faults: 4\n"
         r"  digit.bias has shape \(5, 3\), expected \(3, 5\) \(j d\)\n"
         r"  missing stem.0.bias \(stem.0.bias\)\n"
         r"  primary.bias has dtype int32, expected one of float32, .*\n"

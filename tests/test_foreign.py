@@ -106,7 +106,7 @@ def test_a_row_is_found_by_its_names_and_sizes_by_its_shapes(name, tmp_path):
     assert found.layout == name
     exact = network(file, layout=name, spec=case.spec).arrays
     assert all(np.array_equal(exact[each], found.arrays[each]) for each in exact)
-    with pytest.raises(WeightsError, match="do not fit this network"):
+    with pytest.raises(WeightsError, match="not this network in layout"):
         network(file, layout=name, spec=base)
 
 
@@ -186,7 +186,7 @@ def test_everything_that_does_not_fit_is_listed_at_once(tmp_path):
     with pytest.raises(WeightsError) as caught:
         network(write(tmp_path / "them", tensors), layout="gram-ai", spec=SPEC)
     for each in (
-        "6 things do not fit",
+        "faults: 6\n",
         "missing decoder.2.bias (decoder.{n}.bias)",
         "primary.kernel is made of 1 tensors primary_capsules.capsules.{k}.weight, expected 2",
         "conv1.bias has shape (16,), expected (17,) (out)",
@@ -195,6 +195,12 @@ def test_everything_that_does_not_fit_is_listed_at_once(tmp_path):
         "unexpected extra.weight (2, 3)",
     ):
         assert each in str(caught.value)
+
+
+def test_without_a_decoders_kernels_nothing_else_is_called_wrong(tmp_path):
+    tensors = {name: each for name, each in draw("labml").items() if "4.w" not in name}
+    with pytest.raises(WeightsError, match=r"faults: 1\n  missing decoder.2.kernel"):
+        network(write(tmp_path / "them", tensors), layout="labml", spec=SPEC)
 
 
 def test_a_missing_piece_in_the_middle_is_not_closed_up(tmp_path):
@@ -208,7 +214,7 @@ def test_the_authors_divisor_is_never_guessed(tmp_path):
     base = dataclasses.replace(
         OFFICIAL, primary=dataclasses.replace(OFFICIAL.primary, types=5, scale=1 / 5)
     )
-    with pytest.raises(WeightsError, match="do not fit this network"):
+    with pytest.raises(WeightsError, match="not this network in layout"):
         infer(write(tmp_path / "them", draw("official")), base, "official")
 
 

@@ -7,7 +7,6 @@ Here a pattern has every axis spelt out: an axis that layers do not share carrie
 
 import dataclasses
 import re
-from collections.abc import Iterable
 
 import numpy as np
 
@@ -32,18 +31,17 @@ def spell(name: str, axes: str, layout: Layout, last: int) -> str:
     return re.sub(r"[A-Za-z]+", lambda axis: spelt.get(axis[0], f"{layer}.{axis[0]}"), axes)
 
 
-def _last(names: Iterable[str]) -> int:
-    return sum(name.startswith("decoder.") and name.endswith(".kernel") for name in names) - 1
-
-
-def _found_patterns(found: Match, layout: Layout) -> dict[str, str]:
-    last = _last(found.sources)
+def _found_patterns(found: Match, layout: Layout, last: int) -> dict[str, str]:
     return {name: spell(name, found.axes[name], layout, last) for name in found.sources}
 
 
 def _canonical_patterns(spec: NetworkSpec) -> dict[str, str]:
     rows = table(spec)
-    return {name: spell(name, row.axes, _CANONICAL, _last(rows)) for name, row in rows.items()}
+    return {name: spell(name, row.axes, _CANONICAL, _last(spec)) for name, row in rows.items()}
+
+
+def _last(spec: NetworkSpec) -> int:
+    return -1 if spec.decoder is None else len(spec.decoder)
 
 
 def sizes(spec: NetworkSpec) -> Sizes:
@@ -58,7 +56,7 @@ def sizes(spec: NetworkSpec) -> Sizes:
 def faults(found: Match, layout: Layout, tensors: Arrays, spec: NetworkSpec) -> list[str]:
     """Everything that keeps the tensors of a file from being this network in this layout."""
     rows, every = table(spec), sizes(spec)
-    patterns, wanted = _found_patterns(found, layout), _canonical_patterns(spec)
+    patterns, wanted = _found_patterns(found, layout, _last(spec)), _canonical_patterns(spec)
     extra = [one for name in found.sources if name not in rows for one in found.sources[name]]
     listed = [f"unexpected {name} {tensors[name].shape}" for name in found.unexpected + extra]
     for name in rows:
@@ -102,7 +100,7 @@ def _faults_of(
 
 def build(found: Match, layout: Layout, tensors: Arrays, spec: NetworkSpec) -> Arrays:
     """The canonical arrays of a match without faults, in the order of execution."""
-    every, patterns = sizes(spec), _found_patterns(found, layout)
+    every, patterns = sizes(spec), _found_patterns(found, layout, _last(spec))
     arrays = {}
     for name, target in _canonical_patterns(spec).items():
         whole = np.stack([tensors[each] for each in found.sources[name]])
@@ -116,32 +114,31 @@ def infer(found: Match, layout: Layout, tensors: Arrays, base: NetworkSpec) -> N
     What no shape tells stays that of `base`: strides, height and width of the image, and every
     option. Where shapes leave a size open (j * d alone is known, say), it is that of `base` too.
     """
-    shapes = []
-    for name, pattern in _found_patterns(found, layout).items():
+    layers = {name.split(".")[1] for name in found.sources if name.startswith("decoder.")}
+    shapes, last = [], len(layers) - 1
+    for name, pattern in _found_patterns(found, layout, last).items():
         group = found.sources[name]
         one = tuple(tensors[group[0]].shape)
         shapes.append((pattern, (len(group), *one) if name in found.stacked else one))
     known, of_base = solve(shapes, {}), sizes(base)
     for axis in ("k", "d", "H", "W"):
         known = solve(shapes, {axis: of_base[axis], **known})
-    layers = [f"stem.{n}" for n in range(len(base.stem))]
+    stem = [f"stem.{n}" for n in range(len(base.stem))]
     try:
         primary = dataclasses.replace(
             base.primary, types=known["type"], size=known["k"], kernel=known["primary.kh"]
         )
         inferred = dataclasses.replace(
             base,
-            image=(*base.image[:2], known["stem.0.in" if layers else "primary.in"]),
+            image=(*base.image[:2], known["stem.0.in" if stem else "primary.in"]),
             stem=tuple(
                 Conv(known[f"{layer}.out"], known[f"{layer}.kh"], old.stride)
-                for layer, old in zip(layers, base.stem, strict=True)
+                for layer, old in zip(stem, base.stem, strict=True)
             ),
             primary=primary,
             classes=known["j"],
             pose=known["d"],
-            decoder=tuple(known[f"decoder.{n}.out"] for n in range(_last(found.sources)))
-            if _last(found.sources) >= 0
-            else None,
+            decoder=tuple(known[f"decoder.{n}.out"] for n in range(last)) if layers else None,
         )
     except (SpecError, KeyError):
         return None

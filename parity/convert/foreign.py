@@ -64,10 +64,10 @@ def _refuse(what: str, name: str, layout: Layout) -> None:
 def _unfit(what: str, faulty: Mapping[str, list[str]]) -> str:
     nearest = min(faulty, key=lambda name: len(faulty[name]))
     listed = "\n  ".join(sorted(faulty[nearest]))
-    told = f"{len(faulty[nearest])} things do not fit this network in layout {nearest}"
+    told = f"not this network in layout {nearest}"
     if len(faulty) > 1:
         told += f", the nearest of {', '.join(faulty)}"
-    return f"{what}: {told}:\n  {listed}"
+    return f"{what}: {told}; faults: {len(faulty[nearest])}\n  {listed}"
 
 
 def _ambiguous(what: str, fitting: Mapping[str, Layout]) -> str:
