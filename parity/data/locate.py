@@ -67,7 +67,7 @@ def find(source: Source, data_dir: Path | None = None) -> Contents:
     A copy that is there but not whole is an error in the `data_dir` that the user named, and
     passed over elsewhere. Raises DataError with every place and URL tried, and the fix.
     """
-    if data_dir is not None and not data_dir.is_dir():
+    if data_dir is not None and not os.path.isdir(data_dir):
         raise DataError(
             f"{source.name}: the data folder {data_dir} is no folder; name the one that holds "
             f"{_wanted(source)}, or leave it out to look in the usual places"
@@ -115,7 +115,7 @@ def _copy(source: Source, folder: Path, faults: list[str]) -> Contents | None:
         found = _together(files, folder, faults)
         if found is not None:
             return found
-    if source.archive is None or not (folder / source.archive.name).is_file():
+    if source.archive is None or not os.path.isfile(folder / source.archive.name):
         return None
     return _unpacked(source, folder / source.archive.name, source.archive, faults)
 
@@ -124,7 +124,7 @@ def _together(files: tuple[File, ...], folder: Path, faults: list[str]) -> Conte
     found: Contents = {}
     missing = []
     for file in files:
-        paths = [path for path in _names(folder, file) if path.is_file()]
+        paths = [path for path in _names(folder, file) if os.path.isfile(path)]
         content = _whole(file, paths, faults)
         if content is not None:
             found[file.name] = content

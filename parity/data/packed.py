@@ -70,7 +70,7 @@ def tar(path: str | os.PathLike, names: Collection[str]) -> dict[str, bytes]:
                 name = os.path.basename(member.name)
                 if name in names and (file := archive.extractfile(member)):
                     found[name] = file.read()
-    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+    except (OSError, EOFError, KeyError, zlib.error, tarfile.TarError) as error:
         raise DataError(f"{path}: not a whole .tar.gz ({error}); fetch it again") from error
     return found
 
