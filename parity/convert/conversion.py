@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from parity import checkpoints
@@ -46,7 +46,8 @@ def convert(
     to = formats.format_of(dst, to)
     _refuse_occupied(dst, to, force)
     found = network(src, layout=layout, preset=preset, spec=spec, best=best)
-    formats.write(dst, to, found.spec, found.arrays)
+    with _telling(dst, "written"):
+        formats.write(dst, to, found.spec, found.arrays)
     return found
 
 
@@ -63,10 +64,11 @@ def network(
         raise TwincapsError("give a preset or a spec, not both")
     asked = preset_card(preset).network if preset is not None else spec
     path = Path(path)
-    if formats.kind_of(path) in ("run", "checkpoint"):
-        file = formats.read(_checkpoint(path, best) / "weights.safetensors")
-    else:
-        file = formats.read(path)
+    with _telling(path, "read"):
+        if formats.kind_of(path) in ("run", "checkpoint"):
+            file = formats.read(_checkpoint(path, best) / "weights.safetensors")
+        else:
+            file = formats.read(path)
     if file.header is None:
         if asked is None:
             raise TwincapsError(
@@ -84,6 +86,17 @@ def network(
     if layout not in (None, found.layout):
         raise TwincapsError(f"{path}: its own header says that it is in {found.layout} layout")
     return found
+
+
+@contextlib.contextmanager
+def _telling(path: Path, what: str) -> Iterator[None]:
+    """Turn the system's refusals (full disk, forbidden folder) into a TwincapsError."""
+    try:
+        yield
+    except OSError as error:
+        raise TwincapsError(
+            f"{path}: could not be {what} ({error.strerror or error}); nothing was changed"
+        ) from error
 
 
 def _checkpoint(path: Path, best: bool) -> Path:

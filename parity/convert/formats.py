@@ -99,20 +99,15 @@ def read(path: Path) -> File:
     else:
         raise TwincapsError(f"{path}: a {kind} folder, expected a file of weights")
     if isinstance(header, str):
-        header = _decode(path, header)
+        try:
+            header = json.loads(header)
+        except (ValueError, RecursionError) as error:
+            raise WeightsError(f"{path}: its twincaps header is no JSON ({error})") from error
     if header is not None:
-        weights.verify(path, arrays, header, header.get("format") or "weights of twincaps")
+        found = header.get("format") if isinstance(header, dict) else None
+        expected = found if isinstance(found, str) else "weights of twincaps"
+        weights.verify(path, arrays, header, expected)
     return File(path, kind, arrays, header)
-
-
-def _decode(path: Path, header: str) -> dict[str, Any]:
-    try:
-        values = json.loads(header)
-    except (ValueError, RecursionError) as error:
-        raise WeightsError(f"{path}: its twincaps header is no JSON ({error})") from error
-    if not isinstance(values, dict):
-        raise WeightsError(f"{path}: its twincaps header is {type(values).__name__}, not an object")
-    return values
 
 
 def _read_npz(path: Path) -> Arrays:
