@@ -1,0 +1,1 @@
+"""What the wings cost, measured side by side: `python -m benchmarks`, or `make bench`."""
