@@ -145,8 +145,12 @@ def test_capsules_of_neighbouring_pixels_are_refused_with_the_reason(name, tmp_p
         each for each in CASES if LAYOUTS[each].tensors == LAYOUTS[name].tensors and each != name
     ]
     file = write(tmp_path / "them", draw(regrouped))
+    for spec in (SPEC, OFFICIAL):  # whether the shapes fit or not
+        with pytest.raises(TwincapsError, match="neighbouring pixels of one channel"):
+            network(file, layout=name, spec=spec)
+    two = {each: LAYOUTS[each] for each in (name, "labml")}
     with pytest.raises(TwincapsError, match="neighbouring pixels of one channel"):
-        network(file, layout=name, spec=SPEC)
+        adopt("them", draw(regrouped), two, SPEC)
     with pytest.raises(TwincapsError, match=f"fit 2 layouts(.|\n)*{name}: (.|\n)*neighbouring"):
         network(file, spec=SPEC)
     assert network(file, layout=regrouped, spec=SPEC).layout == regrouped
