@@ -7,6 +7,7 @@ recipe, or else from the preset. Nothing is written before flags, data and netwo
 import contextlib
 import dataclasses
 import importlib
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -98,18 +99,21 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
 def call(module: str, function: str, argv: Sequence[str], prog: str) -> int:
     """Call a function of one of our modules with the arguments that its signature describes.
 
+    A required argument has no flag before it, unless the function takes its arguments by name alone.
     Returns what it returns as the exit code, 0 for None, and 2 after a mistake of the user.
     """
     with _reporting() as code:
-        config = (tyro.conf.PositionalRequiredArgs, tyro.conf.FlagCreatePairsOff)
         run = getattr(importlib.import_module(module), function)
+        arguments = inspect.signature(run).parameters.values()
+        by_place = any(each.kind is not each.KEYWORD_ONLY for each in arguments)
+        config = (tyro.conf.FlagCreatePairsOff, *[tyro.conf.PositionalRequiredArgs] * by_place)
         code[0] = tyro.cli(run, prog=prog, args=argv, config=config) or 0
     return code[0]
 
 
 @contextlib.contextmanager
 def _reporting() -> Iterator[list[int]]:
-    """Turn mistakes of the user into one message and exit code 2, and interruptions into 130."""
+    """Turn a mistake of the user into one message and exit code 2, an interruption into 130."""
     from parity.files import RunWarning
 
     code = [0]
@@ -132,6 +136,9 @@ def _reporting() -> Iterator[list[int]]:
         except KeyboardInterrupt as error:
             print(str(error) or "interrupted", file=sys.stderr)
             code[0] = 130
+        except BrokenPipeError:  # whoever read the output has left, as `head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code[0] = 141
 
 
 def _train(first: Flags, parse: Callable[[Flags], Flags]) -> None:
