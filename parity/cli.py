@@ -7,6 +7,7 @@ recipe, or else from the preset. Nothing is written before flags, data and netwo
 import contextlib
 import dataclasses
 import importlib
+import inspect
 import os
 import sys
 import warnings

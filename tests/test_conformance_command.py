@@ -39,7 +39,7 @@ def theirs(tmp_path):
 
 
 def test_main_of_a_right_function(theirs, tmp_path, capsys):
-    assert conformance.main(f"{theirs}:squash", json=tmp_path / "found.json") == 0
+    assert conformance.main(module=f"{theirs}:squash", json=tmp_path / "found.json") == 0
     said = capsys.readouterr().out
     assert "conforms: every difference is at most 1e-05; gradients of NumPy code" in said
     assert said.count("holds") == len(CASES["squash"])
@@ -52,7 +52,7 @@ def test_main_of_a_right_function(theirs, tmp_path, capsys):
 def test_main_of_a_wrong_function(theirs, tmp_path, capsys, monkeypatch):
     monkeypatch.syspath_prepend(theirs.parent)
     module = "their_capsules:Their.squash_half"
-    assert conformance.main(module, "squash", tmp_path / "found.json") == 1
+    assert conformance.main(module=module, kind="squash", json=tmp_path / "found.json") == 1
     said = capsys.readouterr().out
     assert "does not conform:\n  off by a constant factor 0.5\n" in said
     found = json.loads((tmp_path / "found.json").read_text())
@@ -62,7 +62,7 @@ def test_main_of_a_wrong_function(theirs, tmp_path, capsys, monkeypatch):
 
 def test_json_of_a_nan_is_json(tmp_path, theirs):
     theirs.write_text("import numpy as np\ndef squash(x):\n    return x * np.nan\n")
-    assert conformance.main(f"{theirs}:squash", json=tmp_path / "found.json") == 1
+    assert conformance.main(module=f"{theirs}:squash", json=tmp_path / "found.json") == 1
     text = (tmp_path / "found.json").read_text()
     found = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert found["mistakes"] == ["NaN at a zero capsule"]

@@ -1,6 +1,6 @@
 """The verb: load somebody's function, hold it against the oracle, say what is wrong with it.
 
-python -m parity conformance path.to.module:function     (or file.py:function)
+python -m parity conformance --module path.to.module:function     (or file.py:function)
 """
 
 import dataclasses
@@ -31,6 +31,7 @@ WORDS = {
 
 
 def main(
+    *,
     module: str,
     kind: Literal["squash", "routing", "margin_loss"] | None = None,
     json: Path | None = None,
