@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
 def call(module: str, function: str, argv: Sequence[str], prog: str) -> int:
     """Call a function of one of our modules with the arguments that its signature describes.
 
-    A required argument has no flag before it, unless the function takes its arguments by name alone.
+    Required arguments go without flags, unless the function takes all of them by name alone.
     Returns what it returns as the exit code, 0 for None, and 2 after a mistake of the user.
     """
     with _reporting() as code:
