@@ -10,6 +10,7 @@ VERBS = {
     "train": ("parity.cli", "main", "train a network, as train.py does"),
     "evaluate": ("parity.evaluate", "evaluate", "test accuracy of a run, or of weights in a file"),
     "conformance": ("parity.conformance", "main", "somebody's squash, routing or loss checked"),
+    "data": ("parity.data.listing", "listing", "the data sets, which are here, how to get others"),
     "convert": ("parity.convert.verbs", "convert", "weights from one framework or file to another"),
     "inspect": ("parity.convert.verbs", "inspect", "what a file of weights or a run holds"),
 }

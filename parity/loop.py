@@ -74,6 +74,11 @@ def check(spec: NetworkSpec, dataset: Dataset) -> None:
             f"the network takes {spec.image} in {spec.classes}; give its spec the data's image "
             "and classes"
         )
+    if dataset.test.batch(np.array([0])).labels.ndim != 1:
+        raise RunError(
+            f"{dataset.name} shows several classes in an image, and a Trainer takes one label for "
+            "each; its pictures can be had from parity.data.load, not yet be trained on"
+        )
 
 
 def evaluate(trainer: Trainer, split: Split, batch_size: int) -> dict[str, Any]:

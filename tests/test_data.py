@@ -1,6 +1,7 @@
 """Data sets by name, of one's own arrays, and the one that comes with twincaps."""
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 import parity.data
-from parity.data import DataError, Dataset, Split, batches, from_arrays, mnist_mini, packed
+from parity.data import DataError, Dataset, Split, batches, from_arrays, listing, mnist_mini, packed
 from parity.spec import NetworkSpec, TrainingSpec
 
 SHIPPED = ("fashion-mnist", "mnist", "mnist-mini")
@@ -268,3 +269,18 @@ def test_affnist_like_from_the_real_digits():
     ratio = found.test.images.sum((1, 2, 3)) / originals.sum((1, 2, 3))
     assert 0.6 < ratio.min() < 0.7
     assert 1.37 < ratio.max() < 1.46
+
+
+def test_the_list_names_every_data_set_and_what_is_here(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("TWINCAPS_DATA", str(tmp_path))
+    monkeypatch.setenv("TWINCAPS_OFFLINE", "0")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    listing.listing(json=True)
+    rows = json.loads(capsys.readouterr().out)
+    assert list(rows) == parity.data.names()
+    assert rows["mnist-mini"]["here"] == "5,000 + 1,000"
+    assert rows["mnist"]["here"] == "no"
+    assert rows["smallnorb"]["shape"] == [32, 32, 2]
+    listing.listing()
+    assert "multi-mnist" in capsys.readouterr().out
