@@ -27,7 +27,7 @@ SHARED = r"parity(\.(spec|weights|schedule))?"
 RULES = {
     r"train": ((), r"parity(\.cli)?"),
     r"parity": ((), r"nothing"),
-    r"parity\.spec": ((), r"nothing"),
+    r"parity\.spec(\..+)?": ((), r"parity\.spec(\..+)?"),
     r"parity\.(weights|schedule)": ((), r"parity(\.spec)?"),
     r"parity\..+": ((), r"parity(\..+)?"),
     r"torch_caps(\..+)?": (("torch",), rf"torch_caps(\..+)?|{SHARED}"),

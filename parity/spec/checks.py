@@ -1,0 +1,46 @@
+"""What a field of a spec may be, and what is said where it is something else."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+
+class TwincapsError(ValueError):
+    """A mistake the user can mend; its message says what came, what was expected and the fix."""
+
+
+class SpecError(TwincapsError):
+    """A network or a run that cannot be built."""
+
+
+def require(holds: bool, message: str) -> None:
+    """Raise SpecError with `message` unless it holds."""
+    if not holds:
+        raise SpecError(message)
+
+
+def _real(x: Any) -> bool:
+    return isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x)
+
+
+# What a number can be asked to be, in the words of the error.
+FINITE, POSITIVE, FROM_ZERO = "a finite number", "a number above 0", "a number of at least 0"
+COUNT, WHOLE = "a whole number above 0", "a whole number of at least 0"
+_FITS: dict[str, Callable[[Any], bool]] = {
+    FINITE: _real,
+    POSITIVE: lambda x: _real(x) and x > 0,
+    FROM_ZERO: lambda x: _real(x) and x >= 0,
+    COUNT: lambda x: type(x) is int and x > 0,
+    WHOLE: lambda x: type(x) is int and x >= 0,
+}
+
+
+def check(owner: str, expected: str, **numbers: Any) -> None:
+    """Raise SpecError unless each number is what is expected, one of the words above."""
+    for name, number in numbers.items():
+        require(_FITS[expected](number), f"{owner}: {name} is {number!r}; expected {expected}")
+
+
+def fields(spec: Any, names: str) -> dict[str, Any]:
+    """The named fields of a spec; names are one string, apart by spaces."""
+    return {name: getattr(spec, name) for name in names.split()}

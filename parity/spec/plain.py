@@ -1,0 +1,45 @@
+"""Specs to plain JSON values and back, strictly."""
+
+import dataclasses
+import typing
+from typing import Any, TypeVar
+
+from parity.spec.checks import require
+
+T = TypeVar("T")
+
+
+def to_dict(spec: Any) -> dict[str, Any]:
+    """A spec as plain JSON values."""
+    return dataclasses.asdict(spec)
+
+
+def from_dict(kind: type[T], values: Any) -> T:
+    """A spec of `kind` from `to_dict`'s values; every unknown and missing name in one error."""
+    require(
+        isinstance(values, dict),
+        f"{kind.__name__}: got {type(values).__name__}; expected an object",
+    )
+    hints = typing.get_type_hints(kind)
+    unknown, missing = sorted(set(values) - set(hints)), sorted(set(hints) - set(values))
+    require(
+        not unknown and not missing, f"{kind.__name__}: unknown names {unknown}, missing {missing}"
+    )
+    return kind(**{name: _value(hints[name], values[name], name) for name in hints})
+
+
+def _value(hint: Any, value: Any, name: str) -> Any:
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        return from_dict(typing.cast(type, hint), value)
+    if origin is tuple:
+        require(isinstance(value, list | tuple), f"{name}: got {value!r}; expected a list")
+        return tuple(_value(inner[0], each, name) for each in value)
+    if type(None) in inner:
+        return None if value is None else _value(inner[0], value, name)
+    fits = isinstance(value, int | float) if hint is float else isinstance(value, hint)
+    require(
+        fits and (hint is bool or not isinstance(value, bool)),
+        f"{name}: got {value!r}; expected {hint.__name__}",
+    )
+    return float(value) if hint is float else value

@@ -1,0 +1,86 @@
+"""What a training run is, and how it is computed."""
+
+from dataclasses import dataclass
+
+from parity.spec.checks import COUNT, FROM_ZERO, POSITIVE, WHOLE, check, fields, require
+
+PRECISIONS = ("float32", "float64", "bfloat16")
+OPTIMIZERS = ("adam", "adamw", "sgd")
+BACKENDS = ("torch", "jax")
+
+
+@dataclass(frozen=True)
+class TrainingSpec:
+    """All that decides a training run besides the network: two runs of equal specs are one run.
+
+    The rate of step t (from 0) is max(learning_rate * decay_rate ** (t / decay_steps),
+    minimum_rate); see `schedule.py`. `shift` is the largest random translation of a training
+    image, in pixels. `weight_decay` is decoupled, and used by adamw alone.
+    """
+
+    dataset: str = "mnist-mini"
+    epochs: int = 8
+    batch_size: int = 128
+    optimizer: str = "adam"
+    learning_rate: float = 1e-3
+    decay_rate: float = 0.96
+    decay_steps: int = 2000
+    minimum_rate: float = 1e-6
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    momentum: float = 0.9
+    weight_decay: float = 0.01
+    clip_norm: float | None = None
+    shift: int = 2
+    seed: int = 0
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("optimizer", self.optimizer, OPTIMIZERS),
+            ("precision", self.precision, PRECISIONS),
+        ):
+            require(
+                value in known, f"{name} {value!r} is unknown; expected one of {', '.join(known)}"
+            )
+        above_zero = "learning_rate decay_rate decay_steps epsilon"
+        from_zero = "minimum_rate beta1 beta2 momentum weight_decay"
+        check("training", COUNT, **fields(self, "epochs batch_size"))
+        check("training", WHOLE, **fields(self, "shift seed"))
+        check("training", POSITIVE, **fields(self, above_zero))
+        check("training", FROM_ZERO, **fields(self, from_zero))
+        if self.clip_norm is not None:
+            check("training", POSITIVE, clip_norm=self.clip_norm)
+        for name, value in (("beta1", self.beta1), ("beta2", self.beta2)):
+            require(value < 1, f"training: {name} is {value}; expected a number below 1")
+        require(
+            self.seed < 2**63,
+            f"seed is {self.seed}; expected a whole number from 0 to 2**63 - 1",
+        )
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run is computed; none of it changes the mathematics, so a resume may change it.
+
+    block             input capsules a block of lean routing, None to choose from the sizes
+    checkpoint_every  steps between checkpoints, 0 for the end of each epoch alone
+    """
+
+    backend: str = "torch"
+    device: str = "cpu"
+    compile: bool = False
+    lean: bool = True
+    block: int | None = None
+    checkpoint_every: int = 0
+    data_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        require(
+            self.backend in BACKENDS,
+            f"backend {self.backend!r} is unknown; expected one of {', '.join(BACKENDS)}",
+        )
+        check("run", WHOLE, checkpoint_every=self.checkpoint_every)
+        if self.block is not None:
+            check("run", COUNT, block=self.block)
