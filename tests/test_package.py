@@ -37,7 +37,7 @@ def wheel(tmp_path_factory):
         str(out),
         ".",
     ]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     (built,) = out.iterdir()
     with zipfile.ZipFile(built) as archive:
