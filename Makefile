@@ -5,7 +5,7 @@
 # All of it lives in .venv, made at need with PYTHON (3.11 or newer) and the versions of
 # constraints.txt. PIP_FLAGS reaches pip: on Linux, torch as pip finds it holds gigabytes of CUDA
 # libraries, and PIP_FLAGS="--extra-index-url URL", with the URL that pytorch.org gives for the
-# CPU, avoids them.
+# CPU, avoids them. PYTEST_FLAGS reaches pytest: "-n 2" runs two workers of one thread each.
 
 BACKEND ?= torch
 PYTHON ?= python3
