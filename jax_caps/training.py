@@ -99,6 +99,9 @@ class Trainer:
         self.params, self.slots = jax.device_put((params, slots), self.device)
         self._step = jax.jit(self._update, donate_argnums=(0, 1))
         self._evaluate = jax.jit(self._sums)
+        self._poses = jax.jit(lambda params, images: nnx.merge(self.graph, params)(images))
+        self._couplings = jax.jit(self._coupled)
+        self._decode = jax.jit(self._decoded)
 
     @property
     def net(self) -> CapsuleNetwork:
@@ -123,6 +126,19 @@ class Trainer:
         weight = jax.device_put(np.asarray(weights_B, self.dtype), self.device)
         sums = self._evaluate(self.params, images, targets_B, weight)
         return {name: float(value) for name, value in sums.items()}
+
+    def poses(self, images_BHWC: np.ndarray) -> np.ndarray:
+        """The class capsules of images [B, H, W, C]: [B, J, D]."""
+        return weights.numpy(self._poses(self.params, self._placed(images_BHWC)))
+
+    def couplings(self, images_BHWC: np.ndarray) -> np.ndarray:
+        """The coupling coefficients of each routing iteration: [T, B, I, J]."""
+        return weights.numpy(self._couplings(self.params, self._placed(images_BHWC)))
+
+    def reconstruct(self, poses_BJD: np.ndarray, labels_B: np.ndarray) -> np.ndarray:
+        """The decoder's images [B, H, W, C] from the capsules of the labels alone."""
+        given = np.asarray(poses_BJD, self.dtype), np.asarray(labels_B, np.int32)
+        return weights.numpy(self._decode(self.params, *jax.device_put(given, self.device)))
 
     def get_state(self) -> dict[str, Any]:
         """Copies of `step`, `weights` and the optimiser's slots (`optimizer`), canonical."""
@@ -167,9 +183,12 @@ class Trainer:
         return nnx.map_state(value, self.params)
 
     def _batch(self, images: np.ndarray, targets: np.ndarray) -> tuple[Array, Array]:
+        placed = jax.device_put(np.asarray(targets, np.int32), self.device)
+        return self._placed(images), placed
+
+    def _placed(self, images: np.ndarray) -> Array:
         check_images(images, self.spec)
-        batch = np.asarray(images, self.dtype), np.asarray(targets, np.int32)
-        return jax.device_put(batch, self.device)
+        return jax.device_put(np.asarray(images, self.dtype), self.device)
 
     def _update(self, params: Any, slots: Any, images: Array, targets: Array, rate: Array):
         def loss(params: Any) -> tuple[Array, Array]:
@@ -192,6 +211,20 @@ class Trainer:
             "correct": (weight * terms["correct"]).sum(),
             "count": weight.sum(),
         }
+
+    def _coupled(self, params: Any, images: Array) -> Array:
+        found: list[Array] = []
+
+        def tap(name: str, x: Array) -> Array:
+            if name.endswith(".coupling"):
+                found.append(x)
+            return x
+
+        nnx.merge(self.graph, params)(images, tap)
+        return jnp.stack(found)
+
+    def _decoded(self, params: Any, poses: Array, labels: Array) -> Array:
+        return nnx.merge(self.graph, params).reconstruct(poses, labels)
 
 
 def trace(

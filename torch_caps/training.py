@@ -111,6 +111,30 @@ class Trainer:
             "count": weight.sum().item(),
         }
 
+    @torch.no_grad()
+    def poses(self, images_BHWC: np.ndarray) -> np.ndarray:
+        """The class capsules of images [B, H, W, C]: [B, J, D]."""
+        return weights.numpy(self.net(images_BHWC))
+
+    @torch.no_grad()
+    def couplings(self, images_BHWC: np.ndarray) -> np.ndarray:
+        """The coupling coefficients of each routing iteration: [T, B, I, J]."""
+        found: list[Tensor] = []
+
+        def tap(name: str, x: Tensor) -> Tensor:
+            if name.endswith(".coupling"):
+                found.append(x)
+            return x
+
+        self.net(images_BHWC, tap)
+        return weights.numpy(torch.stack(found))
+
+    @torch.no_grad()
+    def reconstruct(self, poses_BJD: np.ndarray, labels_B: np.ndarray) -> np.ndarray:
+        """The decoder's images [B, H, W, C] from the capsules of the labels alone."""
+        poses = torch.as_tensor(poses_BJD).to(self.net.digit.kernel)
+        return weights.numpy(self.net.reconstruct(poses, labels_B))
+
     def get_state(self) -> dict[str, Any]:
         """Copies of `step`, `weights` and the optimiser's slots (`optimizer`), canonical."""
         return {
