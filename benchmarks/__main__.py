@@ -1,7 +1,7 @@
 """Measure both wings side by side: `python -m benchmarks`, or `make bench`.
 
-Prints a table a section as it ends. --json, --plot and --markdown keep what was measured; sections
-that are not measured this time stay in the JSON as they were, and so in the plot.
+Prints a table a section as it ends, and keeps what was measured in docs/speed.json, .png and .md;
+sections that are not measured this time stay there as they were.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks import machine, report, scale
 from benchmarks.rounds import Bench
-from benchmarks.workers import pool
+from benchmarks.workers import ROOT, pool
 
 # name of a section -> its module, which has `measure(bench)` and `tables(record)`
 SECTIONS = {
@@ -28,6 +28,12 @@ SECTIONS = {
     "memory": "memory",
     "startup": "startup",
 }
+# flag -> where it writes unless told, and what
+KEPT = {
+    "json": (ROOT / "docs/speed.json", "every figure"),
+    "plot": (ROOT / "docs/speed.png", "a picture of them"),
+    "markdown": (ROOT / "docs/speed.md", "the tables, between the marks in that file"),
+}
 
 
 def flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -36,12 +42,13 @@ def flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
     parser.add_argument("--only", action="append", choices=SECTIONS, help="a section; repeatable")
     parser.add_argument("--rounds", type=int, help="of the round robin (default: 7, quick 2)")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="keep the figures there")
-    parser.add_argument("--plot", type=Path, metavar="PATH", help="draw them there")
-    parser.add_argument(
-        "--markdown", type=Path, metavar="PATH", help="put the tables between the marks in there"
-    )
+    for name, (path, does) in KEPT.items():
+        shown = f"{does} (default: {path.relative_to(ROOT)}; nowhere with --quick)"
+        parser.add_argument(f"--{name}", type=Path, metavar="PATH", help=shown)
     found = parser.parse_args(argv)
+    for name, (path, _) in KEPT.items():
+        if getattr(found, name) is None and not found.quick:
+            setattr(found, name, path)
     if found.rounds is not None and found.rounds < 1:
         parser.error(f"--rounds is {found.rounds}; expected at least 1")
     return found

@@ -3,6 +3,7 @@
 Axes: B batch, I input capsules, J output capsules, K size of an input pose, D of an output pose.
 """
 
+import importlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -30,11 +31,14 @@ def plain(inputs_BIK: Array, kernel_IJKD: Array, *, num_iters: int = 3) -> Array
 
 def layer(variant: str) -> Layer:
     """A digit layer by name: plain or lean. Every case is under jax.jit."""
-    lean = getattr(getattr(jax_caps, "lean", None), "dynamic", None)
-    found = {"plain": plain, "lean": lean}.get(variant)
-    if found is None:
-        raise MissingError(f"the JAX wing has no {variant} digit layer")
-    return found
+    return plain if variant == "plain" else _lean()
+
+
+def _lean() -> Layer:
+    try:
+        return importlib.import_module("jax_caps.lean").dynamic
+    except ModuleNotFoundError as error:
+        raise MissingError("the JAX wing has no lean routing") from error
 
 
 def forget() -> None:

@@ -54,6 +54,7 @@ class Timing:
     def add(self, told: Mapping[str, float]) -> None:
         """The numbers of one more round."""
         for name, number in told.items():
+            number = float(f"{number:.6g}")
             if name == "seconds":
                 self.samples.append(number)
             else:

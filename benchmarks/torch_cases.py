@@ -3,6 +3,7 @@
 Axes: B batch, I input capsules, J output capsules, K size of an input pose, D of an output pose.
 """
 
+import importlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -29,12 +30,15 @@ def plain(inputs_BIK: Tensor, kernel_IJKD: Tensor, *, num_iters: int = 3) -> Ten
 def layer(variant: str) -> Layer:
     """A digit layer by name: textbook, plain or lean, "compiled" after it for torch.compile."""
     name, _, how = variant.partition(" ")
-    found = {"textbook": textbook.dynamic, "plain": plain}.get(name)
-    if name == "lean":
-        found = getattr(getattr(torch_caps, "lean", None), "dynamic", None)
-    if found is None:
-        raise MissingError(f"the torch wing has no {variant} digit layer")
+    found = {"textbook": textbook.dynamic, "plain": plain}.get(name) or _lean()
     return torch.compile(found, dynamic=False) if how == "compiled" else found
+
+
+def _lean() -> Layer:
+    try:
+        return importlib.import_module("torch_caps.lean").dynamic
+    except ModuleNotFoundError as error:
+        raise MissingError("the torch wing has no lean routing") from error
 
 
 def forget() -> None:
