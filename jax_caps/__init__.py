@@ -1,6 +1,16 @@
 """Capsule networks in JAX and Flax NNX: the wing that mirrors the PyTorch one, file by file."""
 
-from jax_caps import capsules, layers, losses, network, numerics, routing, training, weights
+from jax_caps import (
+    capsules,
+    convolution,
+    layers,
+    losses,
+    network,
+    numerics,
+    routing,
+    training,
+    weights,
+)
 from jax_caps.capsules import lengths, squash, votes
 from jax_caps.network import CapsuleNetwork
 from jax_caps.training import Trainer
@@ -9,6 +19,7 @@ __all__ = [
     "CapsuleNetwork",
     "Trainer",
     "capsules",
+    "convolution",
     "layers",
     "lengths",
     "losses",

@@ -14,47 +14,8 @@ from jax import Array
 
 from jax_caps import routing
 from jax_caps.capsules import Tap, no_tap, squash, votes
+from jax_caps.convolution import conv
 from parity.spec import NetworkSpec
-
-
-def conv(x_BHWC: Array, kernel: Array, stride: int, compute: jnp.dtype) -> Array:
-    """A convolution without padding, computed in `compute`: NHWC by HWIO, NHWC returned."""
-    y = jax.lax.platform_dependent(
-        x_BHWC.astype(compute),
-        kernel.astype(compute),
-        cpu=lambda x, k: _patches_conv(x, k, stride),
-        default=lambda x, k: _lax_conv(x, k, stride),
-    )
-    return y.astype(x_BHWC.dtype)
-
-
-def _lax_conv(x_BHWC: Array, kernel: Array, stride: int) -> Array:
-    axes = ("NHWC", "HWIO", "NHWC")
-    return jax.lax.conv_general_dilated(
-        x_BHWC, kernel, (stride, stride), "VALID", dimension_numbers=axes
-    )
-
-
-def _patches_conv(x_BHWC: Array, kernel: Array, stride: int) -> Array:
-    """The same as matrix products of patches: XLA's convolution is slow on CPU, its gradient
-    fifty times slower. Rows of the kernel are taken together until a product is wide enough.
-    """
-    batch, height, width, channels = x_BHWC.shape
-    size_h, size_w, _, out = kernel.shape
-    height, width = (height - size_h) // stride + 1, (width - size_w) // stride + 1
-    reach_h, reach_w = (height - 1) * stride + 1, (width - 1) * stride + 1
-    together = -(-256 // (size_w * channels))
-    y = jnp.zeros((batch * height * width, out), x_BHWC.dtype)
-    for top in range(0, size_h, together):
-        part = kernel[top : top + together]
-        patches = [
-            x_BHWC[:, i : i + reach_h : stride, j : j + reach_w : stride]
-            for i in range(top, top + len(part))
-            for j in range(size_w)
-        ]
-        columns = jnp.concatenate(patches, -1).reshape(batch * height * width, -1)
-        y = y + columns @ part.reshape(-1, out)
-    return y.reshape(batch, height, width, out)
 
 
 def dense(x: Array, kernel: Array, bias: Array, compute: jnp.dtype) -> Array:

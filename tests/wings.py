@@ -16,7 +16,17 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {"torch": "torch_caps", "jax": "jax_caps"}
 NAMES = tuple(os.environ.get("TWINCAPS_WINGS", ",".join(PACKAGES)).split(","))
-MODULES = ["capsules", "routing", "layers", "losses", "network", "weights", "training", "numerics"]
+MODULES = [
+    "capsules",
+    "convolution",
+    "routing",
+    "layers",
+    "losses",
+    "network",
+    "weights",
+    "training",
+    "numerics",
+]
 
 if unknown := set(NAMES) - set(PACKAGES):
     raise ValueError(f"TWINCAPS_WINGS names {sorted(unknown)}; the wings are {list(PACKAGES)}")

@@ -1,6 +1,16 @@
 """Capsule networks in PyTorch: the wing that the JAX one mirrors, file by file."""
 
-from torch_caps import capsules, layers, losses, network, numerics, routing, training, weights
+from torch_caps import (
+    capsules,
+    convolution,
+    layers,
+    losses,
+    network,
+    numerics,
+    routing,
+    training,
+    weights,
+)
 from torch_caps.capsules import lengths, squash, votes
 from torch_caps.network import CapsuleNetwork
 from torch_caps.training import Trainer
@@ -9,6 +19,7 @@ __all__ = [
     "CapsuleNetwork",
     "Trainer",
     "capsules",
+    "convolution",
     "layers",
     "lengths",
     "losses",

@@ -14,13 +14,7 @@ from torch import Tensor, nn
 from parity.spec import NetworkSpec
 from torch_caps import routing
 from torch_caps.capsules import Tap, no_tap, squash, votes
-
-
-def conv(x_BHWC: Tensor, kernel: Tensor, stride: int, compute: torch.dtype) -> Tensor:
-    """A convolution without padding, computed in `compute`: NHWC by OIHW, NHWC returned."""
-    # The permuted view is what torch calls channels_last: no copy, and oneDNN's fastest layout.
-    y = F.conv2d(x_BHWC.permute(0, 3, 1, 2).to(compute), kernel.to(compute), stride=stride)
-    return y.permute(0, 2, 3, 1).to(x_BHWC.dtype)
+from torch_caps.convolution import conv
 
 
 def dense(x: Tensor, kernel: Tensor, bias: Tensor, compute: torch.dtype) -> Tensor:

@@ -1,0 +1,157 @@
+"""A convolution without padding, at the rate of matrix products on CPU too.
+
+Axes: N images of a block, H W a feature map, C its channels.
+
+XLA's convolution is slow on CPU, and its gradient by a factor of fifty. There, an image becomes
+patches, a column for each place of the kernel, and the convolution one product of matrices. That
+is done for a block of images and a strip of the kernel's rows at a time, so that the patches stay
+in cache and never grow with the batch.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+# Numbers in a block's patches: what a core's share of the last cache holds in float32.
+_BLOCK = 3 * 2**19
+# A product of patches is efficient from about this width on.
+_WIDTH = 256
+
+
+def conv(x_BHWC: Array, kernel: Array, stride: int, compute: jnp.dtype) -> Array:
+    """A convolution without padding, computed in `compute`: NHWC by HWIO, NHWC returned."""
+    y = lax.platform_dependent(
+        x_BHWC.astype(compute),
+        kernel.astype(compute),
+        cpu=lambda x, k: _by_products(x, k, stride),
+        default=lambda x, k: _by_library(x, k, stride),
+    )
+    return y.astype(x_BHWC.dtype)
+
+
+def _by_library(x_BHWC: Array, kernel: Array, stride: int) -> Array:
+    axes = ("NHWC", "HWIO", "NHWC")
+    return lax.conv_general_dilated(
+        x_BHWC, kernel, (stride, stride), "VALID", dimension_numbers=axes
+    )
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _by_products(x_BHWC: Array, kernel: Array, stride: int) -> Array:
+    height, width = _places(x_BHWC, kernel, stride)
+    out = kernel.shape[3]
+
+    def block(x_NHWC: Array) -> Array:
+        y = jnp.zeros((len(x_NHWC) * height * width, out), _wide(x_NHWC))
+        for rows in _strips(kernel):
+            columns = _columns(x_NHWC, rows, kernel, stride)
+            y = y + _product(columns, _matrix(kernel, rows), (1, 0))
+        return y.reshape(-1, height, width, out).astype(x_NHWC.dtype)
+
+    y = lax.map(block, _blocks(x_BHWC, x_BHWC, kernel, stride))
+    return y.reshape(-1, height, width, out)[: len(x_BHWC)]
+
+
+def _forward(x_BHWC: Array, kernel: Array, stride: int) -> tuple[Array, tuple[Array, Array]]:
+    return _by_products(x_BHWC, kernel, stride), (x_BHWC, kernel)
+
+
+def _backward(stride: int, kept: tuple[Array, Array], dy_BHWC: Array) -> tuple[Array, Array]:
+    x_BHWC, kernel = kept
+    strips, (size_w, channels, out) = _strips(kernel), kernel.shape[1:]
+
+    def block(sums: tuple[Array, ...], each: tuple[Array, Array]):
+        x_NHWC, dy_NHWC = each
+        dy, parts = dy_NHWC.reshape(-1, out), []
+        for rows, total in zip(strips, sums, strict=True):
+            # The other way round, the product would be read against the grain.
+            parts.append(total + _product(dy, _columns(x_NHWC, rows, kernel, stride), (0, 0)))
+        return tuple(parts), _input_gradient(x_NHWC, dy_NHWC, kernel, stride)
+
+    zeros = tuple(jnp.zeros((out, len(rows) * size_w * channels), _wide(kernel)) for rows in strips)
+    x_blocks, dy_blocks = (_blocks(each, x_BHWC, kernel, stride) for each in (x_BHWC, dy_BHWC))
+    sums, dx = lax.scan(block, zeros, (x_blocks, dy_blocks))
+    parts = [
+        total.T.reshape(len(rows), size_w, channels, out)
+        for rows, total in zip(strips, sums, strict=True)
+    ]
+    dx_BHWC = dx.reshape(-1, *x_BHWC.shape[1:])[: len(x_BHWC)]
+    return dx_BHWC, jnp.concatenate(parts).astype(kernel.dtype)
+
+
+_by_products.defvjp(_forward, _backward)
+
+
+def _input_gradient(x_NHWC: Array, dy_NHWC: Array, kernel: Array, stride: int) -> Array:
+    """The gradient of x: each place of the kernel adds its share where it took its patch.
+
+    Places that are `stride` apart touch the same rows and columns of x; each such phase is kept
+    as an array of its own, in which a patch is a plain rectangle and adding to it is in place.
+    """
+    images, height, width, channels = x_NHWC.shape
+    rectangle = (images, *_places(x_NHWC, kernel, stride), channels)
+    phase = (images, -(-height // stride), -(-width // stride), channels)
+    phases = {(i, j): jnp.zeros(phase, _wide(x_NHWC)) for i in range(stride) for j in range(stride)}
+    dy = dy_NHWC.reshape(-1, kernel.shape[3])
+    for rows in _strips(kernel):
+        columns = _product(dy, _matrix(kernel, rows), (1, 1)).reshape(*rectangle[:3], -1, channels)
+        for n, (i, j) in enumerate((i, j) for i in rows for j in range(kernel.shape[1])):
+            at, key = (0, i // stride, j // stride, 0), (i % stride, j % stride)
+            patch = lax.dynamic_slice(phases[key], at, rectangle) + columns[:, :, :, n]
+            phases[key] = lax.dynamic_update_slice(phases[key], patch, at)
+    rows = [jnp.stack([phases[i, j] for j in range(stride)], 3) for i in range(stride)]
+    whole = jnp.stack(rows, 2).reshape(images, phase[1] * stride, phase[2] * stride, channels)
+    return whole[:, :height, :width].astype(x_NHWC.dtype)
+
+
+def _places(x_BHWC: Array, kernel: Array, stride: int) -> tuple[int, int]:
+    """Height and width of what the convolution makes."""
+    (height, width), (size_h, size_w) = x_BHWC.shape[1:3], kernel.shape[:2]
+    return (height - size_h) // stride + 1, (width - size_w) // stride + 1
+
+
+def _strips(kernel: Array) -> list[range]:
+    """The kernel's rows, as many together as make a product wide enough."""
+    size_h, size_w, channels, _ = kernel.shape
+    together = -(-_WIDTH // (size_w * channels))
+    return [range(top, min(top + together, size_h)) for top in range(0, size_h, together)]
+
+
+def _matrix(kernel: Array, rows: range) -> Array:
+    return kernel[rows.start : rows.stop].reshape(-1, kernel.shape[3])
+
+
+def _columns(x_NHWC: Array, rows: range, kernel: Array, stride: int) -> Array:
+    """The patches of a strip: [N * H * W, rows * kernel width * C]."""
+    height, width = _places(x_NHWC, kernel, stride)
+    reach_h, reach_w = (height - 1) * stride + 1, (width - 1) * stride + 1
+    patches = [
+        x_NHWC[:, i : i + reach_h : stride, j : j + reach_w : stride]
+        for i in rows
+        for j in range(kernel.shape[1])
+    ]
+    return jnp.concatenate(patches, -1).reshape(len(x_NHWC) * height * width, -1)
+
+
+def _blocks(array: Array, x_BHWC: Array, kernel: Array, stride: int) -> Array:
+    """The images of an array in blocks, [blocks, N, ...]; zeros fill the last and add nothing."""
+    height, width = _places(x_BHWC, kernel, stride)
+    columns = len(_strips(kernel)[0]) * kernel.shape[1] * kernel.shape[2]
+    fit = max(1, _BLOCK // (height * width * max(columns, kernel.shape[3])))
+    count = -(-len(x_BHWC) // fit)
+    images = -(-len(x_BHWC) // count)
+    pad = [(0, count * images - len(array))] + [(0, 0)] * (array.ndim - 1)
+    return jnp.pad(array, pad).reshape(count, images, *array.shape[1:])
+
+
+def _wide(x: Array) -> jnp.dtype:
+    """What a sum of products is kept in: float32 for bfloat16."""
+    return jnp.promote_types(x.dtype, jnp.float32)
+
+
+def _product(a: Array, b: Array, over: tuple[int, int]) -> Array:
+    """The product of matrices, summed over axis over[0] of a and over[1] of b."""
+    axes = (((over[0],), (over[1],)), ((), ()))
+    return lax.dot_general(a, b, axes, preferred_element_type=_wide(a))
