@@ -41,9 +41,12 @@ class UsageError(TwincapsError):
     """A command line that asks for something that cannot be."""
 
 
-def _shown(metavar: str, unset: str | None = None) -> Any:
+def _shown(metavar: str, unset: str | None = None, helptext: str | None = None) -> Any:
     hint = None if unset is None else f"(default: {unset})"
-    return tyro.conf.arg(metavar=metavar, help_behavior_hint=hint)
+    return tyro.conf.arg(metavar=metavar, help=helptext, help_behavior_hint=hint)
+
+
+_PRESETS = f"The network and its training: one of {', '.join(PRESETS)}."
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,7 @@ class Flags:
 
     backend: Annotated[str, _shown("{torch,jax}")]
     """The framework to train with."""
-    preset: Annotated[str, _shown("NAME")]
-    """The network and its training: sabour2017, sabour2017-official or small."""
+    preset: Annotated[str, _shown("NAME", helptext=_PRESETS)]
     dataset: Annotated[str, _shown("NAME")]
     """What to train on; `python -m parity data` lists them."""
     data_dir: Annotated[str | None, _shown("DIR", "TWINCAPS_DATA and the usual places")]
@@ -155,10 +157,14 @@ def _train(first: Flags, parse: Callable[[Flags], Flags]) -> None:
         _begin(parse(_defaults(first.preset, first.dataset)), path)
 
 
-def _defaults(preset: str, dataset: str) -> Flags:
+def _recipe(preset: str, dataset: str) -> TrainingSpec:
+    """The preset's training as the data set's recipe changes it."""
     recipe = RECIPES.get(dataset, {})
-    training = dataclasses.replace(preset_card(preset).training, dataset=dataset, **recipe)
-    return _flags(preset, training, RunOptions(), None, None)
+    return dataclasses.replace(preset_card(preset).training, dataset=dataset, **recipe)
+
+
+def _defaults(preset: str, dataset: str) -> Flags:
+    return _flags(preset, _recipe(preset, dataset), RunOptions(), None, None)
 
 
 def _flags(
@@ -207,7 +213,8 @@ def _begin(flags: Flags, path: Path | None) -> None:
     from parity.data import batches
 
     card = preset_card(flags.preset)
-    training = dataclasses.replace(card.training, **_pick(TrainingSpec, flags))
+    recipe = _recipe(flags.preset, flags.dataset)
+    training = dataclasses.replace(recipe, **_pick(TrainingSpec, flags))
     options = _options(flags, RunOptions())
     out = path or (Path(flags.out) if flags.out else _free(_default_out(flags)))
     runs.refuse_occupied(out)

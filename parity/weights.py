@@ -100,12 +100,29 @@ def _first(row: Tensor, seed: int, name: str) -> np.ndarray:
 
 # The arrays an optimiser keeps for each parameter, the same in both wings.
 SLOTS = {"adam": ("adam.m", "adam.v"), "adamw": ("adam.m", "adam.v"), "sgd": ("sgd.momentum",)}
+AVERAGE = "ema"
 
 
-def slots(spec: NetworkSpec, optimizer: str) -> dict[str, Tensor]:
-    """`slot/name` -> Tensor for all that an optimiser remembers; each begins at 0."""
+def kinds(optimizer: str, ema: float | None = None) -> tuple[str, ...]:
+    """The slots of each parameter: the optimiser's, and one more where weights are averaged."""
+    return SLOTS[optimizer] if ema is None else (*SLOTS[optimizer], AVERAGE)
+
+
+def slots(spec: NetworkSpec, optimizer: str, ema: float | None = None) -> dict[str, Tensor]:
+    """`slot/name` -> Tensor for all that a training remembers beside the weights.
+
+    Each begins at 0, an average at the first weights.
+    """
     rows = table(spec).items()
-    return {f"{slot}/{name}": row for slot in SLOTS[optimizer] for name, row in rows}
+    return {f"{kind}/{name}": row for kind in kinds(optimizer, ema) for name, row in rows}
+
+
+def averages(optimizer: Mapping[str, np.ndarray]) -> Arrays:
+    """The averaged weights among these slots, under the names of the weights; none if there are
+    none.
+    """
+    head = f"{AVERAGE}/"
+    return {n.removeprefix(head): a for n, a in optimizer.items() if n.startswith(head)}
 
 
 def check(

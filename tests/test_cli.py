@@ -6,6 +6,7 @@ Most tests run it in this process with the fake Trainer in the place of a wing's
 import dataclasses
 import importlib
 import json
+import re
 import subprocess
 import sys
 import types
@@ -67,6 +68,7 @@ def test_the_flags_are_the_fifteen_of_the_design(capsys):
     shown = capsys.readouterr().out
     assert all(f"{flag} " in shown or f"{flag}," in shown for flag in FLAGS)
     assert "None" not in shown
+    assert set(spec.PRESETS) - {"fake"} <= set(re.split(r"[\s,.]+", shown))
 
 
 @pytest.mark.parametrize("preset", ["sabour2017", "sabour2017-official", "small"])
@@ -79,6 +81,14 @@ def test_what_is_not_given_comes_from_the_recipe_or_else_the_preset(preset, data
     assert flags.learning_rate == recipe.get("learning_rate", training.learning_rate)
     assert (flags.backend, flags.device, flags.compile) == ("torch", "cpu", False)
     assert flags.out is flags.resume is flags.data_dir is flags.clip_norm is None
+
+
+def test_a_recipe_may_set_what_has_no_flag(monkeypatch, capsys):
+    monkeypatch.setitem(spec.RECIPES, "mnist-mini", {"epochs": 1, "ema": 0.75, "decay_steps": 7})
+    assert train("--out", "r", "--batch-size", 500) == 0
+    with Run.open("r") as run:
+        assert (run.training.ema, run.training.decay_steps, run.training.epochs) == (0.75, 7, 1)
+    assert "decay steps 7 (preset 2000), ema 0.75 (preset None)" in capsys.readouterr().out
 
 
 def test_training_says_what_runs_and_where_and_how_well(capsys, wing):

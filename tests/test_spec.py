@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from specs import network_specs
 
+from parity import data
 from parity import spec as specs
 from parity.spec import (
     Conv,
@@ -65,6 +66,50 @@ def test_a_preset_says_where_it_is_from_and_how_to_run_it(name):
     assert "train.py" in card.command
 
 
+@pytest.mark.parametrize("name", specs.PRESETS)
+def test_a_preset_is_made_for_its_data_set(name):
+    """Whose size and classes are the network's; the command names it, a small one may not."""
+    card = preset_card(name)
+    entry = data.entry(card.training.dataset)
+    assert (card.network.image, card.network.classes) == (entry.shape, entry.classes)
+    assert name == "small" or f"--dataset {entry.name} " in card.command
+
+
+@pytest.mark.parametrize(
+    ("name", "grid", "inputs", "decay_steps"),
+    [
+        ("sabour2017-multimnist", (10, 10), 3200, 20_000),
+        ("sabour2017-cifar10", (4, 4), 1024, 2000),
+        ("sabour2017-smallnorb", (8, 8), 2048, 2000),
+        ("sabour2017-svhn", (8, 8), 1024, 2000),
+    ],
+)
+def test_the_paper_s_other_networks(name, grid, inputs, decay_steps):
+    card = preset_card(name)
+    assert (card.network.grid, card.network.num_inputs) == (grid, inputs)
+    assert card.training.decay_steps == decay_steps
+    assert card.training.ema is None
+    assert "the paper" in card.score
+    paper = preset("sabour2017")
+    differs = {key for key, value in vars(paper).items() if getattr(card.network, key) != value}
+    assert (
+        differs
+        == {
+            "sabour2017-multimnist": {"image"},
+            "sabour2017-cifar10": {"image", "primary", "routing", "decoder", "loss", "init"},
+            "sabour2017-smallnorb": {"image", "classes"},
+            "sabour2017-svhn": {"image", "stem", "primary", "pose"},
+        }[name]
+    )
+
+
+def test_where_the_cifar_network_follows_the_authors_code():
+    cifar, official = preset("sabour2017-cifar10"), preset("sabour2017-official")
+    assert (cifar.primary.types, cifar.primary.scale) == (64, 1 / 65)
+    assert cifar.routing == Routing(bias=True, leaky=True)
+    assert (cifar.loss, cifar.init, cifar.decoder) == (official.loss, official.init, None)
+
+
 @given(network_specs())
 def test_the_grid_counts_the_places_of_each_kernel(spec):
     height, width, _ = spec.image
@@ -87,10 +132,25 @@ def test_a_spec_survives_json(spec):
 
 @pytest.mark.parametrize(
     "spec",
-    [TrainingSpec(clip_norm=1.5, seed=7), TrainingSpec(), RunOptions(block=3, data_dir="x")],
+    [
+        TrainingSpec(clip_norm=1.5, seed=7),
+        TrainingSpec(ema=0.9),
+        TrainingSpec(),
+        RunOptions(block=3, data_dir="x"),
+    ],
 )
 def test_training_and_options_survive_json(spec):
     assert from_dict(type(spec), json.loads(json.dumps(to_dict(spec)))) == spec
+
+
+def test_a_training_of_before_there_were_averages_is_read():
+    """Only a name that is None by default may be missing: no other could be meant."""
+    values = to_dict(TrainingSpec(seed=3))
+    del values["ema"]
+    assert from_dict(TrainingSpec, values) == TrainingSpec(seed=3)
+    del values["shift"], values["clip_norm"]
+    with pytest.raises(SpecError, match=r"unknown names \[\], missing \['shift'\]"):
+        from_dict(TrainingSpec, values)
 
 
 REFUSED = {
@@ -126,6 +186,9 @@ REFUSED = {
     "training: beta1 is 1.0; expected a number below 1": lambda: TrainingSpec(beta1=1.0),
     "training: beta2 is -0.1;": lambda: TrainingSpec(beta2=-0.1),
     "training: clip_norm is 0;": lambda: TrainingSpec(clip_norm=0),
+    "training: ema is 0;": lambda: TrainingSpec(ema=0),
+    "training: ema is 1.0; expected a number below 1": lambda: TrainingSpec(ema=1.0),
+    "training: ema is nan; expected a number above 0": lambda: TrainingSpec(ema=math.nan),
     "training: shift is -1; expected a whole number of at least 0": lambda: TrainingSpec(shift=-1),
     "training: seed is -1;": lambda: TrainingSpec(seed=-1),
     "seed is 9223372036854775808;": lambda: TrainingSpec(seed=2**63),

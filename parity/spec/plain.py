@@ -15,17 +15,25 @@ def to_dict(spec: Any) -> dict[str, Any]:
 
 
 def from_dict(kind: type[T], values: Any) -> T:
-    """A spec of `kind` from `to_dict`'s values; every unknown and missing name in one error."""
+    """A spec of `kind` from `to_dict`'s values; every unknown and missing name in one error.
+
+    A name whose default is None may be missing, as those are that were added later.
+    """
     require(
         isinstance(values, dict),
         f"{kind.__name__}: got {type(values).__name__}; expected an object",
     )
     hints = typing.get_type_hints(kind)
+    values = {**_optional(kind), **values}
     unknown, missing = sorted(set(values) - set(hints)), sorted(set(hints) - set(values))
     require(
         not unknown and not missing, f"{kind.__name__}: unknown names {unknown}, missing {missing}"
     )
     return kind(**{name: _value(hints[name], values[name], name) for name in hints})
+
+
+def _optional(kind: Any) -> dict[str, None]:
+    return {each.name: None for each in dataclasses.fields(kind) if each.default is None}
 
 
 def _value(hint: Any, value: Any, name: str) -> Any:

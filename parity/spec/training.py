@@ -15,7 +15,9 @@ class TrainingSpec:
 
     The rate of step t (from 0) is max(learning_rate * decay_rate ** (t / decay_steps),
     minimum_rate); see `schedule.py`. `shift` is the largest random translation of a training
-    image, in pixels. `weight_decay` is decoupled, and used by adamw alone.
+    image, in pixels. `weight_decay` is decoupled, and used by adamw alone. `ema` is the decay of
+    an average of the weights that moves beside them, e.g. 0.999: it begins at the first weights,
+    without a bias correction, and after each step average += (1 - ema) * (weights - average).
     """
 
     dataset: str = "mnist-mini"
@@ -32,6 +34,7 @@ class TrainingSpec:
     momentum: float = 0.9
     weight_decay: float = 0.01
     clip_norm: float | None = None
+    ema: float | None = None
     shift: int = 2
     seed: int = 0
     precision: str = "float32"
@@ -52,8 +55,14 @@ class TrainingSpec:
         check("training", FROM_ZERO, **fields(self, from_zero))
         if self.clip_norm is not None:
             check("training", POSITIVE, clip_norm=self.clip_norm)
-        for name, value in (("beta1", self.beta1), ("beta2", self.beta2)):
-            require(value < 1, f"training: {name} is {value}; expected a number below 1")
+        if self.ema is not None:
+            check("training", POSITIVE, ema=self.ema)
+        for name in ("beta1", "beta2", "ema"):
+            value = getattr(self, name)
+            require(
+                value is None or value < 1,
+                f"training: {name} is {value}; expected a number below 1",
+            )
         require(
             self.seed < 2**63,
             f"seed is {self.seed}; expected a whole number from 0 to 2**63 - 1",
