@@ -5,6 +5,7 @@ import platform
 from typing import Any
 
 import torch
+from torch.utils import deterministic
 
 # Every leaf, since the top-level switch does not reach cuDNN (pytorch issue 179445).
 _LEAVES = (
@@ -37,7 +38,7 @@ def strict(precision: str = "float32") -> None:
             leaf.fp32_precision = "ieee"
     torch.use_deterministic_algorithms(True)
     # Nothing here reads memory it has not written, and filling it costs a twentieth of a step.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    deterministic.fill_uninitialized_memory = False
 
 
 def report() -> dict[str, Any]:
