@@ -38,7 +38,7 @@ def strict(precision: str = "float32") -> None:
             leaf.fp32_precision = "ieee"
     torch.use_deterministic_algorithms(True)
     # Nothing here reads memory it has not written, and filling it costs a twentieth of a step.
-    deterministic.fill_uninitialized_memory = False
+    deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def report() -> dict[str, Any]:
