@@ -1,0 +1,124 @@
+"""Which primary capsules send where: the coupling coefficients over an image, by iteration.
+
+Axes: T iterations, I primary capsules, J classes, H W C the image, H'xW' the capsules' grid.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from parity.figures import style
+from parity.spec import NetworkSpec
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST = 10  # classes that are shown: those of the longest poses
+GAP, SIDE, BAR, TOP, PICTURE = 0.05, 0.92, 0.55, 0.36, 0.56
+AROUND = 0.1  # of the grid's height and width, shown on each side of it
+
+
+def strongest(couplings_TIJ: np.ndarray, spec: NetworkSpec) -> np.ndarray:
+    """The largest coefficient among the types of capsules at each place: [T, J, H', W'].
+
+    A mean over the types would hide it: most capsules have short poses, and split evenly.
+    """
+    iterations, _, classes = couplings_TIJ.shape
+    shape = iterations, *spec.grid, spec.primary.types, classes
+    return couplings_TIJ.reshape(shape).max(3).transpose(0, 3, 1, 2)
+
+
+def extent(spec: NetworkSpec) -> tuple[float, float, float, float]:
+    """Left, right, lower and upper edge of the grid over the image, in pixels.
+
+    A cell is as wide as the step between neighbours, around the middle of what its capsules see.
+    """
+    middle, step = 0.0, 1
+    for conv in (*spec.stem, spec.primary):
+        middle += (conv.kernel - 1) / 2 * step
+        step *= conv.stride
+    first = middle - step / 2
+    down, across = (first + step * n for n in spec.grid)
+    return first, across, down, first
+
+
+@style.quiet()
+def draw(
+    image: np.ndarray,
+    maps: np.ndarray,
+    lengths_J: np.ndarray,
+    labels: Collection[int],
+    spec: NetworkSpec,
+    names: Sequence[str],
+    note: str,
+) -> "Figure":
+    """A row for each iteration, a column for each class.
+
+    image, labels  [H, W, C], and its class or classes, whose names are bold
+    maps           what `strongest` returns
+    lengths_J      of the class capsules, shown under their names
+    """
+    shown = np.sort(np.argsort(-lengths_J, kind="stable")[:MOST])
+    even = 1 / (spec.classes + spec.routing.leaky)
+    left, right, low, high = extent(spec)
+    tile = min((style.WIDTH - SIDE - BAR + GAP) / len(shown) - GAP, 0.9)
+    height = tile * (low - high) / (right - left)
+    room = len(maps) * (height + GAP) - GAP
+    subtitle = (
+        f"the largest coupling coefficient of the {spec.primary.types} primary capsules at each "
+        f"place; white is the even split, {even:.2g}; above: the length of each class's capsule"
+    )
+    figure = style.page("Where the primary capsules send", subtitle, note, TOP + room)
+    _whole(figure, image, extent(spec))
+    largest = max(float(maps[:, shown].max()), even * 1.01)
+    how = {"cmap": "Blues", "vmin": even, "vmax": largest, "extent": extent(spec)}
+    drawn = []
+    for column, j in enumerate(map(int, shown)):
+        start = SIDE + column * (tile + GAP)
+        heads = {"ha": "center", "weight": "bold" if j in labels else "normal"}
+        style.word(figure, start + tile / 2, 0.1, style.short(names[j], 10), **heads)
+        said = f"{lengths_J[j]:.2f}"
+        style.word(figure, start + tile / 2, 0.24, said, ha="center", size=6, color=style.GREY)
+        for t, each in enumerate(maps[:, j]):
+            axes = style.box(figure, start, TOP + t * (height + GAP), tile, height)
+            drawn.append(axes.imshow(each, **how))
+            _trim(axes, image, extent(spec))
+    for t in range(len(maps)):
+        down = TOP + t * (height + GAP) + height / 2
+        turned = {"rotation": 90, "ha": "center", "size": 6, "color": style.GREY}
+        style.word(figure, SIDE - 0.1, down, f"iteration {t + 1}", **turned)
+    bar = figure.colorbar(
+        drawn[-1], cax=style.box(figure, style.WIDTH - BAR + 0.05, TOP, 0.08, room)
+    )
+    bar.set_ticks(list(np.linspace(even, largest, 5)), labels=_numbers(even, largest))
+    return figure
+
+
+def _numbers(low: float, high: float) -> list[str]:
+    digits = 2 if high - low > 0.1 else 3
+    return [f"{each:.{digits}f}" for each in np.linspace(low, high, 5)]
+
+
+def _whole(figure: "Figure", image: np.ndarray, grid: tuple[float, float, float, float]) -> None:
+    """The whole image at the left, with a frame around what the grid covers."""
+    from matplotlib.patches import Rectangle
+
+    axes = style.box(figure, style.MARGIN, TOP, PICTURE, PICTURE * image.shape[0] / image.shape[1])
+    style.show(axes, style.rgb(image, style.is_ink(image)), style.PALE)
+    left, right, low, high = grid
+    frame = {"fill": False, "edgecolor": style.COOL, "linewidth": 0.7}
+    axes.add_patch(Rectangle((left, high), right - left, low - high, **frame))
+
+
+def _trim(axes: "Axes", image: np.ndarray, grid: tuple[float, float, float, float]) -> None:
+    """Show the grid and a little around it, and the outline of strokes."""
+    left, right, low, high = grid
+    across, down = AROUND * (right - left), AROUND * (low - high)
+    if style.is_ink(image) and image.max() > image.min():
+        middle = (float(image.max()) + float(image.min())) / 2
+        axes.contour(image[..., 0], [middle], colors=style.INK, linewidths=0.5)
+    axes.set(xlim=(left - across, right + across), ylim=(low + down, high - down))
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set(visible=True, color=style.PALE)

@@ -1,0 +1,175 @@
+"""Learning curves: of one run, or of two of the same seed in one figure."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from parity.figures import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Line = Mapping[str, Any]  # one of metrics.jsonl
+
+ACCURACIES = (0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9998)
+LEFT, GAP, BELOW = 0.5, 0.62, 0.36  # of the first panel, between two, for the labels under them
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What was measured at some steps: loss, share of errors, learning rate, all [steps]."""
+
+    steps: np.ndarray
+    loss: np.ndarray
+    error: np.ndarray
+    rate: np.ndarray
+
+    def smooth(self, window: int) -> "Curve":
+        """Each value as the mean of those around it, of fewer at both ends."""
+        kernel = np.ones(min(window, len(self.steps)))
+        count = np.convolve(np.ones(len(self.steps)), kernel, "same")
+        loss, error = (
+            np.convolve(each, kernel, "same") / count for each in (self.loss, self.error)
+        )
+        return Curve(self.steps, loss, error, self.rate)
+
+
+def curves(lines: Sequence[Line]) -> tuple[Curve, Curve]:
+    """The curves of training, and of the evaluations; raises FiguresError where there are none."""
+    found = []
+    for event in ("train", "eval"):
+        some = [each for each in lines if each["event"] == event]
+        columns = ("step", "loss", "accuracy", "learning_rate")
+        steps, loss, accuracy, rate = (np.array([each[k] for each in some]) for k in columns)
+        found.append(Curve(steps, loss, 1 - accuracy, rate))
+    if not len(found[0].steps):
+        raise style.FiguresError("the run has no training step yet, so it has no learning curves")
+    return found[0], found[1]
+
+
+@style.quiet()
+def draw(lines: Sequence[Line], note: str) -> "Figure":
+    """Loss, accuracy and learning rate by step, from the lines of a run's metrics."""
+    train, test = curves(lines)
+    window = _window(train)
+    mean = train.smooth(window)
+    subtitle = f"training, each step and as mean of {window} steps; test, each epoch"
+    figure = style.page("Learning curves", subtitle, note, 2.0 + BELOW)
+    loss, accuracy, rate = _panels(figure, 3, 2.0)
+    last = ["test", "test"]
+    if len(test.steps):
+        last = [f"test, {test.loss[-1]:.4f}", f"test, {100 * (1 - test.error[-1]):.2f} %"]
+        last = [f"{each} at the end" for each in last]
+    floor = _floor(mean, test)
+    for axes, label, values in (
+        (loss, last[0], [each.loss for each in (train, mean, test)]),
+        (accuracy, last[1], [np.maximum(each.error, floor) for each in (train, mean, test)]),
+    ):
+        axes.plot(train.steps, values[0], color=style.PALE, linewidth=0.5)
+        axes.plot(train.steps, values[1], color=style.INK, label="training")
+        axes.plot(
+            test.steps, values[2], "o-", color=style.WARM, linewidth=0.7, markersize=3.2,
+            markeredgecolor=style.INK, markeredgewidth=0.4, label=label,
+        )  # fmt: skip
+    rate.plot(train.steps, 1e3 * train.rate, color=style.INK)
+    _label(loss, accuracy, rate, floor)
+    loss.legend(loc="upper right")
+    accuracy.legend(loc="lower right")
+    return figure
+
+
+@style.quiet()
+def draw_both(runs: Mapping[str, Sequence[Line]], note: str) -> "Figure":
+    """The curves of two runs in one figure, and how far their losses are apart, step by step."""
+    first, second = parts = [curves(lines) for lines in runs.values()]
+    window = max(_window(train) for train, _ in parts)
+    subtitle = f"training as mean of {window} steps; test, each epoch, as marks"
+    figure = style.page("Two runs, step by step", subtitle, note, 2 * (1.9 + BELOW))
+    loss, accuracy, rate, apart = _panels(figure, 2, 1.9)
+    means = [train.smooth(window) for train, _ in parts]
+    floor = _floor(*means, *(test for _, test in parts))
+    # The second is thin and broken, so that the first shows through where they are the same.
+    looks = ((style.WARM, "-", "o", 2.2), (style.COOL, (0, (4, 2)), "x", 1.0))
+    for name, mean, (_, test), look in zip(runs, means, parts, looks, strict=True):
+        colour, dash, mark, width = look
+        line: Any = {"color": colour, "linestyle": dash, "linewidth": width}
+        size = 2.4 + 1.4 * width
+        marks: Any = {"color": colour, "linestyle": "none", "marker": mark, "markersize": size}
+        loss.plot(mean.steps, mean.loss, label=name, **line)
+        loss.plot(test.steps, test.loss, **marks)
+        accuracy.plot(mean.steps, np.maximum(mean.error, floor), **line)
+        accuracy.plot(test.steps, np.maximum(test.error, floor), **marks)
+        rate.plot(mean.steps, 1e3 * mean.rate, **line)
+    _label(loss, accuracy, rate, floor)
+    loss.legend(loc="upper right")
+    _difference(apart, first[0], second[0])
+    return figure
+
+
+def _difference(axes: "Axes", first: Curve, second: Curve) -> None:
+    """The losses of two runs at the same step: |a - b| / max(|a|, |b|)."""
+    steps, of_first, of_second = np.intersect1d(first.steps, second.steps, return_indices=True)
+    a, b = first.loss[of_first], second.loss[of_second]
+    apart = a != b  # where they are equal there is no place on a logarithmic axis
+    shares = np.abs(a - b)[apart] / np.maximum(np.abs(a), np.abs(b))[apart]
+    axes.set_ylabel("loss, relative difference")
+    if len(shares):
+        axes.plot(steps[apart], shares, ".", color=style.INK, markersize=2)
+        axes.set_yscale("log")
+    else:
+        said = f"equal at all {len(steps)} steps" if len(steps) else "no step in common"
+        axes.text(0.5, 0.5, said, ha="center", transform=axes.transAxes)
+        axes.set(xticks=[], yticks=[])
+
+
+def _window(train: Curve) -> int:
+    """How many steps a mean is over, so that a curve has about forty of them."""
+    return max(1, len(train.steps) // 40)
+
+
+def _panels(figure: "Figure", columns: int, height: float) -> list["Axes"]:
+    """Panels by step: three in one row, or two in each of two rows."""
+    width = (style.WIDTH - LEFT - style.MARGIN - (columns - 1) * GAP) / columns
+    made = []
+    for n in range(3 if columns == 3 else 4):
+        left = LEFT + n % columns * (width + GAP)
+        axes = style.box(figure, left, 0.05 + n // columns * (height + BELOW), width, height - 0.05)
+        axes.set_xlabel("training step")
+        axes.margins(x=0.02)
+        made.append(axes)
+    return made
+
+
+def _floor(*curves: Curve) -> float:
+    """The smallest error an axis has to show."""
+    errors = np.concatenate([each.error for each in curves])
+    return max(float(errors[errors > 0].min(initial=1.0)) / 1.5, 1e-4)
+
+
+def _label(loss: "Axes", accuracy: "Axes", rate: "Axes", floor: float) -> None:
+    """Name the axes: a logarithmic loss, a rate from 0 up, and accuracy.
+
+    The last is the error, logarithmic and upside down, so that 99 and 99.9 % are as far apart as
+    90 and 99.
+    """
+    loss.set_yscale("log")
+    low, high = loss.get_ylim()
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    some = (1, 2, 5) if len(decades) < 5 else (1,)
+    ticks = [m * 10.0**e for e in decades for m in some if low <= m * 10.0**e <= high]
+    loss.set_yticks(ticks, [f"{each:g}" for each in ticks])
+    loss.set_ylabel("loss")
+    accuracy.set_yscale("log")
+    accuracy.set_ylim(1.1, floor)
+    ticks = [each for each in ACCURACIES if 1 - each >= floor]
+    accuracy.set_yticks([1 - each for each in ticks], [f"{100 * each:g} %" for each in ticks])
+    accuracy.set_ylabel("accuracy")
+    for axes in (loss, accuracy):
+        axes.minorticks_off()
+    rate.set_ylim(0, 1.1 * rate.get_ylim()[1])
+    rate.locator_params(axis="y", nbins=5)
+    rate.set_ylabel("learning rate (thousandths)")

@@ -1,0 +1,68 @@
+"""Originals beside what the decoder makes of their capsules, right and wrong ones."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from parity.figures import style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TILE, GAP, SIDE, HEADING = 0.56, 0.04, 0.98, 0.3
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Images of one kind; N of them, axes N H W C.
+
+    labels, predicted        the class of each and what the network says, [N]
+    from_label, from_predicted  reconstructions from the capsule of either
+    """
+
+    originals: np.ndarray
+    labels: np.ndarray
+    predicted: np.ndarray
+    from_label: np.ndarray
+    from_predicted: np.ndarray
+
+    def pairs(self) -> list[tuple[int, int]]:
+        """(class, answer) of each."""
+        return list(zip(self.labels.tolist(), self.predicted.tolist(), strict=True))
+
+
+@style.quiet()
+def draw(right: Shown, wrong: Shown, names: Sequence[str], note: str) -> "Figure":
+    """Rightly classified images above, mistakes below, with their reconstructions."""
+    both = [each for each in (right, wrong) if len(each.originals)]
+    rows = 2 * bool(len(right.originals)) + 3 * bool(len(wrong.originals))
+    height = rows * (TILE + GAP) + len(both) * HEADING
+    subtitle = (
+        "each image, and what the decoder makes of one class capsule: the right one's, and for "
+        "mistakes (class \N{RIGHTWARDS ARROW} answer) the answer's"
+    )
+    figure = style.page("Reconstructions", subtitle, note, height)
+    ink = style.is_ink(np.concatenate([each.originals for each in both]))
+    top = 0.0
+    for each in both:
+        lines = {"image": each.originals, "from its class": each.from_label}
+        if each is wrong:
+            lines |= {"from the answer": each.from_predicted}
+        heading = "right" if each is right else "wrong"
+        style.word(figure, style.MARGIN, top + HEADING - 0.1, heading, color=style.GREY)
+        for n, (label, said) in enumerate(each.pairs()):
+            text = style.short(names[label], 12)
+            if each is wrong:
+                text = style.change(names[label], names[said])
+            middle = SIDE + n * (TILE + GAP) + TILE / 2
+            style.word(figure, middle, top + HEADING - 0.1, text, ha="center")
+        top += HEADING
+        for name, images in lines.items():
+            style.word(figure, style.MARGIN, top + TILE / 2, name, color=style.GREY)
+            for n, image in enumerate(style.rgb(images, ink)):
+                axes = style.box(figure, SIDE + n * (TILE + GAP), top, TILE, TILE)
+                style.show(axes, image, style.PALE)
+            top += TILE + GAP
+    return figure
