@@ -15,6 +15,7 @@ from jax import Array
 from jax_caps import routing
 from jax_caps.capsules import Tap, no_tap, squash, votes
 from jax_caps.convolution import conv
+from jax_caps.losses import one_hot
 from parity.spec import NetworkSpec
 
 
@@ -33,9 +34,9 @@ def primary_poses(x_BHWC: Array, types: int) -> Array:
     return x_BHWC.reshape(batch, height * width * types, channels // types)
 
 
-def mask(poses_BJD: Array, labels_B: Array) -> Array:
-    """Every capsule but the label's set to 0: [B, J, D]."""
-    keep_BJ = jax.nn.one_hot(labels_B, poses_BJD.shape[1], dtype=poses_BJD.dtype)
+def mask(poses_BJD: Array, targets: Array) -> Array:
+    """Every capsule but the target's set to 0: [B, J, D]; targets int [B] or 0/1 [B, J]."""
+    keep_BJ = one_hot(targets, poses_BJD.shape[1], poses_BJD.dtype)
     return poses_BJD * keep_BJ[:, :, None]
 
 

@@ -4,12 +4,20 @@ Axes: B batch, J classes, H W C image.
 """
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
+
+from parity.spec import SpecError
 
 
 def one_hot(targets: Array, classes: int, dtype: DTypeLike) -> Array:
     """Integer labels [B], or 0/1 targets [B, J], as [B, J] of `dtype`."""
+    if targets.ndim not in (1, 2) or (targets.ndim == 2 and targets.shape[1] != classes):
+        raise SpecError(
+            f"targets have shape {tuple(targets.shape)}; expected labels (batch,), or zeros and "
+            f"ones (batch, {classes})"
+        )
     if targets.ndim == 1:
         return jax.nn.one_hot(targets, classes, dtype=dtype)
     return targets.astype(dtype)
@@ -56,6 +64,20 @@ def margin(
         down_weight=down_weight,
         scale=scale,
     ).mean()
+
+
+def correct_each(lengths_BJ: Array, targets: Array) -> Array:
+    """1 where the classes present are the longest of all, else 0: [B]; targets as in `margin`.
+
+    With one class, where its capsule is the longest. The first of equal lengths counts as longer.
+    """
+    if targets.ndim == 1:
+        return (lengths_BJ.argmax(-1) == targets).astype(lengths_BJ.dtype)
+    order_BJ = jnp.argsort(-lengths_BJ, -1, stable=True)
+    present_BJ = one_hot(targets, lengths_BJ.shape[-1], lengths_BJ.dtype)
+    ranked_BJ = jnp.take_along_axis(present_BJ, order_BJ, -1)
+    # right where none that is present comes after one that is not
+    return (ranked_BJ[:, 1:] <= ranked_BJ[:, :-1]).all(-1).astype(lengths_BJ.dtype)
 
 
 def reconstruction_each(reconstructions: Array, images: Array) -> Array:

@@ -144,8 +144,23 @@ def margin(
     return scale * terms.sum(1).mean()
 
 
+def correct(lengths_BJ, targets) -> Array:
+    """Whether the classes present are the longest of all, bool [B]; targets int [B] or 0/1 [B, J].
+
+    With one class, whether its capsule is the longest. The first of equal lengths counts as longer.
+    """
+    lengths_BJ = np.asarray(lengths_BJ)
+    present = one_hot(targets, lengths_BJ.shape[1])
+    order = np.argsort(-lengths_BJ, axis=1, kind="stable")
+    ranked = np.take_along_axis(present, order, 1)
+    return (ranked[:, 1:] <= ranked[:, :-1]).all(1)  # none that is present after one that is not
+
+
 def reconstruction(reconstructions, images) -> Array:
-    """Section 4.1: the sum of squared errors of an image, mean over the batch; not yet weighted."""
+    """Section 4.1: the sum of squared errors of an image, mean over the batch; not yet weighted.
+
+    Where an image is made of several, [B, P, H, W, C] twice, it is the sum over these too.
+    """
     error = double(reconstructions) - double(images)
     return (error * error).reshape(len(error), -1).sum(1).mean()
 
@@ -215,15 +230,23 @@ def decode(spec: NetworkSpec, arrays: Mapping[str, Array], masked_BJD: Array) ->
 
 
 def forward(
-    spec: NetworkSpec, arrays: Mapping[str, Array], images, labels, tap: Tap = no_tap
+    spec: NetworkSpec,
+    arrays: Mapping[str, Array],
+    images,
+    labels,
+    tap: Tap = no_tap,
+    parts=None,
 ) -> dict[str, Array]:
     """Every tensor of a forward pass and its losses, by the name of its tap, in that order.
 
     arrays  the parameters under their canonical names (`parity.weights`)
     images  [B, H, W, C] in [0, 1];  labels  int [B] or 0/1 [B, J]
     tap     may change a tensor on its way; what is returned is what it gave back
+    parts   what each image is made of: classes int [B, P], each alone [B, P, H, W, C]
 
-    A network without a decoder has no `reconstruction` and no `loss.reconstruction`.
+    With parts there is a reconstruction for each of them, from the capsule of its class; without,
+    one of the image, from the capsules of the labels. A network without a decoder has no
+    `reconstruction` and no `loss.reconstruction`.
     """
     seen: dict[str, Array] = {}
 
@@ -234,13 +257,18 @@ def forward(
     arrays = {name: double(array) for name, array in arrays.items()}
     poses_BJD = encode(spec, arrays, images, keep)
     lengths_BJ = keep("lengths", lengths(poses_BJD))
-    if spec.decoder is not None:
+    goal = seen["image"]
+    if spec.decoder is not None and parts is None:
         keep("reconstruction", decode(spec, arrays, mask(poses_BJD, labels)))
+    elif spec.decoder is not None:
+        classes_PB, goal = np.transpose(parts[0]), double(parts[1])
+        each = [decode(spec, arrays, mask(poses_BJD, classes_B)) for classes_B in classes_PB]
+        keep("reconstruction", np.stack(each, 1))
     margins = {name: getattr(spec.loss, name) for name in ("positive", "negative", "down_weight")}
     loss = margin(lengths_BJ, labels, **margins, scale=spec.margin_scale)
     loss = keep("loss.margin", loss)
     if spec.decoder is not None:
-        error = reconstruction(seen["reconstruction"], seen["image"])
+        error = reconstruction(seen["reconstruction"], goal)
         loss = loss + spec.loss.reconstruction * keep("loss.reconstruction", error)
     keep("loss", loss)
     return seen

@@ -15,6 +15,7 @@ from parity.spec import NetworkSpec
 from torch_caps import routing
 from torch_caps.capsules import Tap, no_tap, squash, votes
 from torch_caps.convolution import conv
+from torch_caps.losses import one_hot
 
 
 def dense(x: Tensor, kernel: Tensor, bias: Tensor, compute: torch.dtype) -> Tensor:
@@ -32,9 +33,9 @@ def primary_poses(x_BHWC: Tensor, types: int) -> Tensor:
     return x_BHWC.reshape(batch, height * width * types, channels // types)
 
 
-def mask(poses_BJD: Tensor, labels_B: Tensor) -> Tensor:
-    """Every capsule but the label's set to 0: [B, J, D]."""
-    keep_BJ = F.one_hot(labels_B.long(), poses_BJD.shape[1]).to(poses_BJD.dtype)
+def mask(poses_BJD: Tensor, targets: Tensor) -> Tensor:
+    """Every capsule but the target's set to 0: [B, J, D]; targets int [B] or 0/1 [B, J]."""
+    keep_BJ = one_hot(targets, poses_BJD.shape[1], poses_BJD.dtype)
     return poses_BJD * keep_BJ[:, :, None]
 
 

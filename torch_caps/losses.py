@@ -7,9 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from parity.spec import SpecError
+
 
 def one_hot(targets: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
     """Integer labels [B], or 0/1 targets [B, J], as [B, J] of `dtype`."""
+    if targets.ndim not in (1, 2) or (targets.ndim == 2 and targets.shape[1] != classes):
+        raise SpecError(
+            f"targets have shape {tuple(targets.shape)}; expected labels (batch,), or zeros and "
+            f"ones (batch, {classes})"
+        )
     if targets.ndim == 1:
         targets = F.one_hot(targets.long(), classes)
     return targets.to(dtype)
@@ -56,6 +63,19 @@ def margin(
         down_weight=down_weight,
         scale=scale,
     ).mean()
+
+
+def correct_each(lengths_BJ: Tensor, targets: Tensor) -> Tensor:
+    """1 where the classes present are the longest of all, else 0: [B]; targets as in `margin`.
+
+    With one class, where its capsule is the longest. The first of equal lengths counts as longer.
+    """
+    if targets.ndim == 1:
+        return (lengths_BJ.argmax(-1) == targets).to(lengths_BJ.dtype)
+    order_BJ = lengths_BJ.argsort(-1, descending=True, stable=True)
+    ranked_BJ = one_hot(targets, lengths_BJ.shape[-1], lengths_BJ.dtype).gather(1, order_BJ)
+    # right where none that is present comes after one that is not
+    return (ranked_BJ[:, 1:] <= ranked_BJ[:, :-1]).all(-1).to(lengths_BJ.dtype)
 
 
 def reconstruction_each(reconstructions: Tensor, images: Tensor) -> Tensor:

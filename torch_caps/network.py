@@ -1,6 +1,6 @@
 """CapsuleNetwork: the layers put together.
 
-Axes: B batch, J classes, D size of a pose, H W C image.
+Axes: B batch, J classes, D size of a pose, P parts of a picture, H W C image.
 """
 
 import math
@@ -54,21 +54,39 @@ class CapsuleNetwork(nn.Module):
     def _encode(self, x_BHWC: Tensor, tap: Tap) -> Tensor:
         return self.digit(self.primary(self.stem(x_BHWC, tap), tap), tap)
 
-    def reconstruct(self, poses_BJD: Tensor, labels_B: Any) -> Tensor:
-        """The decoder's images [B, H, W, C] from the capsules of the labels alone."""
+    def reconstruct(self, poses_BJD: Tensor, labels: Any) -> Tensor:
+        """The decoder's images from the capsules of the labels alone.
+
+        Labels int [B] give [B, H, W, C]; [B, P] give [B, P, H, W, C], each from one capsule.
+        """
         if self.decoder is None:
             raise SpecError("this network has no decoder; build it from a spec with one")
-        labels_B = torch.as_tensor(labels_B, device=poses_BJD.device)
-        return self.decoder(mask(poses_BJD, labels_B))
+        labels = torch.as_tensor(labels, device=poses_BJD.device)
+        if labels.ndim == 1:
+            return self.decoder(mask(poses_BJD, labels))
+        each = [self.decoder(mask(poses_BJD, labels_B)) for labels_B in labels.unbind(1)]
+        return torch.stack(each, 1)
 
-    def predict(self, images_BHWC: Any) -> Tensor:
-        """The class of the longest capsule of each image: int64 [B]."""
-        return lengths(self(images_BHWC)).argmax(-1)
+    def predict(self, images_BHWC: Any, count: int = 1) -> Tensor:
+        """The class of the longest capsule of each image, int [B]; the classes of the `count`
+        longest, the longest first, [B, count], where it is above 1.
+        """
+        if not 1 <= count <= self.spec.classes:
+            raise SpecError(f"count is {count}; expected 1 to {self.spec.classes}, the classes")
+        lengths_BJ = lengths(self(images_BHWC))
+        if count == 1:
+            return lengths_BJ.argmax(-1)
+        return lengths_BJ.argsort(-1, descending=True, stable=True)[:, :count]
 
-    def terms(self, images_BHWC: Any, targets: Tensor, tap: Tap = no_tap) -> dict[str, Tensor]:
+    def terms(
+        self, images_BHWC: Any, targets: Tensor, tap: Tap = no_tap, parts: Any = None
+    ) -> dict[str, Tensor]:
         """For each sample [B]: its `margin` loss, its `reconstruction` loss, and `correct`.
 
-        targets  integer labels [B]; the reconstruction is from the label's capsule
+        targets  integer labels [B], or 0/1 [B, J] where several classes may be present; the
+                 reconstruction is of the image, from their capsules
+        parts    what each image is made of: labels int [B, P] and each alone [B, P, H, W, C];
+                 there is a reconstruction of each then, from the capsule of its label
         """
         images = tap("image", self.images(images_BHWC))
         poses = self._encode(images, tap)
@@ -82,16 +100,23 @@ class CapsuleNetwork(nn.Module):
                 down_weight=self.spec.loss.down_weight,
                 scale=self.spec.margin_scale,
             ),
-            "correct": (lengths_BJ.detach().argmax(-1) == targets).to(poses.dtype),
+            "correct": losses.correct_each(lengths_BJ.detach(), targets),
         }
         if self.decoder is not None:
-            decoded = tap("reconstruction", self.reconstruct(poses, targets))
-            terms["reconstruction"] = losses.reconstruction_each(decoded, images)
+            if parts is None:
+                goal, decoded = images, self.decoder(mask(poses, targets))
+            else:
+                labels, goal = self.parts(parts, len(images))
+                decoded = self.reconstruct(poses, labels)
+            decoded = tap("reconstruction", decoded)
+            terms["reconstruction"] = losses.reconstruction_each(decoded, goal)
         return terms
 
-    def loss(self, images_BHWC: Any, targets: Tensor, tap: Tap = no_tap) -> tuple[Tensor, Tensor]:
+    def loss(
+        self, images_BHWC: Any, targets: Tensor, tap: Tap = no_tap, parts: Any = None
+    ) -> tuple[Tensor, Tensor]:
         """The loss of a batch (margin plus the weighted reconstruction), and its accuracy."""
-        terms = self.terms(images_BHWC, targets, tap)
+        terms = self.terms(images_BHWC, targets, tap, parts)
         loss = tap("loss.margin", terms["margin"].mean())
         if "reconstruction" in terms:
             reconstruction = tap("loss.reconstruction", terms["reconstruction"].mean())
@@ -102,6 +127,13 @@ class CapsuleNetwork(nn.Module):
         """Images as this network's dtype and device; SpecError for a wrong shape or dtype."""
         check_images(images_BHWC, self.spec)
         return torch.as_tensor(images_BHWC).to(self.digit.kernel)
+
+    def parts(self, parts: Any, batch: int) -> tuple[Tensor, Tensor]:
+        """What a batch of images is made of, labels and images, as `images` does it."""
+        labels, images = parts
+        check_parts(labels, images, batch, self.spec)
+        images = torch.as_tensor(images).to(self.digit.kernel)
+        return torch.as_tensor(labels, device=images.device), images
 
 
 def check_images(images_BHWC: Any, spec: NetworkSpec) -> None:
@@ -117,3 +149,15 @@ def check_images(images_BHWC: Any, spec: NetworkSpec) -> None:
             f"images have dtype {dtype}; expected floating numbers in [0, 1], "
             "for bytes use images.astype('float32') / 255"
         )
+
+
+def check_parts(labels_BP: Any, images_BPHWC: Any, batch: int, spec: NetworkSpec) -> None:
+    """Raise SpecError unless there are as many labels as images, for each picture of a batch."""
+    labels, images = tuple(np.shape(labels_BP)), tuple(np.shape(images_BPHWC))
+    if len(labels) != 2 or labels[0] != batch or images != (*labels, *spec.image):
+        raise SpecError(
+            f"parts have labels of shape {labels} and images of {images}; expected (batch, parts) "
+            f"and (batch, parts, height, width, channels) = "
+            f"({batch}, any, {', '.join(map(str, spec.image))})"
+        )
+    check_images(images_BPHWC.reshape(-1, *spec.image), spec)
