@@ -27,7 +27,7 @@ def measure(bench: Bench) -> dict[str, Any]:
 def _fits(scale: Scale, name: str, inputs: int) -> bool:
     # Both workers may hold a layer of this size at once.
     variant = name.split(" ")[1]
-    return needed(variant, scale.spec, scale.batch, inputs) < machine.memory_available() / 3
+    return needed(variant, scale.spec, scale.batch, inputs) < machine.memory_available() / 2
 
 
 def tables(record: dict[str, Any]) -> list[Table]:

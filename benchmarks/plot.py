@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import digit, growth, memory, step
-from benchmarks.report import rate, timings
+from benchmarks.report import number, rate, timings
 from benchmarks.rounds import Spread, seconds
 
 COLOURS = {"textbook": "#8a8a8a", "torch": "#c4532d", "JAX": "#2d6ec4"}
@@ -26,8 +26,7 @@ def _bars(axes: Any, values: Mapping[str, Spread], label: str) -> None:
         each, (colour, opacity) = values[name], _colour(name)
         axes.barh(place, each.median, color=colour, alpha=opacity, height=0.62)
         axes.plot([each.low, each.high], [place, place], color="#333333", linewidth=1)
-        text = f"  {each.median:,.3g}"
-        axes.text(max(each.high, each.median), place, text, va="center", fontsize=8)
+        axes.text(each.high, place, f"  {number(each.median)}", va="center", fontsize=8)
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel(label)
     axes.tick_params(left=False)
@@ -63,6 +62,7 @@ def _lines(axes: Any, lines: Mapping[str, list[tuple[float, float]]], label: str
     ticks = sorted({inputs for points in lines.values() for inputs, _ in points})
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(lambda y, place: f"{y:,g}")
     axes.set_xticks(ticks, [f"{each:,.0f}" for each in ticks])
     axes.minorticks_off()
     axes.set_xlabel("input capsules")
