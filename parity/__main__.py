@@ -9,6 +9,7 @@ from parity import cli
 VERBS = {
     "train": ("parity.cli", "main", "train a network, as train.py does"),
     "evaluate": ("parity.evaluate", "evaluate", "test accuracy of a run, or of weights in a file"),
+    "figures": ("parity.figures.command", "figures", "pictures of a run: curves, capsules, errors"),
     "conformance": ("parity.conformance", "main", "somebody's squash, routing or loss checked"),
     "data": ("parity.data.listing", "listing", "the data sets, which are here, how to get others"),
     "convert": ("parity.convert.verbs", "convert", "weights from one framework or file to another"),

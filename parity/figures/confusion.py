@@ -32,6 +32,7 @@ def worst(lengths_NJ: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
 @style.quiet()
 def draw(
     counts: np.ndarray,
+    whole: int,
     mistakes: np.ndarray,
     captions: Sequence[tuple[str, str]],
     names: Sequence[str],
@@ -40,11 +41,13 @@ def draw(
     """The matrix at the left, the mistakes with a caption each at the right.
 
     counts    of `matrix`
+    whole     how many test images there are, counted or not
     mistakes  images [N, H, W, C] with a caption of two lines each
     """
     total, wrong = counts.sum(), counts.sum() - np.trace(counts)
+    counted = f"{total:,}" if total == whole else f"the first {total:,} of {whole:,}"
     subtitle = (
-        f"{wrong:,} of {total:,} test images are wrong ({100 * wrong / total:.2f} %); "
+        f"{wrong:,} of {counted} test images are wrong ({100 * wrong / total:.2f} %); "
         "under each mistake its class and the answer, with their capsules' lengths"
     )
     longest = min(max(map(len, names)), LONGEST)

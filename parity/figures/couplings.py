@@ -67,8 +67,8 @@ def draw(
     height = tile * (low - high) / (right - left)
     room = len(maps) * (height + GAP) - GAP
     subtitle = (
-        f"the largest coupling coefficient of the {spec.primary.types} primary capsules at each "
-        f"place; white is the even split, {even:.2g}; above: the length of each class's capsule"
+        f"the largest coupling coefficient of the {spec.primary.types} capsules at each place, "
+        f"white being the even split, {even:.2g}; under each class, its capsule's length"
     )
     figure = style.page("Where the primary capsules send", subtitle, note, TOP + room)
     _whole(figure, image, extent(spec))

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TWEAKS = np.linspace(-0.25, 0.25, 11)  # in steps of 0.05, as in the paper
-TALLEST = 9.5  # what fits a printed page
+TALLEST = 9.8  # what fits a printed page
 GAP, HEADING, SIDE = 0.22, 0.3, 0.2
 
 

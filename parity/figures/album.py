@@ -1,0 +1,109 @@
+"""Which images each figure shows: all that can be drawn of a network and a split of test images."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from parity.data.multi_mnist import PairBatch
+from parity.figures import confusion, couplings, perturbations, reconstructions, separations, style
+from parity.figures.model import Seen
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SOME = 10  # images or classes in a row
+
+
+def album(seen: Seen, names: Sequence[str], note: str) -> Iterator[tuple[str, "Figure"]]:
+    """(name, figure) of each that suits the network and the data, drawn as it is asked for.
+
+    names  of the classes
+    """
+    spec, drawable = seen.model.spec, seen.model.spec.decoder is not None
+    if seen.labels.ndim == 2:
+        answers, right = _pairs(seen)
+        if drawable:
+            yield "separations", _separations(seen, answers, right, note)
+    else:
+        right = seen.answers == seen.labels
+        if drawable:
+            yield "reconstructions", _reconstructions(seen, right, names, note)
+            yield "perturbations", _perturbations(seen, right, names, note)
+        yield "confusion", _confusion(seen, names, note)
+    place = np.argmax(right)  # the first that is right, or else the first
+    image = seen.batch(np.array([place])).images
+    maps = couplings.strongest(seen.model.couplings(image)[:, 0], spec)
+    labels = np.flatnonzero(seen.labels[place]) if seen.labels.ndim == 2 else [seen.labels[place]]
+    yield (
+        "couplings",
+        couplings.draw(image[0], maps, seen.lengths[place], list(labels), spec, names, note),
+    )
+
+
+def _reconstructions(seen: Seen, right: np.ndarray, names: Sequence[str], note: str) -> "Figure":
+    def shown(places: np.ndarray) -> reconstructions.Shown:
+        labels, answers = seen.labels[places], seen.answers[places]
+        drawn = (seen.reconstruct(places, classes) for classes in (labels, answers))
+        return reconstructions.Shown(seen.batch(places).images, labels, answers, *drawn)
+
+    wrong = shown(np.flatnonzero(~right)[:SOME])
+    return reconstructions.draw(shown(_one_a_class(seen, right, strict=True)), wrong, names, note)
+
+
+def _perturbations(seen: Seen, right: np.ndarray, names: Sequence[str], note: str) -> "Figure":
+    places = _one_a_class(seen, right, strict=False)
+    labels = seen.labels[places]
+    tweaked = np.stack(
+        [perturbations.tweaked(pose) for pose in seen.poses[places, labels]]
+    )  # [classes, D, tweaks, D]
+    count, size, tweaks, _ = tweaked.shape
+    poses = np.zeros((count * size * tweaks, *seen.poses.shape[1:]), seen.poses.dtype)
+    each = np.repeat(labels, size * tweaks)
+    poses[np.arange(len(poses)), each] = tweaked.reshape(len(poses), size)
+    drawn = seen.model.reconstruct(poses, each).reshape(count, size, tweaks, *seen.model.spec.image)
+    images = seen.batch(places).images
+    return perturbations.draw(drawn, images, [names[int(n)] for n in labels], note)
+
+
+def _confusion(seen: Seen, names: Sequence[str], note: str) -> "Figure":
+    counts = confusion.matrix(seen.labels, seen.answers, len(names))
+    places = confusion.worst(seen.lengths, seen.labels, 16)
+    captions = []
+    for place in places:
+        label, answer = int(seen.labels[place]), int(seen.answers[place])
+        lengths = seen.lengths[place]
+        pair = style.change(names[label], names[answer])
+        captions.append((pair, f"{lengths[label]:.2f} / {lengths[answer]:.2f}"))
+    images = seen.batch(places).images
+    return confusion.draw(counts, len(seen.split), images, captions, names, note)
+
+
+def _pairs(seen: Seen) -> tuple[np.ndarray, np.ndarray]:
+    """The two longest capsules of each image, [N, 2], and whether they are its two classes, [N]."""
+    answers = np.argsort(-seen.lengths, axis=1, kind="stable")[:, :2]
+    right = np.take_along_axis(seen.labels, answers, 1).sum(1) == 2
+    return answers, right
+
+
+def _separations(seen: Seen, answers: np.ndarray, right: np.ndarray, note: str) -> "Figure":
+    places = np.concatenate([np.flatnonzero(each)[:SOME] for each in (right, ~right)])
+    batch = seen.batch(places)
+    assert isinstance(batch, PairBatch), type(batch)
+    # An answer that is one of the two digits stands in that one's place.
+    told = answers[places]
+    swap = (told[:, 0] == batch.digits[:, 1]) | (told[:, 1] == batch.digits[:, 0])
+    told = np.where(swap[:, None], told[:, ::-1], told)
+    drawn = np.stack([seen.reconstruct(places, told[:, n]) for n in (0, 1)], 1)
+    return separations.draw(batch.images, batch.parts, drawn, batch.digits, told, note)
+
+
+def _one_a_class(seen: Seen, right: np.ndarray, *, strict: bool) -> np.ndarray:
+    """The first right image of each of the first classes; unless `strict`, else the first one."""
+    places = []
+    for label in range(seen.model.spec.classes):
+        of_class = np.flatnonzero(seen.labels == label)
+        found = of_class[right[of_class]]
+        if len(found) or (len(of_class) and not strict):
+            places.append((found if len(found) else of_class)[0])
+    return np.array(places[:SOME], int)

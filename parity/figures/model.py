@@ -1,0 +1,67 @@
+"""What figures ask of a wing, in NumPy, and what it says of test images.
+
+Axes: N images, T routing iterations, I primary capsules, J classes, D size of a pose, H W C image.
+"""
+
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from parity.data import Batch, Split, batches
+from parity.spec import NetworkSpec
+
+
+@runtime_checkable
+class Model(Protocol):
+    """What figures ask of a Trainer; every wing's has it."""
+
+    spec: NetworkSpec
+
+    def poses(self, images: Any) -> np.ndarray: ...
+    def couplings(self, images: Any) -> np.ndarray: ...
+    def reconstruct(self, poses: Any, labels: Any) -> np.ndarray: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """The first N images of a split, as a network sees them.
+
+    labels  [N], or 0/1 [N, J] where several classes are in an image
+    poses   of the class capsules, [N, J, D]
+    """
+
+    model: Model
+    split: Split
+    labels: np.ndarray
+    poses: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """How sure the network is of each class: [N, J]."""
+        return np.linalg.norm(self.poses, axis=-1)
+
+    @property
+    def answers(self) -> np.ndarray:
+        """The class of the longest capsule: [N]."""
+        return self.lengths.argmax(1)
+
+    def batch(self, places: np.ndarray) -> Batch:
+        """The images at these places, and what else the data set says of them."""
+        return self.split.batch(places)
+
+    def reconstruct(self, places: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """What the decoder makes of one class capsule of each image: [len(places), H, W, C]."""
+        return self.model.reconstruct(self.poses[places], classes)
+
+
+def look(model: Model, split: Split, batch_size: int, most: int | None = None) -> Seen:
+    """Show a network the images of a split, in order: all, or about the first `most` of them."""
+    some = None if most is None else -(-most // batch_size)
+    poses, labels = [], []
+    for batch in islice(batches.evaluation(split, batch_size), some):
+        real = batch.weights > 0
+        poses.append(model.poses(batch.images)[real])
+        labels.append(batch.labels[real])
+    return Seen(model, split, np.concatenate(labels), np.concatenate(poses))
