@@ -10,6 +10,8 @@ import jax.numpy as jnp
 
 from parity.spec import SpecError
 
+# Its attributes are made at run time, where no type checker sees them.
+_CONFIG: Any = jax.config
 _DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
 
@@ -17,7 +19,7 @@ def dtypes(precision: str) -> tuple[jnp.dtype, jnp.dtype]:
     """(dtype of parameters, routing and losses; dtype of convolutions and decoder)."""
     if precision == "bfloat16":
         return jnp.dtype("float32"), jnp.dtype("bfloat16")
-    if precision == "float64" and not jax.config.read("jax_enable_x64"):
+    if precision == "float64" and not _CONFIG.jax_enable_x64:
         raise SpecError(
             "precision float64 needs JAX's 64-bit types, which are off in this process; call "
             "jax_caps.numerics.strict('float64') before anything else"
@@ -51,7 +53,7 @@ def report() -> dict[str, Any]:
         },
         "device": device.device_kind if device.platform != "cpu" else platform.machine() + " cpu",
         "devices": jax.device_count(),
-        "matmul_precision": jax.config.read("jax_default_matmul_precision"),
-        "x64": jax.config.read("jax_enable_x64"),
+        "matmul_precision": _CONFIG.jax_default_matmul_precision,
+        "x64": _CONFIG.jax_enable_x64,
         "deterministic": _DETERMINISTIC in os.environ.get("XLA_FLAGS", ""),
     }
