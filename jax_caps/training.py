@@ -12,7 +12,7 @@ from flax import nnx
 from jax import Array
 
 from jax_caps import weights
-from jax_caps.network import CapsuleNetwork, check_images
+from jax_caps.network import CapsuleNetwork, check_images, check_parts
 from parity import schedule
 from parity import weights as canonical
 from parity.spec import NetworkSpec, TrainingSpec
@@ -69,6 +69,11 @@ def _by_name(state: Any) -> dict[str, nnx.Variable]:
     return {".".join(map(str, path)): each for path, each in nnx.to_flat_state(state)}
 
 
+def average(averages: Any, parameters: Any, decay: float) -> Any:
+    """Each average moved towards its parameter, by 1 - decay of the way."""
+    return jax.tree.map(lambda a, p: a + (1 - decay) * (p - a), averages, parameters)
+
+
 class Trainer:
     """Trains a network of `spec` as `training` says; the same steps as the torch wing's.
 
@@ -95,9 +100,11 @@ class Trainer:
             self.graph, params = nnx.split(net, nnx.Param)
             self.optimizer = _make_optimizer(training)
             slots = self.optimizer.init(params)
+            averages = None if training.ema is None else jax.tree.map(jnp.copy, params)
         # Placed by name: an array that only happens to lie there would compile the step anew.
-        self.params, self.slots = jax.device_put((params, slots), self.device)
-        self._step = jax.jit(self._update, donate_argnums=(0, 1))
+        held = jax.device_put((params, slots, averages), self.device)
+        self.params, self.slots, self.averages = held
+        self._step = jax.jit(self._update, donate_argnums=(0, 1, 2))
         self._evaluate = jax.jit(self._sums)
         self._poses = jax.jit(lambda params, images: nnx.merge(self.graph, params)(images))
         self._couplings = jax.jit(self._coupled)
@@ -108,23 +115,32 @@ class Trainer:
         """The network with the weights of this moment."""
         return nnx.merge(self.graph, self.params)
 
-    def step(self, images_BHWC: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-        """One optimiser step on images [B, H, W, C] in [0, 1] and labels [B]: what it measured."""
-        images, targets_B = self._batch(images_BHWC, targets)
+    def step(
+        self, images_BHWC: np.ndarray, targets: np.ndarray, parts: Any = None
+    ) -> dict[str, float]:
+        """One optimiser step on images [B, H, W, C] in [0, 1]: what it measured.
+
+        targets, parts  as in `CapsuleNetwork.terms`: labels [B], or 0/1 [B, J] and the parts
+        """
+        batch = self._batch(images_BHWC, targets, parts)
         rate = schedule.learning_rate(self.training, self.step_count)
-        self.params, self.slots, loss, accuracy = self._step(
-            self.params, self.slots, images, targets_B, rate
+        self.params, self.slots, self.averages, loss, accuracy = self._step(
+            self.params, self.slots, self.averages, batch, rate
         )
         self.step_count += 1
         return {"loss": float(loss), "accuracy": float(accuracy), "learning_rate": rate}
 
     def evaluate(
-        self, images_BHWC: np.ndarray, targets: np.ndarray, weights_B: np.ndarray
+        self,
+        images_BHWC: np.ndarray,
+        targets: np.ndarray,
+        weights_B: np.ndarray,
+        parts: Any = None,
     ) -> dict[str, float]:
         """Weighted sums over a batch of `loss`, `correct` and `count`; padding has weight 0."""
-        images, targets_B = self._batch(images_BHWC, targets)
+        batch = self._batch(images_BHWC, targets, parts)
         weight = jax.device_put(np.asarray(weights_B, self.dtype), self.device)
-        sums = self._evaluate(self.params, images, targets_B, weight)
+        sums = self._evaluate(self.params, batch, weight)
         return {name: float(value) for name, value in sums.items()}
 
     def poses(self, images_BHWC: np.ndarray) -> np.ndarray:
@@ -135,27 +151,29 @@ class Trainer:
         """The coupling coefficients of each routing iteration: [T, B, I, J]."""
         return weights.numpy(self._couplings(self.params, self._placed(images_BHWC)))
 
-    def reconstruct(self, poses_BJD: np.ndarray, labels_B: np.ndarray) -> np.ndarray:
-        """The decoder's images [B, H, W, C] from the capsules of the labels alone."""
-        given = np.asarray(poses_BJD, self.dtype), np.asarray(labels_B, np.int32)
+    def reconstruct(self, poses_BJD: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """The decoder's images from the capsules of the labels alone, as the network's."""
+        given = np.asarray(poses_BJD, self.dtype), np.asarray(labels, np.int32)
         return weights.numpy(self._decode(self.params, *jax.device_put(given, self.device)))
 
     def get_state(self) -> dict[str, Any]:
         """Copies of `step`, `weights` and the optimiser's slots (`optimizer`), canonical."""
         held = {slot: _by_name(optax.tree.get(self.slots, SLOTS[slot])) for slot in self._slots}
+        if self.averages is not None:
+            held[canonical.AVERAGE] = _by_name(self.averages)
         return {
             "step": self.step_count,
             "weights": weights.to_numpy(self.net),
             "optimizer": {
                 f"{slot}/{name}": weights.to_canonical(held[slot][name][...], orders)
-                for slot in self._slots
+                for slot in held
                 for name, orders in weights.axes(self.spec).items()
             },
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a state of either wing; strict, and unchanged where it does not fit."""
-        rows = canonical.slots(self.spec, self.training.optimizer)
+        rows = canonical.slots(self.spec, self.training.optimizer, self.training.ema)
         canonical.check(state["optimizer"], rows, "optimizer state")
         net = self.net
         weights.from_numpy(net, state["weights"])
@@ -167,6 +185,9 @@ class Trainer:
         if "mu" in new:
             new["count"] = jnp.asarray(self.step_count, jnp.int32)
         self.slots = jax.device_put(optax.tree.set(self.slots, **new), self.device)
+        if self.averages is not None:
+            averages = self._structured(state["optimizer"], canonical.AVERAGE)
+            self.averages = jax.device_put(averages, self.device)
 
     @property
     def _slots(self) -> tuple[str, ...]:
@@ -182,27 +203,33 @@ class Trainer:
 
         return nnx.map_state(value, self.params)
 
-    def _batch(self, images: np.ndarray, targets: np.ndarray) -> tuple[Array, Array]:
-        placed = jax.device_put(np.asarray(targets, np.int32), self.device)
-        return self._placed(images), placed
+    def _batch(self, images: np.ndarray, targets: np.ndarray, parts: Any) -> dict[str, Any]:
+        if parts is not None:
+            labels, each = parts
+            check_parts(labels, each, len(images), self.spec)
+            parts = np.asarray(labels, np.int32), np.asarray(each, self.dtype)
+        placed = jax.device_put((np.asarray(targets, np.int32), parts), self.device)
+        return {"images_BHWC": self._placed(images), "targets": placed[0], "parts": placed[1]}
 
     def _placed(self, images: np.ndarray) -> Array:
         check_images(images, self.spec)
         return jax.device_put(np.asarray(images, self.dtype), self.device)
 
-    def _update(self, params: Any, slots: Any, images: Array, targets: Array, rate: Array):
+    def _update(self, params: Any, slots: Any, averages: Any, batch: dict[str, Any], rate: Array):
         def loss(params: Any) -> tuple[Array, Array]:
-            return nnx.merge(self.graph, params).loss(images, targets)
+            return nnx.merge(self.graph, params).loss(**batch)
 
         (value, accuracy), gradients = jax.value_and_grad(loss, has_aux=True)(params)
         if self.training.clip_norm is not None:
             gradients = clip(gradients, self.training.clip_norm)
         direction, slots = self.optimizer.update(gradients, slots, params)
         params = jax.tree.map(lambda p, d: p - rate * d, params, direction)
-        return params, slots, value, accuracy
+        if self.training.ema is not None:
+            averages = average(averages, params, self.training.ema)
+        return params, slots, averages, value, accuracy
 
-    def _sums(self, params: Any, images: Array, targets: Array, weight: Array):
-        terms = nnx.merge(self.graph, params).terms(images, targets)
+    def _sums(self, params: Any, batch: dict[str, Any], weight: Array):
+        terms = nnx.merge(self.graph, params).terms(**batch)
         loss = terms["margin"]
         if "reconstruction" in terms:
             loss = loss + self.spec.loss.reconstruction * terms["reconstruction"]
@@ -231,6 +258,7 @@ def trace(
     net: CapsuleNetwork,
     images_BHWC: np.ndarray,
     targets: np.ndarray,
+    parts: Any = None,
     *,
     compile: bool | None = None,
 ) -> tuple[canonical.Arrays, canonical.Arrays]:
@@ -239,6 +267,7 @@ def trace(
     Both are in the order of execution; parameters are named `parameter/<name>`, canonical axes.
     A tap adds a zero to its tensor: the gradient of that zero is the tensor's own.
 
+    parts    as in `CapsuleNetwork.terms`
     compile  True for jax.jit, False for operation by operation; None as usual: the former
     """
     graph, params = nnx.split(net, nnx.Param)
@@ -253,7 +282,7 @@ def trace(
             tapped[name] = x + zeros[name] if zeros else x
             return tapped[name]
 
-        loss, _ = nnx.merge(graph, params).loss(images_BHWC, labels, tap)
+        loss, _ = nnx.merge(graph, params).loss(images_BHWC, labels, tap, parts)
         return loss, tapped
 
     _, shapes = jax.eval_shape(run, params, {})

@@ -153,7 +153,8 @@ def correct(lengths_BJ, targets) -> Array:
     present = one_hot(targets, lengths_BJ.shape[1])
     order = np.argsort(-lengths_BJ, axis=1, kind="stable")
     ranked = np.take_along_axis(present, order, 1)
-    return (ranked[:, 1:] <= ranked[:, :-1]).all(1)  # none that is present after one that is not
+    in_order = ranked[:, 1:] <= ranked[:, :-1]  # not one that is present after one that is not
+    return np.asarray(in_order.all(1))
 
 
 def reconstruction(reconstructions, images) -> Array:
@@ -235,7 +236,7 @@ def forward(
     images,
     labels,
     tap: Tap = no_tap,
-    parts=None,
+    parts: tuple | None = None,
 ) -> dict[str, Array]:
     """Every tensor of a forward pass and its losses, by the name of its tap, in that order.
 
@@ -258,12 +259,14 @@ def forward(
     poses_BJD = encode(spec, arrays, images, keep)
     lengths_BJ = keep("lengths", lengths(poses_BJD))
     goal = seen["image"]
-    if spec.decoder is not None and parts is None:
-        keep("reconstruction", decode(spec, arrays, mask(poses_BJD, labels)))
-    elif spec.decoder is not None:
-        classes_PB, goal = np.transpose(parts[0]), double(parts[1])
-        each = [decode(spec, arrays, mask(poses_BJD, classes_B)) for classes_B in classes_PB]
-        keep("reconstruction", np.stack(each, 1))
+    if spec.decoder is not None:
+        if parts is None:
+            decoded = decode(spec, arrays, mask(poses_BJD, labels))
+        else:
+            classes_PB, goal = np.transpose(parts[0]), double(parts[1])
+            each = [decode(spec, arrays, mask(poses_BJD, classes_B)) for classes_B in classes_PB]
+            decoded = np.stack(each, 1)
+        keep("reconstruction", decoded)
     margins = {name: getattr(spec.loss, name) for name in ("positive", "negative", "down_weight")}
     loss = margin(lengths_BJ, labels, **margins, scale=spec.margin_scale)
     loss = keep("loss.margin", loss)

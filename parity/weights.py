@@ -7,7 +7,7 @@ order of the axes; `transpose` computes the permutation from the two strings, in
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,15 @@ def slots(spec: NetworkSpec, optimizer: str, ema: float | None = None) -> dict[s
     """
     rows = table(spec).items()
     return {f"{kind}/{name}": row for kind in kinds(optimizer, ema) for name, row in rows}
+
+
+def first_slots(kinds: Iterable[str], weights: Mapping[str, np.ndarray]) -> Arrays:
+    """What slots of these kinds hold before the first step: zeros, an average the weights."""
+    return {
+        f"{kind}/{name}": array if kind == AVERAGE else np.zeros_like(array)
+        for kind in kinds
+        for name, array in weights.items()
+    }
 
 
 def averages(optimizer: Mapping[str, np.ndarray]) -> Arrays:

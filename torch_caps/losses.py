@@ -72,7 +72,7 @@ def correct_each(lengths_BJ: Tensor, targets: Tensor) -> Tensor:
     """
     if targets.ndim == 1:
         return (lengths_BJ.argmax(-1) == targets).to(lengths_BJ.dtype)
-    order_BJ = lengths_BJ.argsort(-1, descending=True, stable=True)
+    order_BJ = lengths_BJ.argsort(dim=-1, descending=True, stable=True)
     ranked_BJ = one_hot(targets, lengths_BJ.shape[-1], lengths_BJ.dtype).gather(1, order_BJ)
     # right where none that is present comes after one that is not
     return (ranked_BJ[:, 1:] <= ranked_BJ[:, :-1]).all(-1).to(lengths_BJ.dtype)

@@ -76,7 +76,7 @@ class CapsuleNetwork(nn.Module):
         lengths_BJ = lengths(self(images_BHWC))
         if count == 1:
             return lengths_BJ.argmax(-1)
-        return lengths_BJ.argsort(-1, descending=True, stable=True)[:, :count]
+        return lengths_BJ.argsort(dim=-1, descending=True, stable=True)[:, :count]
 
     def terms(
         self, images_BHWC: Any, targets: Tensor, tap: Tap = no_tap, parts: Any = None

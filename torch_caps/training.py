@@ -14,7 +14,12 @@ from torch_caps import weights
 from torch_caps.network import CapsuleNetwork
 
 # slot of the canonical state -> torch's own key in an optimiser's state
-SLOTS = {"adam.m": "exp_avg", "adam.v": "exp_avg_sq", "sgd.momentum": "momentum_buffer"}
+SLOTS = {
+    "adam.m": "exp_avg",
+    "adam.v": "exp_avg_sq",
+    "sgd.momentum": "momentum_buffer",
+    canonical.AVERAGE: "average",  # torch leaves keys that it does not know alone
+}
 
 
 def _make_optimizer(training: TrainingSpec, parameters: list[Tensor]) -> torch.optim.Optimizer:
@@ -44,6 +49,12 @@ def clip(gradients: list[Tensor], norm: float) -> None:
         each.mul_(factor)
 
 
+def average(averages: Sequence[Tensor], parameters: Sequence[Tensor], decay: float) -> None:
+    """Move each average in place towards its parameter, by 1 - decay of the way."""
+    for each, parameter in zip(averages, parameters, strict=True):
+        each.lerp_(parameter, 1 - decay)
+
+
 class Trainer:
     """Trains a network of `spec` as `training` says; the same steps as the JAX wing's.
 
@@ -70,38 +81,48 @@ class Trainer:
         if compile:
             self.loss = torch.compile(self.net.loss)
         self.optimizer = _make_optimizer(training, list(self.net.parameters()))
-        zeros = canonical.slots(spec, training.optimizer).items()
-        self._set_slots({name: np.zeros(row.shape, np.float32) for name, row in zeros})
+        self._kinds = canonical.kinds(training.optimizer, training.ema)
+        self._set_slots(canonical.first_slots(self._kinds, weights.to_numpy(net)))
 
     @property
     def net(self) -> CapsuleNetwork:
         """The network with the weights of this moment."""
         return self._net
 
-    def step(self, images_BHWC: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-        """One optimiser step on images [B, H, W, C] in [0, 1] and labels [B]: what it measured."""
-        images, targets_B = self._batch(images_BHWC, targets)
+    def step(
+        self, images_BHWC: np.ndarray, targets: np.ndarray, parts: Any = None
+    ) -> dict[str, float]:
+        """One optimiser step on images [B, H, W, C] in [0, 1]: what it measured.
+
+        targets, parts  as in `CapsuleNetwork.terms`: labels [B], or 0/1 [B, J] and the parts
+        """
+        batch = self._batch(images_BHWC, targets, parts)
         rate = schedule.learning_rate(self.training, self.step_count)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss, accuracy = self.loss(images, targets_B)
+        loss, accuracy = self.loss(**batch)
         self.optimizer.zero_grad()
         loss.backward()
         if self.training.clip_norm is not None:
             gradients = [each.grad for each in self.net.parameters() if each.grad is not None]
             clip(gradients, self.training.clip_norm)
         self.optimizer.step()
+        if self.training.ema is not None:
+            self._average(self.training.ema)
         self.step_count += 1
         return {"loss": loss.item(), "accuracy": accuracy.item(), "learning_rate": rate}
 
     @torch.no_grad()
     def evaluate(
-        self, images_BHWC: np.ndarray, targets: np.ndarray, weights_B: np.ndarray
+        self,
+        images_BHWC: np.ndarray,
+        targets: np.ndarray,
+        weights_B: np.ndarray,
+        parts: Any = None,
     ) -> dict[str, float]:
         """Weighted sums over a batch of `loss`, `correct` and `count`; padding has weight 0."""
-        images, targets_B = self._batch(images_BHWC, targets)
-        terms = self.net.terms(images, targets_B)
-        weight = torch.as_tensor(weights_B, device=self.device).to(images)
+        terms = self.net.terms(**self._batch(images_BHWC, targets, parts))
+        weight = torch.as_tensor(weights_B, device=self.device).to(terms["margin"])
         loss = terms["margin"]
         if "reconstruction" in terms:
             loss = loss + self.spec.loss.reconstruction * terms["reconstruction"]
@@ -130,10 +151,10 @@ class Trainer:
         return weights.numpy(torch.stack(found))
 
     @torch.no_grad()
-    def reconstruct(self, poses_BJD: np.ndarray, labels_B: np.ndarray) -> np.ndarray:
-        """The decoder's images [B, H, W, C] from the capsules of the labels alone."""
+    def reconstruct(self, poses_BJD: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """The decoder's images from the capsules of the labels alone, as the network's."""
         poses = torch.as_tensor(poses_BJD).to(self.net.digit.kernel)
-        return weights.numpy(self.net.reconstruct(poses, labels_B))
+        return weights.numpy(self.net.reconstruct(poses, labels))
 
     def get_state(self) -> dict[str, Any]:
         """Copies of `step`, `weights` and the optimiser's slots (`optimizer`), canonical."""
@@ -142,14 +163,14 @@ class Trainer:
             "weights": weights.to_numpy(self.net),
             "optimizer": {
                 f"{slot}/{name}": weights.to_canonical(self._held(parameter)[SLOTS[slot]], orders)
-                for slot in canonical.SLOTS[self.training.optimizer]
+                for slot in self._kinds
                 for name, parameter, orders in weights.parameters(self.net)
             },
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a state of either wing; strict, and unchanged where it does not fit."""
-        rows = canonical.slots(self.spec, self.training.optimizer)
+        rows = canonical.slots(self.spec, self.training.optimizer, self.training.ema)
         canonical.check(state["optimizer"], rows, "optimizer state")
         weights.from_numpy(self.net, state["weights"])
         self.step_count = int(state["step"])
@@ -159,22 +180,32 @@ class Trainer:
         for name, parameter, orders in weights.parameters(self.net):
             held = self._held(parameter)
             held["step"] = torch.tensor(float(self.step_count), device=parameter.device)
-            for slot in canonical.SLOTS[self.training.optimizer]:
+            for slot in self._kinds:
                 value = weights.from_canonical(arrays[f"{slot}/{name}"], orders)
                 held[SLOTS[slot]] = torch.empty_like(parameter).copy_(value)
 
     def _held(self, parameter: Tensor) -> dict[str, Tensor]:
         return self.optimizer.state[parameter]
 
-    def _batch(self, images: np.ndarray, targets: np.ndarray) -> tuple[Tensor, Tensor]:
-        moved = torch.as_tensor(targets, device=self.device)
-        return self.net.images(images), moved
+    @torch.no_grad()
+    def _average(self, decay: float) -> None:
+        parameters = list(self.net.parameters())
+        held = SLOTS[canonical.AVERAGE]
+        average([self._held(each)[held] for each in parameters], parameters, decay)
+
+    def _batch(self, images: np.ndarray, targets: np.ndarray, parts: Any) -> dict[str, Any]:
+        return {
+            "images_BHWC": self.net.images(images),
+            "targets": torch.as_tensor(targets, device=self.device),
+            "parts": None if parts is None else self.net.parts(parts, len(images)),
+        }
 
 
 def trace(
     net: CapsuleNetwork,
     images_BHWC: np.ndarray,
     targets: np.ndarray,
+    parts: Any = None,
     *,
     compile: bool | None = None,
 ) -> tuple[canonical.Arrays, canonical.Arrays]:
@@ -183,6 +214,7 @@ def trace(
     Both are in the order of execution; parameters are named `parameter/<name>`, canonical axes.
     A tap adds a zero to its tensor: the gradient of that zero is the tensor's own.
 
+    parts    as in `CapsuleNetwork.terms`
     compile  True for torch.compile, False for operation by operation; None as usual: the latter
     """
     images = net.images(images_BHWC)
@@ -195,7 +227,7 @@ def trace(
             tapped[name] = x + zeros[name] if zeros else x
             return tapped[name]
 
-        loss, _ = net.loss(images, labels, tap)
+        loss, _ = net.loss(images, labels, tap, parts)
         return loss, tapped
 
     with torch.no_grad():
