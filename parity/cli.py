@@ -314,4 +314,16 @@ def _finish(run: "Run", trainer: "Trainer", dataset: "Dataset") -> None:
     if history.accuracy is not None:
         error = 1 - history.accuracy
         print(f"test accuracy {history.accuracy:.4f} (error {error:.2%}), best {history.best:.4f}")
+    if history.lines:
+        _illustrate(run, trainer, dataset)
     print(f"evaluate it with: python -m parity evaluate {run.path}")
+
+
+def _illustrate(run: "Run", trainer: "Trainer", dataset: "Dataset") -> None:
+    """Draw the figures of a training that is over, or say in a line why there are none."""
+    from parity.figures import command
+
+    try:
+        command.illustrate(run, trainer, dataset)
+    except Exception as error:  # whatever it is, the training went well
+        print(f"no figures: {error}; then: python -m parity figures {run.path}")

@@ -104,7 +104,7 @@ def train(
             session.restore(run)
         if progress:
             folder = None if run is None else run.path
-            session.watchers = watchers(trainer.training, session.per_epoch, folder)
+            session.watchers = watchers(trainer, dataset.test, session.per_epoch, folder)
         for watcher in session.watchers:
             shown.callback(watcher.close)
         try:

@@ -1,11 +1,18 @@
 """What a run shows while it trains: a bar in a terminal, a few lines elsewhere, TensorBoard."""
 
+import importlib.util
 import os
 import sys
 from collections import deque
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, Protocol
 
+import numpy as np
+
+from parity.data import Split
+from parity.figures.glimpse import Glimpse, glimpse
+from parity.figures.model import Model
 from parity.spec import TrainingSpec
 
 Line = dict[str, Any]  # one of metrics.jsonl
@@ -19,11 +26,13 @@ class Watcher(Protocol):
     def close(self) -> None: ...
 
 
-def watchers(training: TrainingSpec, per_epoch: int, folder: os.PathLike | None) -> list[Watcher]:
+def watchers(
+    trainer: Any, test: Split, per_epoch: int, folder: os.PathLike | None
+) -> list[Watcher]:
     """A bar or plain lines, whichever suits stdout, and TensorBoard where there is a folder."""
-    told = Telling(training, per_epoch)
+    told = Telling(trainer.training, per_epoch)
     shown = Bar(told) if sys.stdout.isatty() else Lines(told)
-    return [shown, *([] if folder is None else events(folder))]
+    return [shown, *([] if folder is None else events(folder, trainer, test))]
 
 
 class Telling:
@@ -114,30 +123,58 @@ class Bar:
 
 
 class Events:
-    """TensorBoard scalars, through tensorboardX."""
+    """TensorBoard scalars, through tensorboardX, and what `look` sees after each evaluation."""
 
-    def __init__(self, writer: type, folder: os.PathLike) -> None:
-        self.open, self.writer, self.folder = writer, None, folder
+    def __init__(
+        self, writer: type, folder: os.PathLike, look: Callable[[], Glimpse] | None = None
+    ) -> None:
+        self.open, self.writer, self.folder, self.look = writer, None, folder, look
 
     def train(self, line: Line) -> None:
         self._add("train", line)
 
     def eval(self, line: Line) -> None:
-        self._add("test", line)
+        writer = self._add("test", line)
+        if self.look is not None:
+            seen = self.look()
+            writer.add_histogram("routing/entropy", seen.entropies, line["step"])
+            for name, picture in seen.pictures.items():
+                writer.add_image(name, picture, line["step"], dataformats="HWC")
 
-    def _add(self, group: str, line: Line) -> None:
+    def _add(self, group: str, line: Line) -> Any:
         if self.writer is None:  # what an earlier process wrote from this step on is void
             self.writer = self.open(str(self.folder), purge_step=line["step"])
         for name in ("loss", "accuracy", "learning_rate", "images_per_second"):
             self.writer.add_scalar(f"{group}/{name}", line[name], line["step"])
+        return self.writer
 
     def close(self) -> None:
         if self.writer is not None:
             self.writer.close()
 
 
-def events(folder: os.PathLike) -> list[Watcher]:
-    """The writer of TensorBoard events, or none where tensorboardX is not installed."""
+def events(folder: os.PathLike, trainer: Any, test: Split) -> list[Watcher]:
+    """The writer of TensorBoard events, or none where tensorboardX is not installed.
+
+    A wing's Trainer is looked at too; its pictures need Pillow.
+    """
+    writer = summary_writer()
+    seen = isinstance(trainer, Model) and importlib.util.find_spec("PIL") is not None
+    look = glimpse(trainer, test) if seen else None
+    return [] if writer is None else [Events(writer, folder, look)]
+
+
+def show(folder: os.PathLike, step: int, pictures: Mapping[str, np.ndarray]) -> None:
+    """Add pictures [H, W, C], by name, to the events of a run that has ended."""
+    writer = summary_writer()
+    if writer is not None:
+        with writer(str(folder), filename_suffix=".figures") as opened:
+            for name, picture in pictures.items():
+                opened.add_image(f"figures/{name}", picture, step, dataformats="HWC")
+
+
+def summary_writer() -> Any:
+    """The class of tensorboardX that writes events, or None where that is not installed."""
     # tensorboardX imports torch wherever that is installed; a run of the JAX wing must not.
     hide = "torch" not in sys.modules
     if hide:
@@ -145,8 +182,8 @@ def events(folder: os.PathLike) -> list[Watcher]:
     try:
         from tensorboardX import SummaryWriter
     except ImportError:
-        return []
+        return None
     finally:
         if hide:
             del sys.modules["torch"]
-    return [Events(SummaryWriter, folder)]
+    return SummaryWriter

@@ -54,14 +54,9 @@ def _reconstructions(seen: Seen, right: np.ndarray, names: Sequence[str], note: 
 def _perturbations(seen: Seen, right: np.ndarray, names: Sequence[str], note: str) -> "Figure":
     places = _one_a_class(seen, right, strict=False)
     labels = seen.labels[places]
-    tweaked = np.stack(
-        [perturbations.tweaked(pose) for pose in seen.poses[places, labels]]
-    )  # [classes, D, tweaks, D]
-    count, size, tweaks, _ = tweaked.shape
-    poses = np.zeros((count * size * tweaks, *seen.poses.shape[1:]), seen.poses.dtype)
-    each = np.repeat(labels, size * tweaks)
-    poses[np.arange(len(poses)), each] = tweaked.reshape(len(poses), size)
-    drawn = seen.model.reconstruct(poses, each).reshape(count, size, tweaks, *seen.model.spec.image)
+    tweaked, each = perturbations.poses(seen.poses[places], labels)
+    drawn = seen.model.reconstruct(tweaked, each)
+    drawn = drawn.reshape(len(labels), seen.poses.shape[-1], -1, *seen.model.spec.image)
     images = seen.batch(places).images
     return perturbations.draw(drawn, images, [names[int(n)] for n in labels], note)
 

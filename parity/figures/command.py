@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
-from parity import cli, data, runs
+from parity import cli, data, progress, runs
 from parity.data import Dataset
 from parity.figures import curves, style
 from parity.figures.album import album
@@ -57,18 +57,19 @@ def figures(
 
 
 def illustrate(run: Run, trainer: object, dataset: Dataset) -> None:
-    """The figures of a training that is over, from the first `QUICK` test images, for whoever
-    watches it; a Trainer that is not a wing's shows nothing.
+    """Draw a training that is over, of the first `QUICK` test images; TensorBoard gets it too.
+
+    A Trainer that is not a wing's has nothing to show.
     """
     if not isinstance(trainer, Model):
         return
-    style.load()
-    folder = run.path / "figures"
-    lines = run.metrics()
-    style.save(curves.draw(lines, _note(run)), folder, "curves")
-    note = _note(run, step=lines[-1]["step"])
-    for _ in _album(trainer, dataset, run.training, folder, note, QUICK):
-        pass
+    matplotlib, lines = style.load(), run.metrics()
+    folder, step = run.path / "figures", lines[-1]["step"]
+    drawn = [style.save(curves.draw(lines, _note(run)), folder, "curves")]
+    drawn += _album(trainer, dataset, run.training, folder, _note(run, step=step), QUICK)
+    pictures = {paths[0].stem: matplotlib.image.imread(paths[0])[..., :3] for paths in drawn}
+    progress.show(run.path, step, pictures)
+    print(f"figures in {folder}")
 
 
 def _album(
@@ -93,7 +94,7 @@ def _overlay(run: Run, other: str, folder: Path) -> list[Path]:
             names = [str(each.path) for each in both]
         names = [f"{name}, {each.options.backend}" for name, each in zip(names, both, strict=True)]
         lines = dict(zip(names, (each.metrics() for each in both), strict=True))
-        figure = curves.draw_both(lines, " \N{MIDDLE DOT} ".join(map(_note, both)))
+        figure = curves.draw_both(lines, "\n".join(map(_note, both)))
         return style.save(figure, folder, f"curves-against-{against.path.name}")
 
 

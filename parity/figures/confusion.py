@@ -46,10 +46,9 @@ def draw(
     """
     total, wrong = counts.sum(), counts.sum() - np.trace(counts)
     counted = f"{total:,}" if total == whole else f"the first {total:,} of {whole:,}"
-    subtitle = (
-        f"{wrong:,} of {counted} test images are wrong ({100 * wrong / total:.2f} %); "
-        "under each mistake its class and the answer, with their capsules' lengths"
-    )
+    subtitle = f"{wrong:,} of {counted} test images are wrong ({100 * wrong / total:.2f} %)"
+    if wrong:
+        subtitle += "; under each mistake its class and the answer, with their capsules' lengths"
     longest = min(max(map(len, names)), LONGEST)
     side = SIDE + 0.055 * (longest - 1)
     figure = style.page("What is taken for what", subtitle, note, SIZE + side - 0.12)
@@ -58,10 +57,8 @@ def draw(
     start = side + SIZE + 0.3
     across = (style.WIDTH - style.MARGIN - start - columns * TILE) / (columns - 1)
     down = (SIZE - rows * (TILE + UNDER)) / (rows - 1)
-    if len(mistakes) == 0:
-        style.word(figure, start, 0.15, "no mistakes", color=style.GREY)
-        return figure
-    for n, image in enumerate(style.rgb(mistakes, style.is_ink(mistakes))):
+    ink = wrong > 0 and style.is_ink(mistakes)
+    for n, image in enumerate(style.rgb(mistakes, ink)):
         left = start + (n % columns) * (TILE + across)
         top = 0.05 + (n // columns) * (TILE + UNDER + down)
         style.show(style.box(figure, left, top, TILE, TILE), image, style.PALE)

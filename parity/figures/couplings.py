@@ -89,9 +89,8 @@ def draw(
         down = TOP + t * (height + GAP) + height / 2
         turned = {"rotation": 90, "ha": "center", "size": 6, "color": style.GREY}
         style.word(figure, SIDE - 0.1, down, f"iteration {t + 1}", **turned)
-    bar = figure.colorbar(
-        drawn[-1], cax=style.box(figure, style.WIDTH - BAR + 0.05, TOP, 0.08, room)
-    )
+    beside = style.box(figure, SIDE + len(shown) * (tile + GAP) + 0.02, TOP, 0.08, room)
+    bar = figure.colorbar(drawn[-1], cax=beside)
     bar.set_ticks(list(np.linspace(even, largest, 5)), labels=_numbers(even, largest))
     return figure
 

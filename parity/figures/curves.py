@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 Line = Mapping[str, Any]  # one of metrics.jsonl
 
-ACCURACIES = (0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9998)
 LEFT, GAP, BELOW = 0.5, 0.62, 0.36  # of the first panel, between two, for the labels under them
 
 
@@ -57,14 +56,14 @@ def draw(lines: Sequence[Line], note: str) -> "Figure":
     train, test = curves(lines)
     window = _window(train)
     mean = train.smooth(window)
-    subtitle = f"training, each step and as mean of {window} steps; test, each epoch"
+    subtitle = f"training, each step{_mean(window)}; test, each epoch"
     figure = style.page("Learning curves", subtitle, note, 2.0 + BELOW)
     loss, accuracy, rate = _panels(figure, 3, 2.0)
     last = ["test", "test"]
     if len(test.steps):
         last = [f"test, {test.loss[-1]:.4f}", f"test, {100 * (1 - test.error[-1]):.2f} %"]
         last = [f"{each} at the end" for each in last]
-    floor = _floor(mean, test)
+    floor = _floor(train, mean, test)
     for axes, label, values in (
         (loss, last[0], [each.loss for each in (train, mean, test)]),
         (accuracy, last[1], [np.maximum(each.error, floor) for each in (train, mean, test)]),
@@ -87,7 +86,7 @@ def draw_both(runs: Mapping[str, Sequence[Line]], note: str) -> "Figure":
     """The curves of two runs in one figure, and how far their losses are apart, step by step."""
     first, second = parts = [curves(lines) for lines in runs.values()]
     window = max(_window(train) for train, _ in parts)
-    subtitle = f"training as mean of {window} steps; test, each epoch, as marks"
+    subtitle = f"training, as mean of {window} steps; test, each epoch, as marks"
     figure = style.page("Two runs, step by step", subtitle, note, 2 * (1.9 + BELOW))
     loss, accuracy, rate, apart = _panels(figure, 2, 1.9)
     means = [train.smooth(window) for train, _ in parts]
@@ -126,6 +125,10 @@ def _difference(axes: "Axes", first: Curve, second: Curve) -> None:
         axes.set(xticks=[], yticks=[])
 
 
+def _mean(window: int) -> str:
+    return f" and as mean of {window} steps" if window > 1 else ""
+
+
 def _window(train: Curve) -> int:
     """How many steps a mean is over, so that a curve has about forty of them."""
     return max(1, len(train.steps) // 40)
@@ -145,9 +148,16 @@ def _panels(figure: "Figure", columns: int, height: float) -> list["Axes"]:
 
 
 def _floor(*curves: Curve) -> float:
-    """The smallest error an axis has to show."""
+    """An error a little below the smallest there is: where no error is shown on the axis."""
     errors = np.concatenate([each.error for each in curves])
-    return max(float(errors[errors > 0].min(initial=1.0)) / 1.5, 1e-4)
+    return float(errors[errors > 0].min(initial=1.0)) / 1.5
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times the powers of ten between two numbers, or the powers alone."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    some = (1, 2, 5) if len(decades) < 5 else (1,)
+    return [tick for e in decades for m in some if low <= (tick := float(f"{m}e{e}")) <= high]
 
 
 def _label(loss: "Axes", accuracy: "Axes", rate: "Axes", floor: float) -> None:
@@ -157,16 +167,14 @@ def _label(loss: "Axes", accuracy: "Axes", rate: "Axes", floor: float) -> None:
     90 and 99.
     """
     loss.set_yscale("log")
-    low, high = loss.get_ylim()
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    some = (1, 2, 5) if len(decades) < 5 else (1,)
-    ticks = [m * 10.0**e for e in decades for m in some if low <= m * 10.0**e <= high]
+    ticks = _ticks(*loss.get_ylim())
     loss.set_yticks(ticks, [f"{each:g}" for each in ticks])
     loss.set_ylabel("loss")
     accuracy.set_yscale("log")
-    accuracy.set_ylim(1.1, floor)
-    ticks = [each for each in ACCURACIES if 1 - each >= floor]
-    accuracy.set_yticks([1 - each for each in ticks], [f"{100 * each:g} %" for each in ticks])
+    accuracy.set_ylim(1.1, floor / 1.1)
+    ticks = {each: f"{100 * (1 - each):g} %" for each in _ticks(1.2 * floor, 1)}
+    ticks[floor] = "100 %"
+    accuracy.set_yticks(list(ticks), list(ticks.values()))
     accuracy.set_ylabel("accuracy")
     for axes in (loss, accuracy):
         axes.minorticks_off()

@@ -53,6 +53,8 @@ class Seen:
 
     def reconstruct(self, places: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """What the decoder makes of one class capsule of each image: [len(places), H, W, C]."""
+        if not len(places):
+            return np.zeros((0, *self.model.spec.image), self.poses.dtype)
         return self.model.reconstruct(self.poses[places], classes)
 
 

@@ -15,11 +15,17 @@ TALLEST = 9.8  # what fits a printed page
 GAP, HEADING, SIDE = 0.22, 0.3, 0.2
 
 
-def tweaked(pose_D: np.ndarray) -> np.ndarray:
-    """A pose with each of its D numbers tweaked on its own: [D, tweaks, D]."""
-    size = len(pose_D)
+def poses(poses_NJD: np.ndarray, labels_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each image's pose with each of its D numbers tweaked on its own, and whose capsule it is.
+
+    [N * D * tweaks, J, D] and [N * D * tweaks], for `reconstruct`.
+    """
+    count, _, size = poses_NJD.shape
     steps = TWEAKS[None, :, None] * np.eye(size)[:, None, :]
-    return (pose_D + steps).astype(pose_D.dtype)
+    repeats = size * len(TWEAKS)
+    tweaked, labels = poses_NJD.repeat(repeats, 0), labels_N.repeat(repeats)
+    tweaked[np.arange(len(labels)), labels] += np.tile(steps.reshape(repeats, size), (count, 1))
+    return tweaked, labels
 
 
 @style.quiet()

@@ -63,6 +63,7 @@ def load() -> Any:
     """matplotlib; raises FiguresError, naming the extra, where it is not installed."""
     try:
         import matplotlib.figure
+        import matplotlib.image
     except ImportError as error:
         raise FiguresError(
             f"figures need {error.name or 'matplotlib'}, which is not installed; install it with: "

@@ -1,0 +1,69 @@
+"""A quick look at a network between two epochs, in NumPy alone: small pictures and the entropies
+of its couplings, for TensorBoard.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from parity.data import Split
+from parity.figures import couplings, perturbations, style
+from parity.figures.model import Model
+
+SOME, ZOOM = 10, 3  # images, and screen pixels for each of theirs
+
+
+@dataclass(frozen=True, eq=False)
+class Glimpse:
+    """entropies of the last couplings in nats, one a primary capsule and image; pictures [H, W, 3]
+    by name.
+    """
+
+    entropies: np.ndarray
+    pictures: dict[str, np.ndarray]
+
+
+def glimpse(model: Model, split: Split) -> Callable[[], Glimpse]:
+    """What takes a look at the first images of a split, as the network sees them by then."""
+    images = split.batch(np.arange(min(SOME, len(split)))).images
+
+    def take() -> Glimpse:
+        found, poses = model.couplings(images), model.poses(images)
+        pictures = {"couplings": _maps(couplings.strongest(found[:, 0], model.spec))}
+        if model.spec.decoder is not None:
+            pictures |= _decoded(model, images, poses)
+        zoomed = {name: each.repeat(ZOOM, 0).repeat(ZOOM, 1) for name, each in pictures.items()}
+        return Glimpse(entropies(found[-1]).ravel(), zoomed)
+
+    return take
+
+
+def entropies(couplings_BIJ: np.ndarray) -> np.ndarray:
+    """-sum c log c over the classes, and over what leaks, of each primary capsule: [B, I]."""
+    shares = np.asarray(couplings_BIJ, np.float64)
+    leak = np.clip(1 - shares.sum(-1, keepdims=True), 0, None)
+    shares = np.concatenate([shares, leak], -1)
+    return -(shares * np.log(np.where(shares > 0, shares, 1))).sum(-1)
+
+
+def _maps(maps: np.ndarray) -> np.ndarray:
+    """Couplings of one image, a row for each iteration: white is the least, black the most."""
+    low, high = maps.min(), maps.max()
+    grey = 1 - (maps - low) / (high - low if high > low else 1)
+    tiles = grey.repeat(ZOOM, -2).repeat(ZOOM, -1)[..., None]
+    return style.mosaic(style.rgb(tiles, ink=False))
+
+
+def _decoded(model: Model, images: np.ndarray, poses: np.ndarray) -> dict[str, np.ndarray]:
+    """Each image over what the decoder makes of the answer, and the first one's perturbations."""
+    ink = style.is_ink(images)
+    answers = np.linalg.norm(poses, axis=-1).argmax(1)
+    drawn = model.reconstruct(poses, answers)
+    tweaked, labels = perturbations.poses(poses[:1], answers[:1])
+    sheet = model.reconstruct(tweaked, labels)
+    sheet = sheet.reshape(poses.shape[-1], -1, *images.shape[1:])
+    return {
+        "reconstructions": style.mosaic(style.rgb(np.stack([images, drawn]), ink)),
+        "perturbations": style.mosaic(style.rgb(sheet, ink)),
+    }
