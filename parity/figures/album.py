@@ -69,7 +69,7 @@ def _confusion(seen: Seen, names: Sequence[str], note: str) -> "Figure":
         label, answer = int(seen.labels[place]), int(seen.answers[place])
         lengths = seen.lengths[place]
         pair = style.change(names[label], names[answer])
-        captions.append((pair, f"{lengths[label]:.2f} / {lengths[answer]:.2f}"))
+        captions.append(f"{pair}\n{lengths[label]:.2f} / {lengths[answer]:.2f}")
     images = seen.batch(places).images
     return confusion.draw(counts, len(seen.split), images, captions, names, note)
 

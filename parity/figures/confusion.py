@@ -10,7 +10,7 @@ from parity.figures import style
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SIZE, SIDE, WORST, TILE, UNDER = 3.1, 0.5, (4, 4), 0.52, 0.24
+SIZE, SIDE, WORST, TILE, UNDER = 3.1, 0.5, (4, 4), 0.47, 0.3
 LONGEST = 12  # letters of a class's name
 LEGIBLE = 20  # classes up to which every cell has its number
 
@@ -34,7 +34,7 @@ def draw(
     counts: np.ndarray,
     whole: int,
     mistakes: np.ndarray,
-    captions: Sequence[tuple[str, str]],
+    captions: Sequence[str],
     names: Sequence[str],
     note: str,
 ) -> "Figure":
@@ -42,7 +42,7 @@ def draw(
 
     counts    of `matrix`
     whole     how many test images there are, counted or not
-    mistakes  images [N, H, W, C] with a caption of two lines each
+    mistakes  images [N, H, W, C] with a caption of some lines each, the last one grey
     """
     total, wrong = counts.sum(), counts.sum() - np.trace(counts)
     counted = f"{total:,}" if total == whole else f"the first {total:,} of {whole:,}"
@@ -62,11 +62,11 @@ def draw(
         left = start + (n % columns) * (TILE + across)
         top = 0.05 + (n // columns) * (TILE + UNDER + down)
         style.show(style.box(figure, left, top, TILE, TILE), image, style.PALE)
-        for line, (text, colour) in enumerate(
-            zip(captions[n], (style.INK, style.GREY), strict=True)
-        ):
-            place = top + TILE + 0.08 + 0.1 * line
-            style.word(figure, left + TILE / 2, place, text, ha="center", size=5.5, color=colour)
+        lines = captions[n].split("\n")
+        for row, line in enumerate(lines):
+            colour = style.GREY if row == len(lines) - 1 else style.INK
+            place = top + TILE + 0.07 + 0.095 * row
+            style.word(figure, left + TILE / 2, place, line, ha="center", size=5.5, color=colour)
     return figure
 
 

@@ -39,7 +39,7 @@ def draw(sheets: np.ndarray, originals: np.ndarray, classes: Sequence[str], note
     columns, tile = _fit(count, size, tweaks, tall / wide)
     rows, block = -(-count // columns), size * tile * tall / wide
     width, step = (tweaks + 1.25) * tile + SIDE, block + HEADING + GAP / 2
-    low, high = f"{TWEAKS[0]:+.2f}", f"{TWEAKS[-1]:+.2f}"
+    low, high = style.signed(TWEAKS[0]), style.signed(TWEAKS[-1])
     subtitle = (
         f"reconstructions from a pose of which one number, a row each, is changed by {low} to "
         f"{high} in steps of {TWEAKS[1] - TWEAKS[0]:.2f}"

@@ -51,13 +51,13 @@ def draw(right: Shown, wrong: Shown, names: Sequence[str], note: str) -> "Figure
         if each is wrong:
             lines |= {"from the answer": each.from_predicted}
         heading = "right" if each is right else "wrong"
-        style.word(figure, style.MARGIN, top + HEADING - 0.1, heading, color=style.GREY)
+        style.word(figure, style.MARGIN, top + HEADING - 0.13, heading, color=style.GREY)
         for n, (label, said) in enumerate(each.pairs()):
-            text = style.short(names[label], 12)
+            text = style.short(names[label], 11)
             if each is wrong:
                 text = style.change(names[label], names[said])
             middle = SIDE + n * (TILE + GAP) + TILE / 2
-            style.word(figure, middle, top + HEADING - 0.1, text, ha="center")
+            style.word(figure, middle, top + HEADING - 0.13, text, ha="center", size=6.5)
         top += HEADING
         for name, images in lines.items():
             style.word(figure, style.MARGIN, top + TILE / 2, name, color=style.GREY)

@@ -115,13 +115,21 @@ def short(name: str, most: int) -> str:
 
 
 def change(before: str, after: str) -> str:
-    """One class taken for another."""
-    return f"{short(before, 6)} \N{RIGHTWARDS ARROW} {short(after, 6)}"
+    """One class taken for another, in a line, or in two where the names are long."""
+    between = " " if len(before + after) < 6 else "\n"
+    return f"{short(before, 11)}{between}\N{RIGHTWARDS ARROW} {short(after, 9)}"
+
+
+def signed(number: float) -> str:
+    """A number of two decimals with its sign, as printers set it."""
+    return f"{number:+.2f}".replace("-", "\N{MINUS SIGN}")
 
 
 def is_ink(images: np.ndarray) -> bool:
     """Whether images [..., H, W, C] are light strokes on a dark ground: shown as ink on paper."""
-    return images.shape[-1] == 1 and float(np.median(images)) < 0.1
+    rows, columns = images[..., [0, -1], :, :], images[..., :, [0, -1], :]
+    border = np.concatenate([rows.ravel(), columns.ravel()])
+    return images.shape[-1] == 1 and float(np.median(border)) < 0.1
 
 
 def rgb(images: np.ndarray, ink: bool) -> np.ndarray:
