@@ -1,0 +1,155 @@
+"""The ladder, climbed: every rung in each precision, and the kind of each difference."""
+
+import contextlib
+import dataclasses
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from parity.compare import oracle
+from parity.compare.climb import HOLDS, SKIPPED, Climb, Row, on_gpu, raised
+from parity.compare.rungs import RUNGS
+from parity.compare.subject import Subject
+from parity.compare.wings import WingError, pair
+from parity.spec import TwincapsError, to_dict
+
+PRECISIONS = ("float64", "float32")
+MODES = ("compiled", "op by op", "lean")
+NVIDIA = Path("/proc/driver/nvidia")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check found: the rows, and the wings' own reports by "wing precision"."""
+
+    subject: Subject
+    rows: list[Row]
+    environment: dict[str, Any]
+    seconds: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether no rung that was climbed fails."""
+        return not any(row.fails for row in self.rows)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values; an infinite difference is null."""
+        rows = [dataclasses.asdict(row) for row in self.rows]
+        for row in rows:
+            row["difference"] = None if row["difference"] == float("inf") else row["difference"]
+        return {
+            "source": self.subject.source,
+            "spec": to_dict(self.subject.spec),
+            "seed": self.subject.seed,
+            "batch": self.subject.batch,
+            "holds": self.holds,
+            "rows": rows,
+            "environment": self.environment,
+            "seconds": round(self.seconds, 1),
+        }
+
+
+def ladder(
+    subject: Subject,
+    *,
+    rungs: Iterable[int] = tuple(rung.number for rung in RUNGS),
+    precisions: Iterable[str] = PRECISIONS,
+    modes: Iterable[str] = MODES,
+    keep_going: bool = False,
+    isolated: bool = True,
+    pythons: Mapping[str, str] | None = None,
+    patches: Mapping[str, str] | None = None,
+    gpu: str | None = "cuda",
+) -> Report:
+    """Climb the rungs with both wings, precision by precision.
+
+    modes       of rung 7: those of `MODES`
+    keep_going  climb on above a rung that fails; otherwise the ones above are not believed
+    isolated    each wing in a process of its own; otherwise both in this one, where JAX's 64-bit
+                types must be on for float64
+    pythons     wing -> interpreter; patches: wing -> "module:function" (see `worker.py`)
+    gpu         the device of rung 8; None to leave it out
+
+    Raises TwincapsError where a wing cannot be loaded.
+    """
+    began, rungs = time.monotonic(), sorted(set(rungs))
+    if unknown := set(rungs) - {rung.number for rung in RUNGS}:
+        raise TwincapsError(f"rungs {sorted(unknown)} are unknown; expected 0 to {len(RUNGS) - 1}")
+    how = {"isolated": isolated, "pythons": pythons, "patches": patches}
+    with _Climbs(subject, tuple(modes), how) as climbs:
+        rows = []
+        for precision in precisions:
+            rows += _ascent(climbs, precision, rungs, keep_going, gpu)
+        environment = climbs.environment
+    return Report(subject, rows, environment, time.monotonic() - began)
+
+
+class _Climbs:
+    """A climb for each precision and device, begun when it is first asked for."""
+
+    def __init__(self, subject: Subject, modes: tuple[str, ...], how: Mapping[str, Any]):
+        self.subject, self.modes, self.how = subject, modes, how
+        self.environment: dict[str, Any] = {}
+        self._made: dict[tuple[str, str], Climb] = {}
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> "_Climbs":
+        self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for climb in self._made.values():
+            climb.pair.close()
+        self._stack.close()
+
+    def __call__(self, precision: str, device: str = "cpu") -> Climb:
+        if (precision, device) not in self._made:
+            wings = pair(self.subject, precision, self.folder, device=device, **self.how)
+            self._made[precision, device] = Climb(self.subject, wings, self.folder, self.modes)
+            for wing, answer in wings.ask("report").items():
+                self.environment[f"{wing} {precision} {device}"] = answer.facts["report"]
+        return self._made[precision, device]
+
+
+def _ascent(
+    climbs: _Climbs, precision: str, rungs: list[int], keep_going: bool, gpu: str | None
+) -> Iterator[Row]:
+    broken: int | None = None
+    for number in rungs:
+        what = RUNGS[number].what
+        if broken is not None and not keep_going:
+            why = f"not climbed: rung {broken} does not hold"
+            yield Row(number, precision, what, verdict=SKIPPED, why=why)
+            continue
+        rows = climbs(precision).rows(number) if number < 8 else _top(climbs, precision, gpu)
+        for row in rows:
+            yield _explained(climbs, row)
+        if any(row.fails for row in rows):
+            broken = number
+
+
+def _top(climbs: _Climbs, precision: str, gpu: str | None) -> list[Row]:
+    if gpu is None or (gpu == "cuda" and not NVIDIA.exists()):
+        return [Row(8, precision, RUNGS[8].what, verdict=SKIPPED, why="no NVIDIA GPU here")]
+    try:
+        return on_gpu(climbs(precision), climbs(precision, gpu))
+    except WingError as error:
+        return [raised(8, precision, error)]
+
+
+def _explained(climbs: _Climbs, row: Row) -> Row:
+    """A row that fails, with the kind of its difference: rounding, or semantic and whose."""
+    if not row.fails or row.why:
+        return row
+    wide = climbs("float64")
+    if row.rung in (2, 3) and row.what == "torch against jax":
+        torch, jax = wide.traces.values()
+        verdict = oracle.verdict(torch, jax, RUNGS[2].float64, RUNGS[3].float64)
+        return dataclasses.replace(row, why=str(verdict))
+    same = [each for each in wide.rows(min(row.rung, 7)) if each.what == row.what]
+    rounding = row.precision != "float64" and all(each.verdict == HOLDS for each in same)
+    why = "rounding: in float64 it holds" if rounding else "semantic: float64 differs too"
+    return dataclasses.replace(row, why=why)

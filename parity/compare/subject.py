@@ -1,0 +1,205 @@
+"""What is checked: a network, its training, weights with a random number in every place, images.
+
+Axes: N images.
+"""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parity import data
+from parity.compare.rungs import BATCH, SGD_RATE
+from parity.runs import Run
+from parity.spec import NetworkSpec, TrainingSpec, TwincapsError, from_dict, preset_card, to_dict
+from parity.weights import (
+    SCHEMA,
+    Arrays,
+    check,
+    draw,
+    first_slots,
+    generator,
+    kinds,
+    load_arrays,
+    save_arrays,
+    table,
+)
+
+FORMAT = "twincaps-subject"
+TRAIN, TEST = 1000, 1000
+# The step at which a ported optimiser state stands.
+STEP = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """One network and all that both wings must be given to compute the same thing with it.
+
+    source   where it comes from, in words
+    weights  canonical, float32 or float64; each precision casts them
+    images   float32 [N, H, W, C] in [0, 1], labels int64 [N]; `test` the same, for an accuracy
+    batch    images of one step; the first so many are the batch of the traces
+    """
+
+    source: str
+    spec: NetworkSpec
+    training: TrainingSpec
+    weights: Arrays
+    images: np.ndarray
+    labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    seed: int = 0
+    batch: int = BATCH
+
+    def at(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Images and labels of a step: one batch after the other, round and round."""
+        places = np.arange(step * self.batch, (step + 1) * self.batch) % len(self.labels)
+        return self.images[places], self.labels[places]
+
+    def cast(self, precision: str) -> Arrays:
+        """The weights in the dtype that a network of this precision has."""
+        dtype = "float64" if precision == "float64" else "float32"
+        return {name: array.astype(dtype) for name, array in self.weights.items()}
+
+    def trained_by(self, optimizer: str, precision: str) -> TrainingSpec:
+        """The subject's own training with another optimiser; SGD at the ladder's rate."""
+        rate = SGD_RATE if optimizer == "sgd" else self.training.learning_rate
+        return dataclasses.replace(
+            self.training, optimizer=optimizer, precision=precision, learning_rate=rate
+        )
+
+    def fresh(self, optimizer: str, precision: str) -> dict[str, Any]:
+        """The state a Trainer would begin with, with the subject's weights."""
+        weights = self.cast(precision)
+        slots = first_slots(kinds(optimizer, self.training.ema), weights)
+        return {"step": 0, "weights": weights, "optimizer": slots}
+
+    def midway(self, optimizer: str, precision: str) -> dict[str, Any]:
+        """A state in the middle of a run: in every slot random numbers, and here and there a 0.
+
+        Second moments are those of gradients from 1e-5 to 1e-1, where the place of Adam's epsilon
+        can be told.
+        """
+        state = self.fresh(optimizer, precision)
+        for name, first in state["optimizer"].items():
+            # Keyed by the parameter: both of Adam's moments come from gradients of one size.
+            random = generator(self.seed, f"check/{name.partition('/')[2]}")
+            size = 10 ** random.uniform(-5, -1, first.shape)
+            size *= random.uniform(size=first.shape) > 0.1
+            sign = np.clip(random.standard_normal(first.shape), -2, 2)
+            moment = size * size if name.startswith("adam.v/") else size * sign
+            state["optimizer"][name] = moment.astype(first.dtype)
+        return {**state, "step": STEP}
+
+    def ported(self, precision: str) -> dict[str, Any]:
+        """A state whose weights, too, have every bit of the precision."""
+        state = self.midway("adam", precision)
+        moments, head = state["optimizer"], "adam.m/"
+        return {**state, "weights": {name: moments[head + name] for name in self.weights}}
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write it as one file, for a process that computes with one wing."""
+        arrays = {f"weights/{name}": array for name, array in self.weights.items()}
+        arrays |= {name: getattr(self, name) for name in _ARRAYS}
+        header = {name: getattr(self, name) for name in ("source", "seed", "batch")}
+        specs = {"spec": to_dict(self.spec), "training": to_dict(self.training)}
+        save_arrays(path, arrays, {"format": FORMAT, "schema": SCHEMA, **header, **specs})
+
+
+_ARRAYS = ("images", "labels", "test_images", "test_labels")
+
+
+def load(path: str | os.PathLike) -> Subject:
+    """The subject in a file of `Subject.save`."""
+    arrays, header = load_arrays(path, FORMAT)
+    head = "weights/"
+    return Subject(
+        spec=from_dict(NetworkSpec, header["spec"]),
+        training=from_dict(TrainingSpec, header["training"]),
+        weights={n.removeprefix(head): a for n, a in arrays.items() if n.startswith(head)},
+        **{name: arrays[name] for name in _ARRAYS},
+        **{name: header[name] for name in ("source", "seed", "batch")},
+    )
+
+
+def of(
+    spec: NetworkSpec,
+    training: TrainingSpec | None = None,
+    weights: Mapping[str, np.ndarray] | None = None,
+    *,
+    source: str = "a spec",
+    seed: int = 0,
+    batch: int = BATCH,
+) -> Subject:
+    """A subject of any network; without weights, first weights with random biases.
+
+    Raises a TwincapsError for weights that do not fit, or are not finite.
+    """
+    if batch < 1 or seed < 0:
+        raise TwincapsError(
+            f"batch is {batch}, seed {seed}; expected a batch above 0, a seed from 0"
+        )
+    weights = dict(weights) if weights is not None else ragged(spec, seed)
+    check(weights, table(spec), source)
+    if spoilt := sorted(n for n, a in weights.items() if not np.isfinite(a).all()):
+        raise TwincapsError(
+            f"{source}: not finite: {', '.join(spoilt)}; there is nothing to compare"
+        )
+    train, test = _pictures(spec, seed)
+    return Subject(source, spec, training or TrainingSpec(), weights, *train, *test, seed, batch)
+
+
+def from_preset(name: str, *, seed: int = 0, batch: int = BATCH) -> Subject:
+    """The network of a preset with its training; raises SpecError for an unknown name."""
+    card = preset_card(name)
+    return of(card.network, card.training, source=f"preset {name}", seed=seed, batch=batch)
+
+
+def from_run(path: str | os.PathLike, *, seed: int = 0, batch: int = BATCH) -> Subject:
+    """The network of a run with the weights of its newest checkpoint; raises RunError."""
+    with Run.open(path, read_only=True) as run:
+        found = run.newest()
+    if found is None:
+        raise TwincapsError(f"{path}: has no checkpoint yet; train it, or check its preset")
+    source = f"run {Path(path).name} at step {found.state.step}"
+    return of(run.spec, run.training, found.weights, source=source, seed=seed, batch=batch)
+
+
+def ragged(spec: NetworkSpec, seed: int) -> Arrays:
+    """First weights with noise on the biases: equal numbers would hide a wrong name or axis."""
+    return {
+        name: array + _noise(seed, name, array.shape) if name.endswith(".bias") else array
+        for name, array in draw(spec, seed).items()
+    }
+
+
+def _noise(seed: int, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    random = generator(seed, f"check/{name}")
+    return 0.05 * random.standard_normal(shape).astype(np.float32)
+
+
+def _pictures(spec: NetworkSpec, seed: int) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    """Training and test images with labels: the digits of mnist-mini where the network takes them,
+    else a random pattern for each class under noise.
+    """
+    if spec.image == (28, 28, 1) and spec.classes == 10:
+        digits = data.load("mnist-mini")
+        sizes = (digits.train, TRAIN), (digits.test, TEST)
+        return tuple(
+            (np.divide(split.images[:n], 255, dtype=np.float32), split.labels[:n].astype(np.int64))
+            for split, n in sizes
+        )
+    random = generator(seed, "check/images")
+    patterns = random.random((spec.classes, *spec.image), np.float32)
+
+    def under_noise(count: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = random.integers(spec.classes, size=count)
+        noise = random.random((count, *spec.image), np.float32)
+        return (0.4 * patterns[labels] + 0.6 * noise).astype(np.float32), labels
+
+    return under_noise(TRAIN), under_noise(TEST)

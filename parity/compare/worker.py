@@ -1,0 +1,64 @@
+"""A process that computes with one wing: requests come as lines of JSON, answers go to files.
+
+    python -c "from parity.compare.worker import main; main()"
+
+The first line says which wing, precision and device, the subject's file, and a patch: a
+"module:function" to call before anything runs, with which tests break a wing on purpose. Each
+line after it is {"task": a name of `tasks.TASKS`, "path": of the answer, "options": {...}}; the
+reply to each is one line, {} or {"error": ..., "kind": ...}. The wing is the only one imported.
+"""
+
+import importlib
+import json
+import os
+import sys
+import traceback
+from typing import Any
+
+from parity.compare import subject, tasks
+from parity.spec import TwincapsError
+from parity.weights import save_arrays
+
+
+def begin(
+    wing: str, precision: str, device: str, subject_path: str, patch: str | None
+) -> tasks.Wing:
+    """The wing that a first line asks for."""
+    made = tasks.Wing(wing, precision, device, subject.load(subject_path))
+    if patch is not None:
+        module, _, function = patch.partition(":")
+        getattr(importlib.import_module(module), function)()
+    return made
+
+
+def perform(wing: tasks.Wing, task: str, path: str, options: dict[str, Any]) -> None:
+    """Run one task and write its answer."""
+    save_arrays(path, *tasks.TASKS[task](wing, **options))
+
+
+def main() -> None:
+    """Answer the requests on standard input until it ends."""
+    # What a framework prints must not be taken for a reply.
+    replies = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    wing: tasks.Wing | None = None
+    for line in sys.stdin:
+        try:
+            request = json.loads(line)
+            if wing is None:
+                wing = begin(**request)
+            else:
+                perform(wing, **request)
+            reply = {}
+        except Exception as error:  # whatever a wing, or a patch of it, may raise
+            reply = described(error)
+        print(json.dumps(reply), file=replies)
+
+
+def described(error: Exception) -> dict[str, str]:
+    """An error as a reply: its kind, what it says, and where it came from."""
+    traceback.print_exception(error)
+    kind = "mistake" if isinstance(error, TwincapsError) else type(error).__name__
+    if isinstance(error, ModuleNotFoundError):
+        kind, error = "missing", ModuleNotFoundError(error.name)
+    return {"kind": kind, "error": str(error)}
