@@ -42,7 +42,8 @@ class State:
 
     step            training steps done
     epoch, cursor   whole epochs done, and batches done of the next one
-    accuracy        on the test set at this step, None between evaluations
+    accuracy        on the test set at this step, None between evaluations; of a run that
+                    averages its weights, that of the weights or of the averages: the better one
     best            the best accuracy so far, None before the first evaluation
     metrics_bytes   length of metrics.jsonl at this step, and the sha256 of those bytes
     """

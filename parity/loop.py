@@ -1,9 +1,11 @@
 """The one training loop. It knows a Trainer, NumPy batches and a run folder, and no framework.
 
 A Trainer has `.spec`, `.training`, and
-    step(images, labels) -> {"loss", "accuracy", "learning_rate"}
-    evaluate(images, labels, weights) -> {"loss", "correct", "count"}, weighted sums of a batch
+    step(images, labels, parts) -> {"loss", "accuracy", "learning_rate"}
+    evaluate(images, labels, weights, parts) -> {"loss", "correct", "count"}, weighted sums
+    poses(images) -> the class capsules [B, J, D]
     get_state() -> {"step", "weights", "optimizer"}, set_state(state)
+The parts are what an image of several things is made of (`Batch.made_of`), None for others.
 """
 
 import contextlib
@@ -18,7 +20,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from parity import schedule
+from parity import schedule, weights
 from parity.checkpoints import Checkpoint
 from parity.data import Batch, Dataset, Split, batches
 from parity.files import RunError
@@ -34,8 +36,11 @@ class Trainer(Protocol):
     spec: NetworkSpec
     training: TrainingSpec
 
-    def step(self, images: Any, targets: Any) -> dict[str, float]: ...
-    def evaluate(self, images: Any, targets: Any, weights_B: Any) -> dict[str, float]: ...
+    def step(self, images: Any, targets: Any, parts: Any = None) -> dict[str, float]: ...
+    def evaluate(
+        self, images: Any, targets: Any, weights_B: Any, parts: Any = None
+    ) -> dict[str, float]: ...
+    def poses(self, images: Any) -> np.ndarray: ...
     def get_state(self) -> dict[str, Any]: ...
     def set_state(self, state: Any) -> None: ...
 
@@ -50,7 +55,7 @@ class History:
 
     lines     one dictionary a training step and an evaluation, as in metrics.jsonl
     accuracy  on the test set at the end, and the best of the whole run; None if it ended before
-              its first evaluation
+              its first evaluation; of a run that averages its weights, that of the better ones
     seconds   spent in training steps and waiting for batches; `waited` is the latter alone
     """
 
@@ -74,11 +79,6 @@ def check(spec: NetworkSpec, dataset: Dataset) -> None:
             f"the network takes {spec.image} in {spec.classes}; give its spec the data's image "
             "and classes"
         )
-    if dataset.test.batch(np.array([0])).labels.ndim != 1:
-        raise RunError(
-            f"{dataset.name} shows several classes in an image, and a Trainer takes one label for "
-            "each; its pictures can be had from parity.data.load, not yet be trained on"
-        )
 
 
 def evaluate(trainer: Trainer, split: Split, batch_size: int) -> dict[str, Any]:
@@ -86,6 +86,17 @@ def evaluate(trainer: Trainer, split: Split, batch_size: int) -> dict[str, Any]:
     of the last batch.
     """
     return _score(trainer, batches.evaluation(split, batch_size))
+
+
+@contextlib.contextmanager
+def averaged(trainer: Trainer) -> Iterator[None]:
+    """Puts the averages of a Trainer in the place of its weights, and all back as it was."""
+    state = trainer.get_state()
+    trainer.set_state({**state, "weights": weights.averages(state["optimizer"])})
+    try:
+        yield
+    finally:
+        trainer.set_state(state)
 
 
 def train(
@@ -167,7 +178,7 @@ class _Session:
         try:
             with contextlib.closing(prefetch.__iter__()) as items:
                 for batch in self._until_stopped(items):
-                    measured = self.trainer.step(batch.images, batch.labels)
+                    measured = self.trainer.step(batch.images, batch.labels, batch.made_of)
                     now = time.perf_counter()
                     self._stepped(measured, self.training.batch_size / (now - last))
                     last = now
@@ -188,23 +199,41 @@ class _Session:
         self._record("train", measured, measured["learning_rate"], speed)
 
     def _evaluate(self) -> None:
-        test, began = self.dataset.test, time.perf_counter()
-        padded = batches.evaluation(test, self.training.batch_size)
-        measured = _score(self.trainer, self._until_stopped(padded))
+        began = time.perf_counter()
+        measured = self._tested()
         speed = measured["count"] / (time.perf_counter() - began)
+        more = {}
+        if self.training.ema is not None:
+            with averaged(self.trainer):
+                found = self._tested()
+            more = {f"{weights.AVERAGE}_{name}": found[name] for name in ("loss", "accuracy")}
+        rate = schedule.learning_rate(self.training, self.step - 1)
+        self._record("eval", measured, rate, speed, **more)
+        # The better of the two, which is how good a checkpoint with both of them can be.
+        accuracy = max(measured["accuracy"], more.get(f"{weights.AVERAGE}_accuracy", 0.0))
+        self.history.accuracy = accuracy
+        self.history.best = max(accuracy, self.history.best or 0.0)
+        self.epoch, self.cursor = self.epoch + 1, 0
+        self.save(accuracy)
+
+    def _tested(self) -> dict[str, Any]:
+        padded = batches.evaluation(self.dataset.test, self.training.batch_size)
+        measured = _score(self.trainer, self._until_stopped(padded))
         if not math.isfinite(measured["loss"]):
             raise RunError(
                 f"the test loss is {measured['loss']} at step {self.step}, the end of epoch "
                 f"{self.epoch + 1}; {self._kept()}; try a smaller --learning-rate, or --clip-norm 1"
             )
-        rate = schedule.learning_rate(self.training, self.step - 1)
-        self._record("eval", measured, rate, speed)
-        accuracy = self.history.accuracy = measured["accuracy"]
-        self.history.best = max(accuracy, self.history.best or 0.0)
-        self.epoch, self.cursor = self.epoch + 1, 0
-        self.save(accuracy)
+        return measured
 
-    def _record(self, event: str, measured: dict[str, float], rate: float, speed: float) -> None:
+    def _record(
+        self,
+        event: str,
+        measured: dict[str, float],
+        rate: float,
+        speed: float,
+        **more: float,
+    ) -> None:
         line = {
             "event": event,
             "epoch": self.epoch + 1,
@@ -213,6 +242,7 @@ class _Session:
             "accuracy": measured["accuracy"],
             "learning_rate": rate,
             "images_per_second": float(f"{speed:.4g}"),
+            **more,
         }
         if self.run is not None:
             self.run.append(line)
@@ -256,7 +286,8 @@ class _Session:
 def _score(trainer: Trainer, padded: Iterable[Batch]) -> dict[str, Any]:
     sums = {"loss": 0.0, "correct": 0.0, "count": 0.0}
     for batch in padded:
-        for name, value in trainer.evaluate(batch.images, batch.labels, batch.weights).items():
+        found = trainer.evaluate(batch.images, batch.labels, batch.weights, batch.made_of)
+        for name, value in found.items():
             sums[name] += float(value)
     count = round(sums["count"])
     return {

@@ -70,11 +70,14 @@ class Telling:
 
     def tested(self, line: Line) -> str:
         """What an evaluation found."""
-        accuracy = line["accuracy"]
-        return (
+        accuracy, averaged = line["accuracy"], line.get("ema_accuracy")
+        text = (
             f"{self.epoch(line)}  test loss {line['loss']:.4f}  test accuracy {accuracy:.4f}  "
             f"(error {1 - accuracy:.2%})"
         )
+        if averaged is None:
+            return text
+        return f"{text}  averaged weights {averaged:.4f} ({1 - averaged:.2%})"
 
 
 class Lines:
@@ -144,8 +147,9 @@ class Events:
     def _add(self, group: str, line: Line) -> Any:
         if self.writer is None:  # what an earlier process wrote from this step on is void
             self.writer = self.open(str(self.folder), purge_step=line["step"])
-        for name in ("loss", "accuracy", "learning_rate", "images_per_second"):
-            self.writer.add_scalar(f"{group}/{name}", line[name], line["step"])
+        for name, value in line.items():
+            if name not in ("event", "epoch", "step"):
+                self.writer.add_scalar(f"{group}/{name}", value, line["step"])
         return self.writer
 
     def close(self) -> None:

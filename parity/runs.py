@@ -248,22 +248,42 @@ def refuse_occupied(path: str | os.PathLike) -> None:
         raise RunError(f"{path}: is there and is not a run; name another folder with --out")
 
 
-def read_weights(path: str | os.PathLike) -> tuple[NetworkSpec, Arrays]:
-    """A network and its weights from a run (its newest checkpoint), a checkpoint, or a file."""
+def read_weights(path: str | os.PathLike, averaged: bool = False) -> tuple[NetworkSpec, Arrays]:
+    """A network and its weights from a run (its newest checkpoint), a checkpoint, or a file.
+
+    averaged  their averages instead, from a run or a checkpoint of a training with `ema`
+    """
     path = Path(path)
-    if holds_run(path):
-        with Run.open(path, read_only=True) as run:
-            found = run.newest()
-        if found is None:
-            raise RunError(f"{path}: has no checkpoint yet; go on with it by --resume {path}")
-        return run.spec, found.weights
-    inside = path / "weights.safetensors"
-    return weights.load(inside if path.is_dir() else path)
+    if not averaged and not holds_run(path):
+        inside = path / "weights.safetensors"
+        return weights.load(inside if path.is_dir() else path)
+    spec, found = _checkpoint(path)
+    if not averaged:
+        return spec, found.weights
+    averages = weights.averages(found.optimizer)
+    if not averages:
+        raise RunError(
+            f"{found.path}: its weights were not averaged; a TrainingSpec with ema=0.999 does that"
+        )
+    return spec, averages
 
 
 def _named(path: str | os.PathLike) -> Path:
     path = Path(path)
     return path if path.name not in ("", "..") else path.resolve()
+
+
+def _checkpoint(path: Path) -> tuple[NetworkSpec, Checkpoint]:
+    if holds_run(path):
+        with Run.open(path, read_only=True) as run:
+            found = run.newest()
+        if found is None:
+            raise RunError(f"{path}: has no checkpoint yet; go on with it by --resume {path}")
+        return run.spec, found
+    if not path.is_dir():
+        raise RunError(f"{path}: no run or checkpoint; averages of weights are in these alone")
+    spec, _ = weights.load(path / "weights.safetensors")
+    return spec, checkpoints.read(path, spec)
 
 
 def _read(file: Path, kind: str, **hints: type) -> tuple[list[Any], dict[str, Any]]:

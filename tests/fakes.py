@@ -53,7 +53,8 @@ class Trainer:
     def __init__(self, spec=SPEC, training=TRAINING, *, device="cpu", compile=False, **_):
         self.spec, self.training, self.steps = spec, training, 0
         self.arrays = weights.draw(spec, training.seed)
-        self.slots = {f"sgd.momentum/{name}": np.zeros_like(a) for name, a in self.arrays.items()}
+        kinds = weights.kinds("sgd", training.ema)
+        self.slots = {n: a.copy() for n, a in weights.first_slots(kinds, self.arrays).items()}
         self.at = {}
 
     def _probabilities(self, images):
@@ -62,7 +63,7 @@ class Trainer:
         powers = np.exp(scores - scores.max(1, keepdims=True))
         return pixels, powers / powers.sum(1, keepdims=True)
 
-    def step(self, images, targets):
+    def step(self, images, targets, parts=None):
         self.at.get(self.steps + 1, lambda _: None)(self)
         pixels, p = self._probabilities(images)
         one_hot = np.eye(p.shape[1], dtype=np.float32)[targets]
@@ -72,6 +73,9 @@ class Trainer:
             slot = self.slots[f"sgd.momentum/{name}"]
             slot[...] = 0.5 * slot + slope
             array -= rate * slot
+            if self.training.ema is not None:
+                average = self.slots[f"ema/{name}"]
+                average += (1 - self.training.ema) * (array - average)
         self.steps += 1
         loss = float(-np.log(p[np.arange(len(p)), targets]).mean())
         return {
@@ -80,7 +84,10 @@ class Trainer:
             "learning_rate": rate,
         }
 
-    def evaluate(self, images, targets, weights_B):
+    def poses(self, images):
+        return self._probabilities(images)[1][:, :, None]
+
+    def evaluate(self, images, targets, weights_B, parts=None):
         _, p = self._probabilities(images)
         loss = -np.log(p[np.arange(len(p)), targets])
         right = p.argmax(1) == targets

@@ -5,7 +5,6 @@ Most tests run it in this process with the fake Trainer in the place of a wing's
 
 import dataclasses
 import importlib
-import json
 import re
 import subprocess
 import sys
@@ -13,12 +12,11 @@ import types
 from pathlib import Path
 
 import fakes
-import numpy as np
 import pytest
 from wings import ROOT
 
 import parity.__main__ as door
-from parity import cli, data, evaluate, spec, weights
+from parity import cli, data, spec
 from parity.runs import Run
 
 FLAGS = [
@@ -334,52 +332,6 @@ def test_a_run_made_without_a_preset_goes_on(capsys):
     Run.create("r", fakes.PRESET.network, training).close()
     assert resume("r") == 0
     assert capsys.readouterr().out.startswith("a network on mnist-mini, torch on cpu")
-
-
-def test_evaluate_says_accuracy_count_and_interval(capsys):
-    assert train("--epochs", 1, "--out", "r") == 0
-    with Run.open("r") as run:
-        accuracy = run.metrics()[-1]["accuracy"]
-    capsys.readouterr()
-    assert door.main(["evaluate", "r"]) == 0
-    right = round(1000 * accuracy)
-    low, high = evaluate.interval(right, 1000)
-    assert capsys.readouterr().out == (
-        f"test accuracy {accuracy:.4f} ({right} of 1,000 images of mnist-mini, torch), "
-        f"95 % interval {low:.4f} to {high:.4f}\n"
-    )
-    file = "r/checkpoints/step-00000078/weights.safetensors"
-    assert door.main(["evaluate", file, "--backend", "jax", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert (found["run"], found["backend"], found["dataset"]) == (file, "jax", "mnist-mini")
-    assert (found["accuracy"], found["correct"], found["count"]) == (accuracy, right, 1000)
-    assert found["interval"] == [low, high]
-
-
-def test_evaluate_refuses_what_it_cannot_read(capsys):
-    Path("words.safetensors").write_text("words")
-    fits = dataclasses.replace(fakes.PRESET.network, image=(27, 28, 1))
-    weights.save("other.safetensors", fits, weights.draw(fits, 0))
-    for path, says in (
-        ("nowhere", "no such file"),
-        ("words.safetensors", "not a whole safetensors file"),
-        ("other.safetensors", "the network takes (27, 28, 1)"),
-    ):
-        assert door.main(["evaluate", path]) == 2
-        line = told(capsys)
-        assert line.startswith("error: ")
-        assert says in line
-
-
-@pytest.mark.parametrize(("right", "count"), [(0, 10), (7, 10), (10, 10), (975, 1000)])
-def test_the_interval_is_wilsons(right, count):
-    low, high = evaluate.interval(right, count)
-    assert 0 <= low <= right / count + 1e-12
-    assert right / count - 1e-12 <= high <= 1
-    for bound in (low, high):  # where a share of `bound` is 1.96 deviations from what was found
-        if 1e-9 < bound < 1 - 1e-9:
-            deviation = np.sqrt(bound * (1 - bound) / count)
-            assert abs(bound - right / count) / deviation == pytest.approx(1.959964)
 
 
 @pytest.mark.parametrize("argv", [[], ["trian"], ["--train"]])

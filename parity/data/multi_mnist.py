@@ -34,6 +34,10 @@ class PairBatch(Batch):
     digits: np.ndarray
     parts: np.ndarray
 
+    @property
+    def made_of(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.digits, self.parts
+
 
 @dataclass(frozen=True, eq=False)
 class Pairs(Split):

@@ -20,12 +20,18 @@ class DataError(TwincapsError):
 class Batch:
     """images float32 [B, H, W, C] in [0, 1], labels int64 [B], weights float32 [B].
 
-    The weight is 1, or 0 for what only fills the last batch of an evaluation.
+    The weight is 1, or 0 for what only fills the last batch of an evaluation. A data set that
+    shows several things in an image brings a subclass, whose labels are 0/1 [B, J].
     """
 
     images: np.ndarray
     labels: np.ndarray
     weights: np.ndarray
+
+    @property
+    def made_of(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Classes [B, P] and images [B, P, H, W, C] of the P things in each image, if known."""
+        return None
 
 
 @dataclass(frozen=True, eq=False)
