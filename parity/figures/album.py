@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from parity.data.multi_mnist import PairBatch
 from parity.figures import confusion, couplings, perturbations, reconstructions, separations, style
 from parity.figures.model import Seen
 
@@ -84,13 +83,14 @@ def _pairs(seen: Seen) -> tuple[np.ndarray, np.ndarray]:
 def _separations(seen: Seen, answers: np.ndarray, right: np.ndarray, note: str) -> "Figure":
     places = np.concatenate([np.flatnonzero(each)[:SOME] for each in (right, ~right)])
     batch = seen.batch(places)
-    assert isinstance(batch, PairBatch), type(batch)
+    assert batch.made_of is not None
+    digits, parts = batch.made_of
     # An answer that is one of the two digits stands in that one's place.
     told = answers[places]
-    swap = (told[:, 0] == batch.digits[:, 1]) | (told[:, 1] == batch.digits[:, 0])
+    swap = (told[:, 0] == digits[:, 1]) | (told[:, 1] == digits[:, 0])
     told = np.where(swap[:, None], told[:, ::-1], told)
     drawn = np.stack([seen.reconstruct(places, told[:, n]) for n in (0, 1)], 1)
-    return separations.draw(batch.images, batch.parts, drawn, batch.digits, told, note)
+    return separations.draw(batch.images, parts, drawn, digits, told, note)
 
 
 def _one_a_class(seen: Seen, right: np.ndarray, *, strict: bool) -> np.ndarray:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,44 +37,53 @@ class Curve:
         )
         return Curve(self.steps, loss, error, self.rate)
 
+    def last(self, name: str) -> str:
+        """The last loss, or the accuracy of the last error, in words."""
+        return f"{self.loss[-1]:.4f}" if name == "loss" else f"{100 * (1 - self.error[-1]):.2f} %"
 
-def curves(lines: Sequence[Line]) -> tuple[Curve, Curve]:
-    """The curves of training, and of the evaluations; raises FiguresError where there are none."""
+
+def curves(lines: Sequence[Line]) -> tuple[Curve, Curve, Curve]:
+    """The curves of training, of evaluations, and of those with averaged weights, if there are any.
+
+    Raises FiguresError where nothing was trained.
+    """
     found = []
-    for event in ("train", "eval"):
-        some = [each for each in lines if each["event"] == event]
-        columns = ("step", "loss", "accuracy", "learning_rate")
-        steps, loss, accuracy, rate = (np.array([each[k] for each in some]) for k in columns)
+    for event, kind in (("train", ""), ("eval", ""), ("eval", "ema_")):
+        keys = ("step", f"{kind}loss", f"{kind}accuracy", "learning_rate")
+        some = [x for x in lines if x["event"] == event and keys[1] in x]
+        steps, loss, accuracy, rate = (np.array([each[key] for each in some]) for key in keys)
         found.append(Curve(steps, loss, 1 - accuracy, rate))
     if not len(found[0].steps):
         raise style.FiguresError("the run has no training step yet, so it has no learning curves")
-    return found[0], found[1]
+    return found[0], found[1], found[2]
 
 
 @style.quiet()
 def draw(lines: Sequence[Line], note: str) -> "Figure":
     """Loss, accuracy and learning rate by step, from the lines of a run's metrics."""
-    train, test = curves(lines)
+    train, test, averaged = curves(lines)
     window = _window(train)
     mean = train.smooth(window)
-    subtitle = f"training, each step{_mean(window)}; test, each epoch"
+    subtitle = f"training, each step{_mean(window)}; test, each epoch, with what it is at the end"
+    if len(averaged.steps):
+        subtitle += "; averaged: with the moving average of the weights"
     figure = style.page("Learning curves", subtitle, note, 2.0 + BELOW)
     loss, accuracy, rate = _panels(figure, 3, 2.0)
-    last = ["test", "test"]
-    if len(test.steps):
-        last = [f"test, {test.loss[-1]:.4f}", f"test, {100 * (1 - test.error[-1]):.2f} %"]
-        last = [f"{each} at the end" for each in last]
-    floor = _floor(train, mean, test)
-    for axes, label, values in (
-        (loss, last[0], [each.loss for each in (train, mean, test)]),
-        (accuracy, last[1], [np.maximum(each.error, floor) for each in (train, mean, test)]),
-    ):
-        axes.plot(train.steps, values[0], color=style.PALE, linewidth=0.5)
-        axes.plot(train.steps, values[1], color=style.INK, label="training")
-        axes.plot(
-            test.steps, values[2], "o-", color=style.WARM, linewidth=0.7, markersize=3.2,
-            markeredgecolor=style.INK, markeredgewidth=0.4, label=label,
-        )  # fmt: skip
+    floor = _floor(train, mean, test, averaged)
+    for axes, name in ((loss, "loss"), (accuracy, "error")):
+        of = partial(_shown, name=name, floor=floor)
+        axes.plot(train.steps, of(train), color=style.PALE, linewidth=0.5)
+        axes.plot(train.steps, of(mean), color=style.INK, label="training")
+        for each, label, colour, mark in (
+            (test, "test", style.WARM, "o"),
+            (averaged, "averaged", style.COOL, "s"),
+        ):
+            if len(each.steps):
+                axes.plot(
+                    each.steps, of(each), color=colour, marker=mark, linewidth=0.7, markersize=3.2,
+                    markeredgecolor=style.INK, markeredgewidth=0.4,
+                    label=f"{label}, {each.last(name)}",
+                )  # fmt: skip
     rate.plot(train.steps, 1e3 * train.rate, color=style.INK)
     _label(loss, accuracy, rate, floor)
     loss.legend(loc="upper right")
@@ -85,15 +95,15 @@ def draw(lines: Sequence[Line], note: str) -> "Figure":
 def draw_both(runs: Mapping[str, Sequence[Line]], note: str) -> "Figure":
     """The curves of two runs in one figure, and how far their losses are apart, step by step."""
     first, second = parts = [curves(lines) for lines in runs.values()]
-    window = max(_window(train) for train, _ in parts)
+    window = max(_window(train) for train, *_ in parts)
     subtitle = f"training, as mean of {window} steps; test, each epoch, as marks"
     figure = style.page("Two runs, step by step", subtitle, note, 2 * (1.9 + BELOW))
     loss, accuracy, rate, apart = _panels(figure, 2, 1.9)
-    means = [train.smooth(window) for train, _ in parts]
-    floor = _floor(*means, *(test for _, test in parts))
+    means = [train.smooth(window) for train, *_ in parts]
+    floor = _floor(*means, *(test for _, test, _ in parts))
     # The second is thin and broken, so that the first shows through where they are the same.
     looks = ((style.WARM, "-", "o", 2.2), (style.COOL, (0, (4, 2)), "x", 1.0))
-    for name, mean, (_, test), look in zip(runs, means, parts, looks, strict=True):
+    for name, mean, (_, test, _), look in zip(runs, means, parts, looks, strict=True):
         colour, dash, mark, width = look
         line: Any = {"color": colour, "linestyle": dash, "linewidth": width}
         size = 2.4 + 1.4 * width
@@ -107,6 +117,11 @@ def draw_both(runs: Mapping[str, Sequence[Line]], note: str) -> "Figure":
     loss.legend(loc="upper right")
     _difference(apart, first[0], second[0])
     return figure
+
+
+def _shown(curve: Curve, name: str, floor: float) -> np.ndarray:
+    """What a panel shows of a curve; no error is at the floor, as a logarithm has no 0."""
+    return curve.loss if name == "loss" else np.maximum(curve.error, floor)
 
 
 def _difference(axes: "Axes", first: Curve, second: Curve) -> None:
