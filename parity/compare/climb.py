@@ -28,6 +28,7 @@ from parity.compare.wings import Pair, WingError
 from parity.spec import BACKENDS, OPTIMIZERS
 from parity.weights import Arrays, table
 
+FORWARD, BACKWARD = "forward, torch against jax", "gradients, torch against jax"
 HOLDS, DIFFERS, RAISES, SKIPPED = "holds", "differs", "raises", "skipped"
 
 
@@ -130,7 +131,7 @@ def _round_trip(climb: Climb) -> list[Row]:
         found |= {
             f"bytes of {f}": 0.0 if ok else INFINITE for f, ok in answer.facts["same"].items()
         }
-        rows.append(climb.row(0, f"{wing}: weights and state, to and fro", found))
+        rows.append(climb.row(0, f"weights and state in and out of {wing}", found))
     return rows
 
 
@@ -143,24 +144,24 @@ def _bits(a: np.ndarray | None, b: np.ndarray) -> float:
 def _pure_functions(climb: Climb) -> list[Row]:
     expected = functions.expected()
     return [
-        climb.row(1, f"{wing} against the oracle", differences(expected, answer.arrays))
+        climb.row(1, f"functions, {wing} against the oracle", differences(expected, answer.arrays))
         for wing, answer in climb.pair.ask("pure_functions").items()
     ]
 
 
 def _forward(climb: Climb) -> list[Row]:
     values = {wing: trace.values for wing, trace in climb.traces.items()}
-    rows = [climb.row(2, "torch against jax", differences(values["torch"], values["jax"]))]
+    rows = [climb.row(2, FORWARD, differences(values["torch"], values["jax"]))]
     if climb.precision == "float64":
         rows += [
-            climb.row(2, f"{wing} against the oracle", differences(climb.expected, held))
+            climb.row(2, f"forward, {wing} against the oracle", differences(climb.expected, held))
             for wing, held in values.items()
         ]
     return rows
 
 
 def _backward(climb: Climb) -> list[Row]:
-    return [climb.row(3, "torch against jax", _gradients(*climb.traces.values()))]
+    return [climb.row(3, BACKWARD, _gradients(*climb.traces.values()))]
 
 
 def _gradients(a: Trace, b: Trace) -> dict[str, float]:
@@ -186,7 +187,7 @@ def _step(climb: Climb) -> list[Row]:
         found = differences(*held)
         steps = {answer.facts["step"] for answer in answers.values()}
         found["step"] = 0.0 if steps == {STEP + 1} else INFINITE
-        rows.append(climb.row(4, optimizer, found))
+        rows.append(climb.row(4, f"one {optimizer} step", found))
     return rows
 
 
@@ -231,7 +232,7 @@ def _resume(climb: Climb) -> list[Row]:
         found = differences(a, b, names)
         if test:
             found = {"accuracy": round(abs(float(a["accuracy"] - b["accuracy"])), 9)}
-        rows.append(climb.row(6, f"{half} adam steps in {other}, {half} in {wing}", found))
+        rows.append(climb.row(6, f"{half} steps in {other}, then {half} in {wing}", found))
     return rows
 
 
@@ -240,11 +241,11 @@ def _modes(climb: Climb) -> list[Row]:
     plain = climb.pair.ask("mode")
     if "compiled" in climb.modes:
         rows.append(_compiled(climb, plain["torch"].arrays))
-    if "op by op" in climb.modes:
-        slow = climb.pair.trace_each({"jax": {"mode": "op by op"}})["jax"]
+    if "eager" in climb.modes:
+        slow = climb.pair.trace_each({"jax": {"mode": "eager"}})["jax"]
         usual = climb.traces["jax"]
         found = differences(usual.values, slow.values) | _gradients(usual, slow)
-        rows.append(climb.row(7, "jax under jit against op by op", found))
+        rows.append(climb.row(7, "jax eager against jit", found))
     if "lean" in climb.modes:
         lean = climb.pair.ask("mode", lean=True)
         for wing, answer in lean.items():
@@ -254,7 +255,7 @@ def _modes(climb: Climb) -> list[Row]:
 
 
 def _compiled(climb: Climb, plain: Arrays) -> Row:
-    what = "torch compiled against op by op"
+    what = "torch compiled against eager"
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
         why = f"torch.compile needs a C++ compiler, and there is no {compiler}"

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from parity.compare import oracle
-from parity.compare.climb import HOLDS, SKIPPED, Climb, Row, on_gpu, raised
+from parity.compare.climb import BACKWARD, FORWARD, HOLDS, SKIPPED, Climb, Row, on_gpu, raised
 from parity.compare.rungs import RUNGS
 from parity.compare.subject import Subject
 from parity.compare.wings import WingError, pair
 from parity.spec import TwincapsError, to_dict
 
 PRECISIONS = ("float64", "float32")
-MODES = ("compiled", "op by op", "lean")
+MODES = ("compiled", "eager", "lean")
 NVIDIA = Path("/proc/driver/nvidia")
 
 
@@ -101,13 +101,12 @@ class _Climbs:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for climb in self._made.values():
-            climb.pair.close()
         self._stack.close()
 
     def __call__(self, precision: str, device: str = "cpu") -> Climb:
         if (precision, device) not in self._made:
-            wings = pair(self.subject, precision, self.folder, device=device, **self.how)
+            made = pair(self.subject, precision, self.folder, device=device, **self.how)
+            wings = self._stack.enter_context(made)
             self._made[precision, device] = Climb(self.subject, wings, self.folder, self.modes)
             for wing, answer in wings.ask("report").items():
                 self.environment[f"{wing} {precision} {device}"] = answer.facts["report"]
@@ -145,7 +144,7 @@ def _explained(climbs: _Climbs, row: Row) -> Row:
     if not row.fails or row.why:
         return row
     wide = climbs("float64")
-    if row.rung in (2, 3) and row.what == "torch against jax":
+    if row.what in (FORWARD, BACKWARD):
         torch, jax = wide.traces.values()
         verdict = oracle.verdict(torch, jax, RUNGS[2].float64, RUNGS[3].float64)
         return dataclasses.replace(row, why=str(verdict))

@@ -21,7 +21,7 @@ from parity.weights import SCHEMA, Arrays
 
 FORMAT = "twincaps-answer"
 NATIVE = {"torch": ".pt", "jax": ".msgpack"}
-MODES = {"as usual": None, "compiled": True, "op by op": False}
+MODES = {"usual": None, "compiled": True, "eager": False}
 
 Answer = tuple[Arrays, dict[str, Any]]
 
@@ -94,7 +94,7 @@ def pure_functions(wing: Wing) -> Answer:
     return _plain(functions.answers(wing.package, wing.precision))
 
 
-def trace(wing: Wing, precision: str | None = None, mode: str = "as usual") -> Answer:
+def trace(wing: Wing, precision: str | None = None, mode: str = "usual") -> Answer:
     """One forward and backward pass of plain routing, every tensor of it."""
     subject, precision = wing.subject, precision or wing.precision
     net = wing.package.CapsuleNetwork(subject.spec, 0, precision, lean=False)

@@ -69,9 +69,9 @@ class Trace:
 
     @property
     def name(self) -> str:
-        """Which wing, how: "torch", or "jax op by op"."""
+        """Which wing, how: "torch", or "jax eager"."""
         mode = self.request["mode"]
-        return self.request["backend"] + ("" if mode == "as usual" else f" {mode}")
+        return self.request["backend"] + ("" if mode == "usual" else f" {mode}")
 
     def pack(self) -> tuple[Arrays, dict[str, Any]]:
         """Arrays and header of the file."""

@@ -180,7 +180,10 @@ class Pair:
             path.unlink()
         return found
 
-    def close(self) -> None:
+    def __enter__(self) -> "Pair":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """End both processes."""
         for handle in self.handles.values():
             handle.close()
@@ -230,11 +233,11 @@ def pair(
     for name in BACKENDS if only is None else (only,):
         python = pythons.get(name, sys.executable)
         handles[name] = Process(name, precision, device, path, python, patches.get(name))
-    made = Pair(handles, folder)
     try:
         for handle in handles.values():
             handle.begin()
     except BaseException:
-        made.close()
+        for handle in handles.values():
+            handle.close()
         raise
-    return made
+    return Pair(handles, folder)

@@ -1,0 +1,90 @@
+"""What a check found, printed: a table for each precision, reasons, switches, verdict."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from parity.compare import oracle
+from parity.compare.climb import DIFFERS, HOLDS, RAISES, SKIPPED, Row
+from parity.compare.difference import differences, worst
+from parity.compare.first import first_difference
+from parity.compare.ladder import Report
+from parity.compare.rungs import RUNGS
+from parity.compare.traces import Trace
+
+COLOURS = {HOLDS: "green", DIFFERS: "red", RAISES: "red", SKIPPED: "yellow"}
+WIDTH = 110
+
+
+def _console() -> Console:
+    console = Console(highlight=False, markup=False)
+    console.width = max(console.width, WIDTH)
+    return console
+
+
+def show(report: Report) -> None:
+    """Print the tables of a ladder, the switches of both wings, and the verdict."""
+    console, subject = _console(), report.subject
+    console.print(f"{subject.source}, batch {subject.batch}, seed {subject.seed}")
+    for precision in dict.fromkeys(row.precision for row in report.rows):
+        console.print(_table(precision, [row for row in report.rows if row.precision == precision]))
+    for row in report.rows:
+        if row.why:
+            console.print(_reason(row), soft_wrap=True)
+    for name, told in report.environment.items():
+        console.print(f"{name}: {_switches(told)}", soft_wrap=True, style="dim")
+    broken = [f"rung {row.rung} in {row.precision}" for row in report.rows if row.fails]
+    said = f"broken: {', '.join(dict.fromkeys(broken))}" if broken else "every rung holds"
+    console.print(f"{said} ({report.seconds:.0f} s)")
+
+
+def _table(precision: str, rows: list[Row]) -> Table:
+    table = Table("rung", "what", "worst tensor", "difference", "tolerance", "", title=precision)
+    for row, after in zip(rows, [*rows[1:], None], strict=True):
+        numbers = "", ""
+        if row.verdict in (HOLDS, DIFFERS):
+            numbers = f"{row.difference:.1e}", f"{row.tolerance:g}"
+        worst_tensor = row.worst if row.difference else ""
+        cells = str(row.rung), row.what, worst_tensor, *numbers
+        verdict = Text(row.verdict, style=COLOURS[row.verdict])
+        table.add_row(*cells, verdict, end_section=after is None or after.rung != row.rung)
+    return table
+
+
+def _reason(row: Row) -> str:
+    if not row.fails:
+        return f"{row.precision}, rung {row.rung}: {row.verdict}, {row.why}"
+    first = f"first {row.first}; " if row.first else ""
+    return f"{row.precision}, rung {row.rung}, {row.what}: {first}{row.why}"
+
+
+def _switches(report: Mapping[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    others = {k: v for k, v in report.items() if k not in ("versions", "framework")}
+    return f"{versions}; " + ", ".join(f"{name} {value}" for name, value in others.items())
+
+
+def show_traces(one: Trace, other: Trace) -> bool:
+    """Print how two traces of the same request differ; returns whether they agree."""
+    console, precision = _console(), one.request["precision"]
+    tolerances = [RUNGS[rung].tolerance(precision) for rung in (2, 3)]
+    table = Table("pass", "worst tensor", "difference", "tolerance", "")
+    for kind, tolerance in zip(("values", "gradients"), tolerances, strict=True):
+        name, apart = worst(differences(getattr(one, kind), getattr(other, kind)))
+        verdict = HOLDS if apart <= tolerance else DIFFERS
+        cells = kind, name if apart else "", f"{apart:.1e}", f"{tolerance:g}"
+        table.add_row(*cells, Text(verdict, style=COLOURS[verdict]))
+    console.print(f"{one.name} and {other.name}, {precision}, {one.request['source']}")
+    console.print(table)
+    first = first_difference(one, other, *tolerances)
+    if first is None:
+        return True
+    console.print(f"first difference: {first}, {first.difference:.1e}")
+    if precision == "float64":
+        console.print(str(oracle.verdict(one, other, *tolerances)), soft_wrap=True)
+    else:
+        console.print("trace both with --precision float64 to learn whether it is rounding")
+    return False
