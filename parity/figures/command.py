@@ -22,6 +22,7 @@ def figures(
     out: str | None = None,
     dataset: str | None = None,
     data_dir: str | None = None,
+    ema: bool = False,
 ) -> None:
     """Draw a run: its learning curves, and what its newest checkpoint makes of the test images.
 
@@ -34,6 +35,7 @@ def figures(
         out: The folder to write to; unless given, figures/ in the run.
         dataset: Whose test images; unless given, the run's own.
         data_dir: Where the files of the data set are.
+        ema: Show what the moving averages of the weights make of them.
     """
     style.load()
     with Run.open(run, read_only=True) as opened:
@@ -49,9 +51,12 @@ def figures(
     options = dataclasses.replace(opened.options, backend=backend or opened.options.backend)
     images = data.load(training.dataset, data_dir or options.data_dir)
     trainer = cli.make_trainer(opened.spec, training, options, images)
-    trainer.set_state(found.trainer_state)
+    state, note = found.trainer_state, _note(opened, training, options, found.state.step)
+    if ema:
+        _, state["weights"] = runs.read_weights(found.path, averaged=True)
+        note += ", averaged weights"
+    trainer.set_state(state)
     assert isinstance(trainer, Model)
-    note = _note(opened, training, options, found.state.step)
     for paths in _album(trainer, images, training, folder, note):
         _tell(paths)
 
