@@ -65,8 +65,9 @@ def load() -> Any:
         import matplotlib.figure
         import matplotlib.image
     except ImportError as error:
+        missing = (error.name or "matplotlib").split(".")[0]
         raise FiguresError(
-            f"figures need {error.name or 'matplotlib'}, which is not installed; install it with: "
+            f"figures need {missing}, which is not installed; install it with: "
             "pip install 'twincaps[figures]'"
         ) from None
     return matplotlib
