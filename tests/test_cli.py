@@ -12,7 +12,9 @@ import types
 from pathlib import Path
 
 import fakes
+import numpy as np
 import pytest
+from PIL import Image
 from wings import ROOT
 
 import parity.__main__ as door
@@ -87,6 +89,27 @@ def test_a_recipe_may_set_what_has_no_flag(monkeypatch, capsys):
     with Run.open("r") as run:
         assert (run.training.ema, run.training.decay_steps, run.training.epochs) == (0.75, 7, 1)
     assert "decay steps 7 (preset 2000), ema 0.75 (preset None)" in capsys.readouterr().out
+
+
+def test_a_folder_of_pictures_decides_the_size_and_classes_of_the_network(capsys):
+    random = np.random.default_rng(1)
+    for kind in ("ant", "bee", "cat", "dog", "eel", "fox", "gnu"):
+        for n in range(5):
+            path = Path("mine", kind, f"{n}.png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(random.integers(0, 256, (13, 17, 3), np.uint8)).save(path)
+    command = ("--dataset", "folder", "--data-dir", "mine", "--epochs", 1, "--out", "r")
+    assert train(*command) == 0
+    with Run.open("r") as run:
+        assert (run.spec.image, run.spec.classes) == ((13, 17, 3), 7)
+        rest = dataclasses.replace(run.spec, image=(28, 28, 1), classes=10)
+        assert rest == fakes.PRESET.network
+        assert run.options.data_dir == str(Path("mine").absolute())
+    assert door.main(["evaluate", "r"]) == 0
+    assert " of 7 images of folder, torch)" in capsys.readouterr().out
+    assert cli.main(["--preset", "sabour2017", *map(str, command[:-1]), "s"]) == 2
+    assert "is larger than its input of 5x9" in told(capsys)
+    assert not Path("s").exists()
 
 
 def test_training_says_what_runs_and_where_and_how_well(capsys, wing):
