@@ -98,7 +98,8 @@ def test_a_folder_of_pictures_decides_the_size_and_classes_of_the_network(capsys
             path = Path("mine", kind, f"{n}.png")
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(random.integers(0, 256, (13, 17, 3), np.uint8)).save(path)
-    command = ("--dataset", "folder", "--data-dir", "mine", "--epochs", 1, "--out", "r")
+    data_flags = ("--dataset", "folder", "--data-dir", "mine", "--batch-size", 7)
+    command = (*data_flags, "--learning-rate", 0.01, "--out", "r")
     assert train(*command) == 0
     with Run.open("r") as run:
         assert (run.spec.image, run.spec.classes) == ((13, 17, 3), 7)
