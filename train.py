@@ -15,7 +15,9 @@ and how it departs from the preset, is printed first. `--help` shows every defau
 What to train
     --backend {torch,jax}     the framework; only this one needs to be installed
     --preset NAME             network and training: sabour2017 (the paper), sabour2017-official (the
-                              authors' code where it differs), small
+                              authors' code where it differs), sabour2017-multimnist, -cifar10,
+                              -smallnorb and -svhn (the paper's other data sets, which --dataset
+                              has to name too), small
     --dataset NAME            mnist-mini needs no files; `python -m parity data` lists the others.
                               The network takes its image size, channels and classes from it
     --data-dir DIR            where its files are; otherwise TWINCAPS_DATA and the places where
