@@ -21,6 +21,7 @@ __all__ = [
     "capsules",
     "convolution",
     "layers",
+    "lean",
     "lengths",
     "losses",
     "network",

@@ -6,13 +6,14 @@ have the canonical order of axes, images and feature maps are NHWC.
 """
 
 from itertools import pairwise
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from jax_caps import routing
+from jax_caps import lean, routing
 from jax_caps.capsules import Tap, no_tap, squash, votes
 from jax_caps.convolution import conv
 from jax_caps.losses import one_hot
@@ -108,15 +109,17 @@ class DigitCapsules(nnx.Module):
         self.spec, self.lean, self.block = spec.routing, lean, block
 
     def __call__(self, inputs_BIK: Array, tap: Tap = no_tap) -> Array:
+        options: dict[str, Any] = {
+            "num_iters": self.spec.num_iters,
+            "bias_JD": None if self.bias is None else self.bias[...],
+            "leaky": self.spec.leaky,
+            "detach": self.spec.detach,
+        }
+        if self.lean and tap is no_tap:  # a tap wants to see the votes
+            route = getattr(lean, self.spec.name)
+            return route(inputs_BIK, self.kernel[...], **options, block=self.block)
         votes_BIJD = tap("votes", votes(inputs_BIK, self.kernel[...]))
-        poses_BJD, _ = getattr(routing, self.spec.name)(
-            votes_BIJD,
-            num_iters=self.spec.num_iters,
-            bias_JD=None if self.bias is None else self.bias[...],
-            leaky=self.spec.leaky,
-            detach=self.spec.detach,
-            tap=tap,
-        )
+        poses_BJD, _ = getattr(routing, self.spec.name)(votes_BIJD, **options, tap=tap)
         return poses_BJD
 
 

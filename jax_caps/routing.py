@@ -10,12 +10,13 @@ from jax import Array
 from jax_caps.capsules import Tap, no_tap, squash
 
 
-def coupling(logits_BIJ: Array, leaky: bool) -> Array:
+def coupling(logits: Array, leaky: bool, axis: int = -1) -> Array:
     """Softmax over the output capsules (Eq. 3); leaky adds one more logit, fixed at 0."""
     if not leaky:
-        return jax.nn.softmax(logits_BIJ, -1)
-    leak = jnp.zeros((*logits_BIJ.shape[:-1], 1), logits_BIJ.dtype)
-    return jax.nn.softmax(jnp.concatenate([leak, logits_BIJ], -1), -1)[..., 1:]
+        return jax.nn.softmax(logits, axis)
+    leak = jnp.zeros_like(jax.lax.slice_in_dim(logits, 0, 1, axis=axis))
+    both = jax.nn.softmax(jnp.concatenate([leak, logits], axis), axis)
+    return jax.lax.slice_in_dim(both, 1, None, axis=axis)
 
 
 def dynamic(

@@ -21,6 +21,7 @@ MODULES = [
     "convolution",
     "routing",
     "layers",
+    "lean",
     "losses",
     "network",
     "weights",

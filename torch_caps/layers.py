@@ -6,13 +6,14 @@ have torch's order of axes, images and feature maps are NHWC between layers.
 """
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from parity.spec import NetworkSpec
-from torch_caps import routing
+from torch_caps import lean, routing
 from torch_caps.capsules import Tap, no_tap, squash, votes
 from torch_caps.convolution import conv
 from torch_caps.losses import one_hot
@@ -112,15 +113,17 @@ class DigitCapsules(nn.Module):
         self.spec, self.lean, self.block = spec.routing, lean, block
 
     def forward(self, inputs_BIK: Tensor, tap: Tap = no_tap) -> Tensor:
+        options: dict[str, Any] = {
+            "num_iters": self.spec.num_iters,
+            "bias_JD": self.bias,
+            "leaky": self.spec.leaky,
+            "detach": self.spec.detach,
+        }
+        if self.lean and tap is no_tap:  # a tap wants to see the votes
+            route = getattr(lean, self.spec.name)
+            return route(inputs_BIK, self.kernel, **options, block=self.block)
         votes_BIJD = tap("votes", votes(inputs_BIK, self.kernel))
-        poses_BJD, _ = getattr(routing, self.spec.name)(
-            votes_BIJD,
-            num_iters=self.spec.num_iters,
-            bias_JD=self.bias,
-            leaky=self.spec.leaky,
-            detach=self.spec.detach,
-            tap=tap,
-        )
+        poses_BJD, _ = getattr(routing, self.spec.name)(votes_BIJD, **options, tap=tap)
         return poses_BJD
 
 

@@ -9,12 +9,12 @@ from torch import Tensor
 from torch_caps.capsules import Tap, no_tap, squash
 
 
-def coupling(logits_BIJ: Tensor, leaky: bool) -> Tensor:
+def coupling(logits: Tensor, leaky: bool, axis: int = -1) -> Tensor:
     """Softmax over the output capsules (Eq. 3); leaky adds one more logit, fixed at 0."""
     if not leaky:
-        return logits_BIJ.softmax(-1)
-    leak = logits_BIJ.new_zeros(*logits_BIJ.shape[:-1], 1)
-    return torch.cat([leak, logits_BIJ], -1).softmax(-1)[..., 1:]
+        return logits.softmax(axis)
+    leak = torch.zeros_like(logits.narrow(axis, 0, 1))
+    return torch.cat([leak, logits], axis).softmax(axis).narrow(axis, 1, logits.shape[axis])
 
 
 def dynamic(
