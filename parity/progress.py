@@ -162,10 +162,12 @@ def events(folder: os.PathLike, trainer: Any, test: Split) -> list[Watcher]:
 
     A wing's Trainer is looked at too; its pictures need Pillow.
     """
-    writer = summary_writer()
-    seen = isinstance(trainer, Model) and importlib.util.find_spec("PIL") is not None
-    look = glimpse(trainer, test) if seen else None
-    return [] if writer is None else [Events(writer, folder, look)]
+    writer, batch_size = summary_writer(), trainer.training.batch_size
+    if writer is None:
+        return []
+    if not isinstance(trainer, Model) or importlib.util.find_spec("PIL") is None:
+        return [Events(writer, folder)]
+    return [Events(writer, folder, glimpse(trainer, test, batch_size))]
 
 
 def show(folder: os.PathLike, step: int, pictures: Mapping[str, np.ndarray]) -> None:

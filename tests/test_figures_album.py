@@ -68,7 +68,7 @@ def test_a_network_without_a_decoder_is_drawn_without_reconstructions():
     bare = dataclasses.replace(SMALL, decoder=None)
     at = seen(bare, np.array([0, 1, 2]), np.array([0, 2, 2]))
     assert [name for name, _ in album(at, NAMES, "note")] == ["confusion", "couplings"]
-    assert set(glimpse.glimpse(at.model, at.split)().pictures) == {"couplings"}
+    assert set(glimpse.glimpse(at.model, at.split, 4)().pictures) == {"couplings"}
 
 
 def test_a_look_is_over_all_images_once_or_the_first_ones():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from parity.data import Split
+from parity.data import Split, batches
 from parity.figures import couplings, perturbations, style
 from parity.figures.model import Model
 
@@ -24,15 +24,16 @@ class Glimpse:
     pictures: dict[str, np.ndarray]
 
 
-def glimpse(model: Model, split: Split) -> Callable[[], Glimpse]:
+def glimpse(model: Model, split: Split, batch_size: int) -> Callable[[], Glimpse]:
     """What takes a look at the first images of a split, as the network sees them by then."""
-    images = split.batch(np.arange(min(SOME, len(split)))).images
+    batch = next(batches.evaluation(split, batch_size)).images
+    images = batch[: min(SOME, len(split))]
 
     def take() -> Glimpse:
-        found, poses = model.couplings(images), model.poses(images)
+        found = model.couplings(images)
         pictures = {"couplings": _maps(couplings.strongest(found[:, 0], model.spec))}
-        if model.spec.decoder is not None:
-            pictures |= _decoded(model, images, poses)
+        if model.spec.decoder is not None:  # a whole batch, as JAX has compiled that already
+            pictures |= _decoded(model, images, model.poses(batch)[: len(images)])
         zoomed = {name: each.repeat(ZOOM, 0).repeat(ZOOM, 1) for name, each in pictures.items()}
         return Glimpse(entropies(found[-1]).ravel(), zoomed)
 
@@ -59,11 +60,9 @@ def _decoded(model: Model, images: np.ndarray, poses: np.ndarray) -> dict[str, n
     """Each image over what the decoder makes of the answer, and the first one's perturbations."""
     ink = style.is_ink(images)
     answers = np.linalg.norm(poses, axis=-1).argmax(1)
-    drawn = model.reconstruct(poses, answers)
     tweaked, labels = perturbations.poses(poses[:1], answers[:1])
-    sheet = model.reconstruct(tweaked, labels)
-    sheet = sheet.reshape(poses.shape[-1], -1, *images.shape[1:])
-    return {
-        "reconstructions": style.mosaic(style.rgb(np.stack([images, drawn]), ink)),
-        "perturbations": style.mosaic(style.rgb(sheet, ink)),
-    }
+    asked = np.concatenate([poses, tweaked]), np.concatenate([answers, labels])
+    drawn = style.rgb(model.reconstruct(*asked), ink)
+    rows = np.stack([style.rgb(images, ink), drawn[: len(poses)]])
+    sheet = drawn[len(poses) :].reshape(poses.shape[-1], -1, *drawn.shape[1:])
+    return {"reconstructions": style.mosaic(rows), "perturbations": style.mosaic(sheet)}
