@@ -41,8 +41,8 @@ Where to keep it
                               only as they were
 
 The run folder holds spec.json and training.json, metrics.jsonl (a line for each step and each
-evaluation), figures/, TensorBoard events where tensorboardX is installed, and checkpoints/ with
-the last three and the best. One is written at the end of each epoch and at Ctrl-C.
+evaluation), checkpoints/ with the last three and the best, and, with the extra "figures", pictures
+in figures/ and TensorBoard events. A checkpoint is written at the end of each epoch and at Ctrl-C.
 
 Exit codes: 0 trained; 2 a mistake in flags, data or files, told in one line; 130 stopped by
 Ctrl-C or SIGTERM. Afterwards: python -m parity evaluate RUN; python -m parity --help for the rest.

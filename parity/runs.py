@@ -4,7 +4,7 @@
     training.json    the training, the options of the run and its preset's name
     metrics.jsonl    one object a line: each training step, each evaluation
     checkpoints/     see checkpoints.py
-    figures/         empty until figures are asked for
+    figures/         pictures, at the end of a training or when asked for
 
 A run is made in a hidden folder beside its place, then renamed, so that what has its name is
 whole. Whoever writes to it holds a lock, which the kernel releases even when a process is killed.
