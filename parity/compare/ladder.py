@@ -4,17 +4,20 @@ import contextlib
 import dataclasses
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from parity.compare import oracle
 from parity.compare.climb import BACKWARD, FORWARD, HOLDS, SKIPPED, Climb, Row, on_gpu, raised
 from parity.compare.rungs import RUNGS
 from parity.compare.subject import Subject
-from parity.compare.wings import WingError, pair
+from parity.compare.wings import SUBJECT, WingError, pair
 from parity.spec import TwincapsError, to_dict
+
+T = TypeVar("T")
 
 PRECISIONS = ("float64", "float32")
 MODES = ("compiled", "eager", "lean")
@@ -80,10 +83,11 @@ def ladder(
         raise TwincapsError(f"rungs {sorted(unknown)} are unknown; expected 0 to {len(RUNGS) - 1}")
     how = {"isolated": isolated, "pythons": pythons, "patches": patches}
     with _Climbs(subject, tuple(modes), how) as climbs:
-        rows = []
-        for precision in precisions:
-            rows += _ascent(climbs, precision, rungs, keep_going, gpu)
-        environment = climbs.environment
+        ascents = climbs.together(
+            lambda precision: list(_ascent(climbs, precision, rungs, keep_going, gpu)), precisions
+        )
+        rows = [_explained(climbs, row) for ascent in ascents for row in ascent]
+        environment = dict(sorted(climbs.environment.items()))
     return Report(subject, rows, environment, time.monotonic() - began)
 
 
@@ -112,6 +116,17 @@ class _Climbs:
                 self.environment[f"{wing} {precision} {device}"] = answer.facts["report"]
         return self._made[precision, device]
 
+    def together(self, work: Callable[[str], T], precisions: Iterable[str]) -> list[T]:
+        """`work` on each precision: at the same time, unless this process does it all.
+
+        A wing waits for the other at each rung, and two of four processes keep two cores busy.
+        """
+        if not self.how["isolated"]:
+            return [work(precision) for precision in precisions]
+        self.subject.save(self.folder / SUBJECT)
+        with ThreadPoolExecutor() as pool:
+            return list(pool.map(work, precisions))
+
 
 def _ascent(
     climbs: _Climbs, precision: str, rungs: list[int], keep_going: bool, gpu: str | None
@@ -124,8 +139,7 @@ def _ascent(
             yield Row(number, precision, what, verdict=SKIPPED, why=why)
             continue
         rows = climbs(precision).rows(number) if number < 8 else _top(climbs, precision, gpu)
-        for row in rows:
-            yield _explained(climbs, row)
+        yield from rows
         if any(row.fails for row in rows):
             broken = number
 

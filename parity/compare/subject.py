@@ -67,12 +67,10 @@ class Subject:
         return {name: array.astype(dtype) for name, array in self.weights.items()}
 
     def trained_by(self, optimizer: str, precision: str) -> TrainingSpec:
-        """The subject's own training with another optimiser, weights not averaged; SGD at the
-        ladder's rate.
-        """
+        """The subject's own training with another optimiser; SGD at the ladder's rate."""
         rate = SGD_RATE if optimizer == "sgd" else self.training.learning_rate
         return dataclasses.replace(
-            self.training, optimizer=optimizer, precision=precision, learning_rate=rate, ema=None
+            self.training, optimizer=optimizer, precision=precision, learning_rate=rate
         )
 
     def fresh(self, optimizer: str, precision: str) -> dict[str, Any]:

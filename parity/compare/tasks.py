@@ -180,9 +180,7 @@ def mode(wing: Wing, **how: bool) -> Answer:
     """
     trainer = wing.trainer("sgd", **how)
     trainer.set_state(wing.subject.fresh("sgd", wing.precision))
-    images, labels = wing.subject.at(0)
-    arrays = {"poses": trainer.poses(images).copy()}
-    arrays["loss"] = np.asarray(trainer.step(images, labels)["loss"])
+    arrays = {"loss": np.asarray(trainer.step(*wing.subject.at(0))["loss"])}
     slopes = trainer.get_state()["optimizer"]
     return _plain(
         arrays | {name.replace("sgd.momentum", "gradient"): a for name, a in slopes.items()}

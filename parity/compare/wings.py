@@ -18,6 +18,7 @@ from parity.spec import BACKENDS, TwincapsError
 from parity.weights import Arrays, load_arrays
 
 ROOT = Path(__file__).parents[2]
+SUBJECT = "subject.safetensors"
 COMMAND = "from parity.compare.worker import main; main()"
 
 
@@ -134,6 +135,8 @@ def _environment(precision: str, device: str) -> dict[str, str]:
         "JAX_ENABLE_X64": "1" if precision == "float64" else "0",
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         "TF_CPP_MIN_LOG_LEVEL": "2",
+        # Both wings compute at the same time, and torch's threads spin while they wait.
+        "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // 2)),
     }
     if device == "cpu":
         wanted["JAX_PLATFORMS"] = "cpu"
@@ -226,7 +229,7 @@ def pair(
     pythons, patches = pythons or {}, patches or {}
     if not isolated:
         return Pair({name: Here(name, precision, device, subject) for name in BACKENDS}, folder)
-    path = folder / "subject.safetensors"
+    path = folder / SUBJECT
     if not path.exists():
         subject.save(path)
     handles: dict[str, Process] = {}
