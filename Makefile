@@ -1,6 +1,7 @@
 # make train [BACKEND=torch|jax] [ARGS="--epochs 1"]   train, with the one wing that is asked for
 # make test       every test, with both wings           make check   ruff and pyright
 # make bench      what the wings cost, side by side      make setup   install everything
+# make mutants    mistakes made on purpose, each of which the ladder must catch
 #
 # All of it lives in .venv, made at need with PYTHON (3.11 or newer) and the versions of
 # constraints.txt. PIP_FLAGS reaches pip: on Linux, torch as pip finds it holds gigabytes of CUDA
@@ -16,7 +17,7 @@ PYTEST_FLAGS ?=
 BIN := .venv/bin
 EXTRAS := torch jax dev
 
-.PHONY: setup train test check bench
+.PHONY: setup train test check bench mutants
 .NOTPARALLEL:
 
 setup: $(EXTRAS:%=.venv/installed-%)
@@ -35,6 +36,10 @@ check: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
+
+# Every deliberate mistake in turn: the ladder must catch and name each.
+mutants: setup
+	cd tests && PYTHONPATH=. ../$(BIN)/python -m mutants ../docs/mutants.md
 
 bench: setup
 	$(BIN)/python -m benchmarks $(ARGS)

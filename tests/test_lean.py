@@ -150,6 +150,7 @@ def test_second_derivatives_are_refused(wing):
         jax.grad(penalty)(inputs)
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")  # by torch itself
 def test_forward_derivatives_are_refused(wing):
     (inputs, kernel, _), _ = case("float32")
     if wing.__name__ == "torch_caps":

@@ -272,7 +272,8 @@ def _compiled(climb: Climb, plain: Arrays) -> Row:
 def _backwards(found: dict[str, float]) -> dict[str, float]:
     """The same with the gradients from the last to the first, as the backward pass goes."""
     slopes = [name for name in found if name.startswith("gradient/")]
-    return {name: found[name] for name in (*(found.keys() - slopes), *reversed(slopes))}
+    others = [name for name in found if name not in slopes]
+    return {name: found[name] for name in (*others, *reversed(slopes))}
 
 
 CLIMBS: dict[int, Callable[[Climb], list[Row]]] = {

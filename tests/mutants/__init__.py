@@ -1,0 +1,1 @@
+"""Deliberate mistakes, each in one wing, that the ladder must catch and name."""

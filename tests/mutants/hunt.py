@@ -1,0 +1,75 @@
+"""Climb the ladder with a mistake made, and say what was found."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import jax
+from specs import PRIMES
+
+from mutants.patch import Mutant, applied
+from parity import compare
+from parity.compare import subject
+from parity.spec import Loss, Primary, Routing, TrainingSpec
+
+# Every option at work at once: bias, scaled primary layer, the loss over classes, clipping.
+SPEC = dataclasses.replace(
+    PRIMES,
+    primary=Primary(types=2, size=7, kernel=4, scale=0.7),
+    routing=Routing(num_iters=3, bias=True),
+    loss=Loss(scale=0.5, class_mean=True, reconstruction=0.01),
+)
+TRAINING = TrainingSpec(clip_norm=1e-2, decay_steps=7, weight_decay=0.1)
+RUNGS = (0, 1, 2, 3, 4)
+
+
+@dataclass(frozen=True)
+class Caught:
+    """What became of a mistake: the first rung that broke, and the first tensor it named."""
+
+    mutant: Mutant
+    rung: int | None
+    first: str
+
+    @property
+    def right(self) -> bool:
+        """Whether it was caught where it was made."""
+        return self.rung == self.mutant.rung and self.mutant.at in self.first
+
+    @property
+    def verdict(self) -> str:
+        """In words, for the table."""
+        if self.rung is None:
+            return "[red]survived[/red]"
+        expected = f"rung {self.mutant.rung}, {self.mutant.at}"
+        return "caught" if self.right else f"[red]expected {expected}[/red]"
+
+
+def climb(rungs: Iterable[int] = RUNGS) -> compare.Report:
+    """The ladder in float64, both wings in this process."""
+    whole = subject.of(SPEC, TRAINING, source="mutants")
+    return compare.ladder(
+        whole, rungs=rungs, precisions=("float64",), modes=("lean",), isolated=False, gpu=None
+    )
+
+
+@contextlib.contextmanager
+def _forgetting(mutant: Mutant) -> Iterator[None]:
+    """JAX compiles a function once; it must not know it from before a mistake, nor with it."""
+    if mutant.where.startswith("jax"):
+        jax.clear_caches()
+    yield
+    if mutant.where.startswith("jax"):
+        jax.clear_caches()
+
+
+def hunt(mutant: Mutant) -> Caught:
+    """Make the mistake, climb, take it back."""
+    with applied(mutant), _forgetting(mutant):
+        # Lean routing is compared with plain at rung 7 alone; those below know nothing of it.
+        report = climb((7,) if mutant.rung == 7 else RUNGS)
+    for row in report.rows:
+        if row.fails:
+            return Caught(mutant, row.rung, row.first or row.why)
+    return Caught(mutant, None, "")
