@@ -8,6 +8,7 @@ The header holds the order of execution, the request (what was asked: spec, seed
 what the wing reported of its versions, device and switches.
 """
 
+import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -97,7 +98,9 @@ def make(
     order = execution_order(values)
     assert set(request) == set(REQUEST), set(request) ^ set(REQUEST)
     values, gradients = ({name: held[name] for name in order} for held in (values, gradients))
-    return Trace(dict(request), dict(report), values, gradients, np.asarray(labels))
+    # As a file gives it back, with lists for tuples: traces of either kind can be compared.
+    plain = json.loads(json.dumps(dict(request)))
+    return Trace(plain, dict(report), values, gradients, np.asarray(labels))
 
 
 def load(path: str | os.PathLike) -> Trace:
