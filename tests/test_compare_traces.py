@@ -158,7 +158,7 @@ def test_traces_of_different_requests_are_refused_point_by_point():
     one = oracle_trace()
     traces.refuse_unlike(one, oracle_trace(backend="jax"))
     changed = {"seed": 5, "batch": 3, "precision": "float32", "weights": "w", "images": "i"}
-    spec = to_dict(dataclasses.replace(PRIMES, pose=7))
+    spec = {**one.request["spec"], "pose": 7}
     other = dataclasses.replace(one, request={**one.request, **changed, "spec": spec})
     with pytest.raises(TraceError) as caught:
         traces.refuse_unlike(one, other)
