@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -10,18 +11,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from parity.compare import oracle
-from parity.compare.climb import BACKWARD, FORWARD, HOLDS, SKIPPED, Climb, Row, on_gpu, raised
+from parity.compare import moments, oracle, trajectories
+from parity.compare.climb import DIFFERS, HOLDS, SKIPPED, Climb, Row
+from parity.compare.modes import in_modes, on_gpu
+from parity.compare.moments import BACKWARD, FORWARD
 from parity.compare.rungs import RUNGS
 from parity.compare.subject import Subject
-from parity.compare.wings import SUBJECT, WingError, pair
+from parity.compare.wings import SUBJECT, pair
 from parity.spec import TwincapsError, to_dict
 
 T = TypeVar("T")
 
 PRECISIONS = ("float64", "float32")
 MODES = ("compiled", "eager", "lean")
-NVIDIA = Path("/proc/driver/nvidia")
+NVIDIA = (Path("/proc/driver/nvidia"), Path("/dev/nvidiactl"))
+
+# rung -> the function that compares there; rung 8 needs a second climb, on a GPU
+CLIMBS = {
+    0: moments.round_trip,
+    1: moments.pure_functions,
+    2: moments.forward,
+    3: moments.backward,
+    4: moments.step,
+    5: trajectories.trajectory,
+    6: trajectories.resume,
+    7: in_modes,
+}
 
 
 @dataclass(frozen=True)
@@ -82,9 +97,9 @@ def ladder(
     if unknown := set(rungs) - {rung.number for rung in RUNGS}:
         raise TwincapsError(f"rungs {sorted(unknown)} are unknown; expected 0 to {len(RUNGS) - 1}")
     how = {"isolated": isolated, "pythons": pythons, "patches": patches}
-    with _Climbs(subject, tuple(modes), how) as climbs:
+    with _Climbs(subject, tuple(modes), gpu, how) as climbs:
         ascents = climbs.together(
-            lambda precision: list(_ascent(climbs, precision, rungs, keep_going, gpu)), precisions
+            lambda precision: list(_ascent(climbs, precision, rungs, keep_going)), precisions
         )
         rows = [_explained(climbs, row) for ascent in ascents for row in ascent]
         environment = dict(sorted(climbs.environment.items()))
@@ -94,8 +109,10 @@ def ladder(
 class _Climbs:
     """A climb for each precision and device, begun when it is first asked for."""
 
-    def __init__(self, subject: Subject, modes: tuple[str, ...], how: Mapping[str, Any]):
-        self.subject, self.modes, self.how = subject, modes, how
+    def __init__(
+        self, subject: Subject, modes: tuple[str, ...], gpu: str | None, how: Mapping[str, Any]
+    ):
+        self.subject, self.modes, self.gpu, self.how = subject, modes, gpu, how
         self.environment: dict[str, Any] = {}
         self._made: dict[tuple[str, str], Climb] = {}
         self._stack = contextlib.ExitStack()
@@ -116,6 +133,24 @@ class _Climbs:
                 self.environment[f"{wing} {precision} {device}"] = answer.facts["report"]
         return self._made[precision, device]
 
+    def rows(self, precision: str, rung: int) -> list[Row]:
+        """The rows of a rung."""
+        climb = self(precision)
+        if rung in CLIMBS:
+            return climb.once(rung, CLIMBS[rung])
+        if why := self._no_gpu(precision):
+            return [Row(rung, precision, RUNGS[rung].what, verdict=SKIPPED, why=why)]
+        return self(precision, str(self.gpu)).once(rung, functools.partial(on_gpu, climb))
+
+    def _no_gpu(self, precision: str) -> str:
+        """Why rung 8 cannot be climbed, empty if it can."""
+        if self.gpu is None or (self.gpu == "cuda" and not any(map(Path.exists, NVIDIA))):
+            return "no NVIDIA GPU here"
+        self(precision, self.gpu)
+        seen = {name: told["device"] for name, told in self.environment.items()}
+        blind = [name for name in seen if name.endswith("cuda") and seen[name].endswith(" cpu")]
+        return f"no CUDA for {', '.join(blind)}" if blind else ""
+
     def together(self, work: Callable[[str], T], precisions: Iterable[str]) -> list[T]:
         """`work` on each precision: at the same time, unless this process does it all.
 
@@ -128,41 +163,30 @@ class _Climbs:
             return list(pool.map(work, precisions))
 
 
-def _ascent(
-    climbs: _Climbs, precision: str, rungs: list[int], keep_going: bool, gpu: str | None
-) -> Iterator[Row]:
+def _ascent(climbs: _Climbs, precision: str, rungs: list[int], keep_going: bool) -> Iterator[Row]:
     broken: int | None = None
     for number in rungs:
-        what = RUNGS[number].what
         if broken is not None and not keep_going:
             why = f"not climbed: rung {broken} does not hold"
-            yield Row(number, precision, what, verdict=SKIPPED, why=why)
+            yield Row(number, precision, RUNGS[number].what, verdict=SKIPPED, why=why)
             continue
-        rows = climbs(precision).rows(number) if number < 8 else _top(climbs, precision, gpu)
+        rows = climbs.rows(precision, number)
         yield from rows
         if any(row.fails for row in rows):
             broken = number
 
 
-def _top(climbs: _Climbs, precision: str, gpu: str | None) -> list[Row]:
-    if gpu is None or (gpu == "cuda" and not NVIDIA.exists()):
-        return [Row(8, precision, RUNGS[8].what, verdict=SKIPPED, why="no NVIDIA GPU here")]
-    try:
-        return on_gpu(climbs(precision), climbs(precision, gpu))
-    except WingError as error:
-        return [raised(8, precision, error)]
-
-
 def _explained(climbs: _Climbs, row: Row) -> Row:
-    """A row that fails, with the kind of its difference: rounding, or semantic and whose."""
-    if not row.fails or row.why:
+    """A row that differs, with the kind of its difference: rounding, or semantic and whose."""
+    if row.verdict != DIFFERS:
         return row
-    wide = climbs("float64")
     if row.what in (FORWARD, BACKWARD):
-        torch, jax = wide.traces.values()
+        torch, jax = climbs("float64").traces.values()
         verdict = oracle.verdict(torch, jax, RUNGS[2].float64, RUNGS[3].float64)
         return dataclasses.replace(row, why=str(verdict))
-    same = [each for each in wide.rows(min(row.rung, 7)) if each.what == row.what]
-    rounding = row.precision != "float64" and all(each.verdict == HOLDS for each in same)
-    why = "rounding: in float64 it holds" if rounding else "semantic: float64 differs too"
+    if row.precision == "float64":
+        return dataclasses.replace(row, why="semantic: this is float64")
+    same = [each for each in climbs.rows("float64", row.rung) if each.what == row.what]
+    holds = bool(same) and all(each.verdict == HOLDS for each in same)
+    why = "rounding: in float64 it holds" if holds else "semantic: in float64 it does not hold"
     return dataclasses.replace(row, why=why)

@@ -1,0 +1,69 @@
+"""Rungs 7 and 8: each wing in its other modes, and on a GPU."""
+
+import dataclasses
+import os
+import shutil
+
+from parity.compare.climb import SKIPPED, Climb, Row
+from parity.compare.difference import differences
+from parity.compare.first import first_difference
+from parity.compare.moments import gradients
+from parity.compare.rungs import GPU_STEPS
+from parity.compare.trajectories import along
+from parity.spec import BACKENDS
+from parity.weights import Arrays
+
+
+def in_modes(climb: Climb) -> list[Row]:
+    rows = []
+    plain = climb.pair.ask("mode")
+    if "compiled" in climb.modes:
+        rows.append(_compiled(climb, plain["torch"].arrays))
+    if "eager" in climb.modes:
+        slow = climb.pair.trace_each({"jax": {"mode": "eager"}})["jax"]
+        usual = climb.traces["jax"]
+        found = differences(usual.values, slow.values) | gradients(usual, slow)
+        rows.append(climb.row(7, "jax eager against jit", found))
+    if "lean" in climb.modes:
+        lean = climb.pair.ask("mode", lean=True)
+        for wing, answer in lean.items():
+            found = _backwards(differences(plain[wing].arrays, answer.arrays))
+            rows.append(climb.row(7, f"{wing} lean against plain", found))
+    return rows
+
+
+def _compiled(climb: Climb, plain: Arrays) -> Row:
+    what = "torch compiled, lean, against plain"
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None:
+        why = f"torch.compile needs a C++ compiler, and there is no {compiler}"
+        return Row(7, climb.precision, what, verdict=SKIPPED, why=why)
+    asked = {"torch": {"compile": True, "lean": True}}
+    compiled = climb.pair.ask_each("mode", asked)["torch"].arrays
+    row = climb.row(7, what, _backwards(differences(plain, compiled)))
+    if not row.fails:
+        return row
+    traced = climb.pair.trace_each({"torch": {"mode": "compiled"}})["torch"]
+    first = first_difference(climb.traces["torch"], traced, row.tolerance)
+    return dataclasses.replace(row, first=str(first or row.first))
+
+
+def _backwards(found: dict[str, float]) -> dict[str, float]:
+    """The same with the gradients from the last to the first, as the backward pass goes."""
+    slopes = [name for name in found if name.startswith("gradient/")]
+    others = [name for name in found if name not in slopes]
+    return {name: found[name] for name in (*others, *reversed(slopes))}
+
+
+def on_gpu(cpu: Climb, gpu: Climb) -> list[Row]:
+    """Rung 8: both wings on a GPU against each other, and each against itself on the CPU."""
+    pairs = {"torch against jax": (gpu.traces["torch"], gpu.traces["jax"])}
+    for wing in BACKENDS:
+        pairs[f"{wing} on GPU against CPU"] = gpu.traces[wing], cpu.traces[wing]
+    rows = []
+    for what, (a, b) in pairs.items():
+        rows.append(gpu.row(8, f"forward, {what}", differences(a.values, b.values)))
+        rows.append(gpu.row(8, f"gradients, {what}", gradients(a, b)))
+    answers = gpu.pair.ask("run", optimizer="sgd", first=0, last=GPU_STEPS)
+    rows.append(gpu.row(8, f"{GPU_STEPS} sgd steps, torch against jax", along(answers)))
+    return rows
