@@ -117,18 +117,18 @@ def test_training_says_what_runs_and_where_and_how_well(capsys, wing):
     assert train("--epochs", 2, "--seed", 5, "--learning-rate", 0.5, "--clip-norm", 3) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[0] == (
-        "fake on mnist-mini, torch on cpu, float32: 2 epochs, batch 64, sgd at 0.5, seed 5"
+        "fake on mnist-mini, torch on cpu, float32: 2 epochs, batch 32, sgd at 0.5, seed 5"
     )
     assert out[1] == (
-        "departs from the preset: epochs 2 (preset 3), batch size 64 (preset 4), "
-        "clip norm 3.0 (preset None)"
+        "departs from the preset: epochs 2 (preset 3), batch size 32 (preset 4), "
+        "decay steps 10 (preset 2000), clip norm 3.0 (preset None)"
     )
     assert out[2] == "run folder runs/fake-mnist-mini-torch-5"
     with Run.open("runs/fake-mnist-mini-torch-5") as run:
         lines = run.metrics()
         assert (run.training.epochs, run.training.clip_norm, run.preset) == (2, 3.0, "fake")
         assert (run.spec.image, run.spec.classes) == ((28, 28, 1), 10)
-    assert (len(lines), lines[-1]["step"]) == (2 * 78 + 2, 2 * 78)
+    assert (len(lines), lines[-1]["step"]) == (2 * 156 + 2, 2 * 156)
     accuracy = lines[-1]["accuracy"]
     assert f"test accuracy {accuracy:.4f} (error {1 - accuracy:.2%}), best " in out[-2]
     assert out[-1] == f"evaluate it with: python -m parity evaluate {run.path}"
@@ -154,7 +154,7 @@ def test_a_run_goes_on_with_more_epochs_another_wing_and_another_device(capsys):
         assert run.training.epochs == 2
         options = spec.RunOptions("jax", "cuda", True, data_dir=str(Path().absolute()))
         assert run.options == options
-        assert [line["step"] for line in run.metrics() if line["event"] == "eval"] == [78, 156]
+        assert [line["step"] for line in run.metrics() if line["event"] == "eval"] == [156, 312]
     assert resume("r", "--no-compile") == 0  # what is not given stays as it was
     with Run.open("r") as run:
         assert run.options == dataclasses.replace(options, compile=False)
@@ -262,13 +262,13 @@ def test_a_loss_that_is_no_number_ends_with_the_last_good_checkpoint(capsys, mon
     step = fakes.Trainer.step
 
     def spoilt(self, *batch):
-        return {**step(self, *batch), "loss": float("inf" if self.steps == 80 else 1)}
+        return {**step(self, *batch), "loss": float("inf" if self.steps == 160 else 1)}
 
     monkeypatch.setattr(fakes.Trainer, "step", spoilt)
     assert train("--out", "r") == 2
     error = told(capsys)
-    assert "the loss is inf at step 80 of epoch 2" in error
-    assert "the last good checkpoint is r/checkpoints/step-00000078" in error
+    assert "the loss is inf at step 160 of epoch 2" in error
+    assert "the last good checkpoint is r/checkpoints/step-00000156" in error
 
 
 def test_a_device_that_is_not_there_is_told_of(capsys, monkeypatch):
@@ -343,12 +343,12 @@ def test_a_reader_that_leaves_ends_it_quietly():
 
 def test_a_damaged_checkpoint_is_told_of_in_one_line(capsys):
     assert train("--epochs", 2, "--out", "r") == 0
-    Path("r/checkpoints/step-00000156/state.json").unlink()
+    Path("r/checkpoints/step-00000312/state.json").unlink()
     capsys.readouterr()
     assert resume("r") == 0
     line = told(capsys)
-    assert line.startswith("warning: r/checkpoints/step-00000156/state.json: no such file")
-    assert line.endswith("going on from r/checkpoints/step-00000078 instead")
+    assert line.startswith("warning: r/checkpoints/step-00000312/state.json: no such file")
+    assert line.endswith("going on from r/checkpoints/step-00000156 instead")
 
 
 def test_a_run_made_without_a_preset_goes_on(capsys):

@@ -26,7 +26,7 @@ def test_evaluate_says_accuracy_count_and_interval(capsys):
         f"test accuracy {accuracy:.4f} ({right} of 1,000 images of mnist-mini, torch), "
         f"95 % interval {low:.4f} to {high:.4f} (Wilson)\n"
     )
-    file = "r/checkpoints/step-00000078/weights.safetensors"
+    file = "r/checkpoints/step-00000156/weights.safetensors"
     assert door.main(["evaluate", file, "--backend", "jax", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["run"], found["backend"], found["dataset"]) == (file, "jax", "mnist-mini")
