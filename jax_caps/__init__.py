@@ -15,6 +15,7 @@ from jax_caps import (
 from jax_caps.capsules import lengths, squash, votes
 from jax_caps.network import CapsuleNetwork
 from jax_caps.training import Trainer
+from jax_caps.weights import load_pretrained
 
 __all__ = [
     "CapsuleNetwork",
@@ -24,6 +25,7 @@ __all__ = [
     "layers",
     "lean",
     "lengths",
+    "load_pretrained",
     "losses",
     "network",
     "numerics",

@@ -88,6 +88,19 @@ def load(path: str | os.PathLike) -> "CapsuleNetwork":
     return net
 
 
+def load_pretrained(name: str, precision: str = "float32") -> "CapsuleNetwork":
+    """A network that comes with twincaps, trained: "small-mnist", "small-fashion-mnist".
+
+    Raises WeightsError with the known names for any other.
+    """
+    from jax_caps.network import CapsuleNetwork  # the network is built on this file
+
+    spec, arrays = canonical.load_pretrained(name)
+    net = CapsuleNetwork(spec, precision=precision)
+    from_numpy(net, arrays)
+    return net
+
+
 def write_file(path: str | os.PathLike, arrays: canonical.Arrays, header: str) -> None:
     """Write a .msgpack file of {"params": the pure dict of a network, "twincaps": header}."""
     parts = {tuple(_key(key) for key in name.split(".")): arrays[name] for name in arrays}

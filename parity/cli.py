@@ -252,16 +252,20 @@ def _go_on(run: "Run", known: Flags, flags: Flags) -> None:
 
 
 def make_trainer(
-    spec: NetworkSpec, training: TrainingSpec, options: RunOptions, dataset: "Dataset"
+    spec: NetworkSpec,
+    training: TrainingSpec,
+    options: RunOptions,
+    dataset: "Dataset | None" = None,
 ) -> "Trainer":
-    """The Trainer of the wing that `options` names, for a data set that suits it.
+    """The Trainer of the wing that `options` names, for a data set that suits it, if any is given.
 
     Sets that wing's precision and determinism for the whole process. Raises UsageError where its
     framework, naming the extra to install, or the device is missing.
     """
     from parity import loop
 
-    loop.check(spec, dataset)
+    if dataset is not None:
+        loop.check(spec, dataset)
     backend = options.backend
     try:
         importlib.import_module(f"{backend}_caps.numerics").strict(training.precision)

@@ -5,6 +5,7 @@ order of the axes; `transpose` computes the permutation from the two strings, in
 """
 
 import hashlib
+import importlib.resources
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -21,7 +22,7 @@ from parity.spec import NetworkSpec, TwincapsError, from_dict, to_dict
 
 Arrays = dict[str, np.ndarray]
 
-FORMAT, SCHEMA = "twincaps-weights", 1
+FORMAT, SCHEMA, ENDS = "twincaps-weights", 1, ".safetensors"
 FLOATS = ("float32", "float64", "bfloat16", "float16")
 
 
@@ -243,3 +244,20 @@ def load(path: str | os.PathLike) -> tuple[NetworkSpec, Arrays]:
     if header.get("axes") != axes:
         raise WeightsError(f"{path}: axes {header.get('axes')}, expected {axes}")
     return spec, {name: arrays[name] for name in axes}
+
+
+def pretrained_names() -> list[str]:
+    """The networks that come with this package, sorted."""
+    held = importlib.resources.files("parity.pretrained").iterdir()
+    return sorted(file.name.removesuffix(ENDS) for file in held if file.name.endswith(ENDS))
+
+
+def load_pretrained(name: str) -> tuple[NetworkSpec, Arrays]:
+    """The spec and weights of one of them; raises WeightsError with the known names."""
+    if name not in (names := pretrained_names()):
+        raise WeightsError(
+            f"no network {name!r} comes with twincaps; expected one of {', '.join(names)}"
+        )
+    file = importlib.resources.files("parity.pretrained") / f"{name}{ENDS}"
+    with importlib.resources.as_file(file) as path:
+        return load(path)

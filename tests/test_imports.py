@@ -116,7 +116,8 @@ def faults_of(module: str, source: str) -> list[str]:
             allowed = re.fullmatch(ours, each.module) is not None
         else:
             known |= EXTRAS["figures"] if each.lazy or module == "parity.figures" else set()
-            known |= EXTRAS["data"] if each.lazy and module.startswith("parity.data.") else set()
+            reads = re.fullmatch(r"parity\.(data\..+|pictures|predict)", module)
+            known |= EXTRAS["data"] if each.lazy and reads else set()
             allowed = top in sys.stdlib_module_names or top in known
         if not allowed:
             faults.append(f"line {each.line}: imports {each.module}")

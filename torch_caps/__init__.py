@@ -15,6 +15,7 @@ from torch_caps import (
 from torch_caps.capsules import lengths, squash, votes
 from torch_caps.network import CapsuleNetwork
 from torch_caps.training import Trainer
+from torch_caps.weights import load_pretrained
 
 __all__ = [
     "CapsuleNetwork",
@@ -24,6 +25,7 @@ __all__ = [
     "layers",
     "lean",
     "lengths",
+    "load_pretrained",
     "losses",
     "network",
     "numerics",

@@ -93,6 +93,19 @@ def load(path: str | os.PathLike) -> "CapsuleNetwork":
     return net
 
 
+def load_pretrained(name: str, precision: str = "float32") -> "CapsuleNetwork":
+    """A network that comes with twincaps, trained: "small-mnist", "small-fashion-mnist".
+
+    Raises WeightsError with the known names for any other.
+    """
+    from torch_caps.network import CapsuleNetwork  # the network is built on this file
+
+    spec, arrays = canonical.load_pretrained(name)
+    net = CapsuleNetwork(spec, precision=precision)
+    from_numpy(net, arrays)
+    return net
+
+
 def write_file(path: str | os.PathLike, arrays: canonical.Arrays, header: str) -> None:
     """Write a .pt file of {"state_dict": tensors in torch's axes, "twincaps": header}."""
     held = {name: tensor(np.array(array, order="C")) for name, array in arrays.items()}

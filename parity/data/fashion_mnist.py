@@ -1,7 +1,16 @@
 """Fashion-MNIST: 70,000 pictures of clothes in the files and sizes of MNIST."""
 
+import dataclasses
+from pathlib import Path
+
 from parity.data import locate, mnist
 from parity.data.registry import Entry
+from parity.data.splits import Dataset
+
+CLASSES = (
+    "T-shirt/top", "trouser", "pullover", "dress", "coat",
+    "sandal", "shirt", "sneaker", "bag", "ankle boot",
+)  # fmt: skip
 
 SOURCE = locate.Source(
     name="fashion-mnist",
@@ -16,6 +25,12 @@ SOURCE = locate.Source(
     remote=mnist.SOURCE.remote,
 )
 
+
+def load(data_dir: Path | None) -> Dataset:
+    """The data set in `data_dir`, or where `locate` finds it."""
+    return dataclasses.replace(mnist.read(SOURCE, data_dir), class_names=CLASSES)
+
+
 DATASET = Entry(
     name="fashion-mnist",
     title="Fashion-MNIST, ten kinds of clothes: 60,000 to train, 10,000 to test",
@@ -23,5 +38,5 @@ DATASET = Entry(
     classes=10,
     licence="MIT, (c) Zalando SE",
     source=f"a copy of torchvision, Keras, Debian or the files, or a download from {SOURCE.url}",
-    load=lambda data_dir: mnist.read(SOURCE, data_dir),
+    load=load,
 )

@@ -1,0 +1,212 @@
+"""What a network says of pictures, with either wing or with both."""
+
+import importlib.util
+import json as jsonlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from parity import cli, pictures, reference, runs
+from parity import weights as canonical
+from parity.compare.difference import difference
+from parity.data import fashion_mnist
+from parity.figures.model import Model
+from parity.spec import BACKENDS, NetworkSpec, RunOptions, TrainingSpec, TwincapsError
+from parity.weights import Arrays
+
+CLASS_NAMES = {"fashion-mnist": fashion_mnist.CLASSES}
+FITS = {"fashion-mnist": "garment"}  # of other data sets, by the size of the image
+AT_ONCE = 128
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """A network as it was saved, and the name of the data set it was trained on, if told."""
+
+    spec: NetworkSpec
+    arrays: Arrays
+    dataset: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What each wing makes of one image [H, W, C]: `poses` [J, D], and the longest one's class.
+
+    `reconstruction` [H, W, C] is by the first wing from the capsule of its answer; None where the
+    network has no decoder.
+    """
+
+    image: np.ndarray
+    poses: dict[str, np.ndarray]
+    reconstruction: np.ndarray | None
+
+    @property
+    def lengths(self) -> dict[str, np.ndarray]:
+        return {wing: reference.lengths(poses) for wing, poses in self.poses.items()}
+
+    @property
+    def answers(self) -> dict[str, int]:
+        return {wing: int(lengths.argmax()) for wing, lengths in self.lengths.items()}
+
+    @property
+    def difference(self) -> float | None:
+        """Of the two wings' poses, by the ladder's measure; None where one was asked."""
+        return difference(*self.poses.values()) if len(self.poses) == 2 else None
+
+
+def predict(
+    images: list[str],
+    weights: str = "small-mnist",
+    backend: str | None = None,
+    fit: str | None = None,
+    out: str | None = None,
+    json: bool = False,
+) -> None:
+    """Say what pictures show: the class, and the length of every class's capsule.
+
+    Args:
+        images: Pictures, PNG for example, of any size: drawn dark on light or light on dark.
+        weights: A network that comes with twincaps, a run folder, one of its checkpoints, or a
+            .safetensors file.
+        backend: torch, jax or both; unless given, those that are installed.
+        fit: How a picture becomes an image: digit (cropped to its ink and centred as MNIST's),
+            garment (as Fashion-MNIST's) or whole; unless given, as the network's data set or size
+            says.
+        out: A folder for what the network saw, and its reconstruction, as PNG.
+        json: Print one JSON object instead.
+    """
+    known = look_up(weights)
+    backends = asked(backend)
+    if not images:
+        raise TwincapsError("no picture; expected the names of one or more, PNG for example")
+    fit = fit or FITS.get(
+        known.dataset or "", "digit" if known.spec.image == (28, 28, 1) else "whole"
+    )
+    prepared = np.stack([pictures.prepare(each, known.spec.image, fit) for each in images])
+    seen = see(known, prepared, backends)
+    files: list[dict[str, str]] = [{} for _ in images]
+    if out is not None:
+        files = write(Path(out), images, seen)
+    if json:
+        told = [_plain(*each) for each in zip(images, seen, files, strict=True)]
+        print(jsonlib.dumps({"weights": weights, "fit": fit, "pictures": told}))
+        return
+    names = CLASS_NAMES.get(known.dataset or "", tuple(map(str, range(known.spec.classes))))
+    for each in zip(images, seen, files, strict=True):
+        _show(*each, names)
+
+
+def look_up(name: str) -> Known:
+    """A network that comes with twincaps, by its name, or that of a run or file."""
+    path = Path(name)
+    if name in canonical.pretrained_names():
+        return Known(*canonical.load_pretrained(name), name.removeprefix("small-"))
+    if not path.exists():
+        raise TwincapsError(
+            f"{name}: no such run or file, and no network of that name comes with twincaps; "
+            f"expected one of {', '.join(canonical.pretrained_names())}, or a path"
+        )
+    dataset = None
+    if runs.holds_run(path):
+        with runs.Run.open(path, read_only=True) as run:
+            dataset = run.training.dataset
+    return Known(*runs.read_weights(path), dataset)
+
+
+def asked(backend: str | None) -> list[str]:
+    """The wings asked for, in their order: unless one is named, those that are installed."""
+    if backend == "both":
+        return list(BACKENDS)
+    if backend is not None:
+        return [RunOptions(backend=backend).backend]  # refuses what is no wing
+    found = [wing for wing in BACKENDS if all(map(importlib.util.find_spec, cli.EXTRAS[wing]))]
+    if not found:
+        raise TwincapsError(
+            "neither framework is installed; install one with: pip install 'twincaps[torch]', or "
+            "'twincaps[jax]'"
+        )
+    return found
+
+
+def see(known: Known, images: np.ndarray, backends: list[str]) -> list[Seen]:
+    """What each of these wings makes of images [N, H, W, C], in float32."""
+    poses, drawn = {}, None
+    for wing in backends:
+        model = cli.make_trainer(known.spec, TrainingSpec(), RunOptions(backend=wing))
+        model.set_state({**model.get_state(), "weights": known.arrays})
+        assert isinstance(model, Model)
+        parts = [images[n : n + AT_ONCE] for n in range(0, len(images), AT_ONCE)]
+        poses[wing] = np.concatenate([model.poses(each) for each in parts])
+        if drawn is None and known.spec.decoder is not None:
+            drawn = model.reconstruct(poses[wing], reference.lengths(poses[wing]).argmax(-1))
+    return [
+        Seen(image, {w: each[n] for w, each in poses.items()}, None if drawn is None else drawn[n])
+        for n, image in enumerate(images)
+    ]
+
+
+def write(folder: Path, images: list[str], seen: list[Seen]) -> list[dict[str, str]]:
+    """Write NAME-input.png and NAME-reconstruction.png of each picture; returns their paths.
+
+    Nothing that was asked about is replaced, nor one picture's files by another's of its name.
+    """
+    from PIL import Image
+
+    taken, files = {Path(each).resolve() for each in images}, []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, each in zip(images, seen, strict=True):
+            shown = {"input": each.image, "reconstruction": each.reconstruction}
+            held = {what: array for what, array in shown.items() if array is not None}
+            paths = _free(folder, Path(path).stem, held, taken)
+            for what, array in held.items():
+                bytes_HWC = np.rint(array * 255).astype(np.uint8)
+                grey = bytes_HWC.shape[-1] == 1
+                Image.fromarray(bytes_HWC[..., 0] if grey else bytes_HWC).save(paths[what])
+            files.append({what: str(path) for what, path in paths.items()})
+    except OSError as error:
+        raise TwincapsError(f"{folder}: could not be written to ({error})") from error
+    return files
+
+
+def _free(folder: Path, stem: str, whats: Iterable[str], taken: set[Path]) -> dict[str, Path]:
+    number = 1
+    while True:
+        name = stem if number == 1 else f"{stem}-{number}"
+        paths = {what: folder / f"{name}-{what}.png" for what in whats}
+        places = {path.resolve() for path in paths.values()}
+        if not places & taken:
+            taken |= places
+            return paths
+        number += 1
+
+
+def _plain(path: str, seen: Seen, files: dict[str, str]) -> dict[str, Any]:
+    answers = {
+        wing: {"class": seen.answers[wing], "lengths": [round(float(x), 7) for x in lengths]}
+        for wing, lengths in seen.lengths.items()
+    }
+    return {"picture": path, "answers": answers, "difference": seen.difference, **files}
+
+
+def _show(path: str, seen: Seen, files: dict[str, str], names: tuple[str, ...]) -> None:
+    console, answers = Console(), seen.answers
+    says = " or ".join(dict.fromkeys(names[each] for each in answers.values()))
+    console.print(Text.assemble(f"{path}: ", (says, "bold")))
+    table = Table("class", *(f"length, {wing}" for wing in answers))
+    for label, name in enumerate(names):
+        style = "bold" if label in answers.values() else "none"
+        cells = (f"{lengths[label]:.4f}" for lengths in seen.lengths.values())
+        table.add_row(name, *cells, style=style)
+    console.print(table)
+    if seen.difference is not None:
+        each = ", ".join(f"{wing} says {names[answer]}" for wing, answer in answers.items())
+        console.print(Text(f"{each}; their capsules differ by {seen.difference:.1e}"))
+    if files:
+        console.print(Text(f"wrote {', '.join(files.values())}"), soft_wrap=True)

@@ -1,0 +1,1 @@
+"""Trained networks, each a file of weights with a card; `load_pretrained` of a wing reads them."""
