@@ -24,7 +24,7 @@ LARGEST = 64_000_000  # pixels; more are not decoded
 ENOUGH = 1024  # pixels a side; more are averaged away first
 DIGIT = 20  # the side of the square that MNIST's digits are fitted into
 FAINTEST = 0.1  # the contrast, from 0 to 1, below which there is nothing in a picture
-EDGE = {"digit": 0.2, "garment": 0.02}  # the share of the strongest ink where its box ends
+EDGE = {"digit": 0.15, "garment": 0.02}  # the share of the strongest ink where its box ends
 
 SIXTEEN = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 EIGHT = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
@@ -68,7 +68,7 @@ def prepare(path: str | Path, image: tuple[int, int, int], fit: str) -> np.ndarr
         down, right = np.round(np.array([height // 2, width // 2]) - centre_of_mass(small))
     else:
         small = resized(found, height, width)
-        down, right = (height - small.shape[0]) // 2, (width - small.shape[1]) // 2
+        down, right = (height + 1 - small.shape[0]) // 2, (width + 1 - small.shape[1]) // 2
     return _placed(small, int(down), int(right), height, width)[..., None]
 
 
