@@ -20,15 +20,19 @@ _BLOCK = 3 * 2**19
 _WIDTH = 256
 
 
-def conv(x_BHWC: Array, kernel: Array, stride: int, compute: jnp.dtype) -> Array:
-    """A convolution without padding, computed in `compute`: NHWC by HWIO, NHWC returned."""
+def conv(
+    x_BHWC: Array, kernel: Array, stride: int, compute: jnp.dtype, bias: Array | None = None
+) -> Array:
+    """A convolution without padding, in `compute`: NHWC by HWIO, NHWC; bias [out] is added."""
     y = lax.platform_dependent(
         x_BHWC.astype(compute),
         kernel.astype(compute),
         cpu=lambda x, k: _by_products(x, k, stride),
         default=lambda x, k: _by_library(x, k, stride),
     )
-    return y.astype(x_BHWC.dtype)
+    if bias is not None:  # not in bfloat16: the gradient of a bias is a sum over every place
+        y = (y.astype(bias.dtype) + bias[None, None, None]).astype(compute)
+    return y
 
 
 def _by_library(x_BHWC: Array, kernel: Array, stride: int) -> Array:

@@ -54,8 +54,7 @@ class Conv(nnx.Module):
         self.stride, self.compute = stride, compute
 
     def __call__(self, x_BHWC: Array) -> Array:
-        y = conv(x_BHWC, self.kernel[...], self.stride, self.compute)
-        return y + self.bias[None, None, None]
+        return conv(x_BHWC, self.kernel[...], self.stride, self.compute, self.bias[...])
 
 
 class Dense(nnx.Module):
@@ -95,7 +94,7 @@ class PrimaryCapsules(Conv):
         super().__init__(width, self.spec.channels, self.spec.kernel, self.spec.stride, compute)
 
     def __call__(self, x_BHWC: Array, tap: Tap = no_tap) -> Array:
-        y = conv(x_BHWC, self.kernel[...], self.stride, self.compute)
+        y = conv(x_BHWC, self.kernel[...], self.stride, self.compute).astype(self.bias.dtype)
         y = tap("primary.conv", y * self.spec.scale + self.bias[None, None, None])
         return tap("primary.poses", squash(primary_poses(y, self.spec.types)))
 

@@ -41,6 +41,15 @@ def strict(precision: str = "float32") -> None:
     dtypes(precision)
 
 
+def cache(folder: str | os.PathLike) -> None:
+    """Keep what XLA compiles in a folder, for the next process; JAX_COMPILATION_CACHE_DIR, where
+    it is set, is kept. Without this it is compiled anew.
+    """
+    if _CONFIG.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", os.fspath(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
 def report() -> dict[str, Any]:
     """Versions, devices and the switches as they are now, read back."""
     device = jax.devices()[0]

@@ -8,8 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def conv(x_BHWC: Tensor, kernel: Tensor, stride: int, compute: torch.dtype) -> Tensor:
-    """A convolution without padding, computed in `compute`: NHWC by OIHW, NHWC returned."""
+def conv(
+    x_BHWC: Tensor, kernel: Tensor, stride: int, compute: torch.dtype, bias: Tensor | None = None
+) -> Tensor:
+    """A convolution without padding, in `compute`: NHWC by OIHW, NHWC; bias [out] is added."""
     # The permuted view is what torch calls channels_last: no copy, and oneDNN's fastest layout.
-    y = F.conv2d(x_BHWC.permute(0, 3, 1, 2).to(compute), kernel.to(compute), stride=stride)
-    return y.permute(0, 2, 3, 1).to(x_BHWC.dtype)
+    x, bias = x_BHWC.permute(0, 3, 1, 2).to(compute), None if bias is None else bias.to(compute)
+    return F.conv2d(x, kernel.to(compute), bias, stride=stride).permute(0, 2, 3, 1)

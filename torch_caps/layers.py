@@ -41,10 +41,7 @@ def mask(poses_BJD: Tensor, targets: Tensor) -> Tensor:
 
 
 def _parameter(*shape: int) -> nn.Parameter:
-    parameter = torch.empty(shape)
-    if len(shape) == 4 and min(shape) > 0:
-        parameter = parameter.contiguous(memory_format=torch.channels_last)
-    return nn.Parameter(parameter)
+    return nn.Parameter(torch.empty(shape))
 
 
 class Conv(nn.Module):
@@ -52,12 +49,13 @@ class Conv(nn.Module):
 
     def __init__(self, width: int, out: int, size: int, stride: int, compute: torch.dtype):
         super().__init__()
-        self.kernel = _parameter(out, width, size, size)
+        kernel = torch.empty(out, size, size, width)  # in memory, as the convolution reads it
+        self.kernel = nn.Parameter(kernel.permute(0, 3, 1, 2))
         self.bias = _parameter(out)
         self.stride, self.compute = stride, compute
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
-        return conv(x_BHWC, self.kernel, self.stride, self.compute) + self.bias
+        return conv(x_BHWC, self.kernel, self.stride, self.compute, self.bias)
 
 
 class Dense(nn.Module):
@@ -85,7 +83,7 @@ class Stem(nn.ModuleList):
 
     def forward(self, x_BHWC: Tensor, tap: Tap = no_tap) -> Tensor:
         for n, layer in enumerate(self):
-            x_BHWC = tap(f"stem.{n}", F.relu(layer(x_BHWC)))
+            x_BHWC = tap(f"stem.{n}", F.relu(layer(x_BHWC), inplace=True))
         return x_BHWC
 
 
@@ -98,7 +96,7 @@ class PrimaryCapsules(Conv):
         super().__init__(width, self.spec.channels, self.spec.kernel, self.spec.stride, compute)
 
     def forward(self, x_BHWC: Tensor, tap: Tap = no_tap) -> Tensor:
-        y = conv(x_BHWC, self.kernel, self.stride, self.compute)
+        y = conv(x_BHWC, self.kernel, self.stride, self.compute).to(self.bias.dtype)
         y = tap("primary.conv", y * self.spec.scale + self.bias)
         return tap("primary.poses", squash(primary_poses(y, self.spec.types)))
 
@@ -108,7 +106,9 @@ class DigitCapsules(nn.Module):
 
     def __init__(self, spec: NetworkSpec, lean: bool = True, block: int | None = None):
         super().__init__()
-        self.kernel = _parameter(spec.num_inputs, spec.classes, spec.primary.size, spec.pose)
+        sizes = spec.num_inputs, spec.primary.size, spec.classes, spec.pose
+        kernel = torch.empty(sizes)  # in memory, as lean routing reads it
+        self.kernel = nn.Parameter(kernel.transpose(1, 2))
         self.bias = _parameter(spec.classes, spec.pose) if spec.routing.bias else None
         self.spec, self.lean, self.block = spec.routing, lean, block
 

@@ -41,6 +41,13 @@ def strict(precision: str = "float32") -> None:
     deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def cache(folder: str | os.PathLike) -> None:
+    """Keep what torch.compile makes in a folder, for the next process; TORCHINDUCTOR_CACHE_DIR,
+    where it is set, is kept. Without this it lies in the temporary folder.
+    """
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.fspath(folder))
+
+
 def report() -> dict[str, Any]:
     """Versions, devices and the switches as they are now, read back."""
     cuda = torch.cuda.is_available()
