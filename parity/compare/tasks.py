@@ -85,6 +85,8 @@ def round_trip(wing: Wing, folder: str) -> Answer:
     convert(native, turned, force=True)
     same = {"save": again, f"convert to {native.suffix} and back": turned}
     same = {name: path.read_bytes() == file.read_bytes() for name, path in same.items()}
+    for path in (file, again, native, turned):
+        path.unlink()
     axes = {name: orders[0] for name, orders in weights.axes(wing.subject.spec).items()}
     return _plain(arrays, step=back["step"], same=same, axes=axes)
 

@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -56,7 +56,8 @@ class Here:
     def receive(self) -> None:
         """Raise what went wrong, if anything did."""
         if self._error is not None:
-            raise WingError(f"{self.name}: {type(self._error).__name__}: {self._error}")
+            kind = type(self._error).__name__
+            raise WingError(f"{self.name}: {kind}: {worker.summary(self._error)}")
 
     def close(self) -> None:
         """Nothing to end."""
@@ -76,7 +77,7 @@ class Process:
     ):
         self.name, self.precision = name, precision
         self._log = subject.with_name(f"{name}-{precision}-{device}.log")
-        with open(self._log, "wb") as log:
+        with open(self._log, "wb") as log, _starting(python):
             self._process = subprocess.Popen(
                 [python, "-c", COMMAND], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                 stderr=log, env=_environment(precision, device), text=True, bufsize=1,
@@ -125,6 +126,14 @@ class Process:
             f"the process of the {self.name} wing ended with exit code "
             f"{self._process.wait()}: {said[-1]}"
         )
+
+
+@contextlib.contextmanager
+def _starting(python: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise TwincapsError(f"there is no interpreter {python} ({error.strerror})") from error
 
 
 def _environment(precision: str, device: str) -> dict[str, str]:

@@ -56,9 +56,15 @@ def main() -> None:
 
 
 def described(error: Exception) -> dict[str, str]:
-    """An error as a reply: its kind, what it says, and where it came from."""
+    """An error as a reply: its kind and what it says first; all of it goes to the log."""
     traceback.print_exception(error)
-    kind = "mistake" if isinstance(error, TwincapsError) else type(error).__name__
     if isinstance(error, ModuleNotFoundError):
-        kind, error = "missing", ModuleNotFoundError(error.name)
-    return {"kind": kind, "error": str(error)}
+        return {"kind": "missing", "error": str(error.name).partition(".")[0]}
+    kind = "mistake" if isinstance(error, TwincapsError) else type(error).__name__
+    return {"kind": kind, "error": summary(error)}
+
+
+def summary(error: Exception) -> str:
+    """The first lines of what an error says; a compiler's can have hundreds."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2])[:300]
