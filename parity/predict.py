@@ -5,9 +5,10 @@ import json as jsonlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import tyro
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -23,6 +24,10 @@ from parity.weights import Arrays
 CLASS_NAMES = {"fashion-mnist": fashion_mnist.CLASSES}
 FITS = {"fashion-mnist": "garment"}  # of other data sets, by the size of the image
 AT_ONCE = 128
+
+
+def _shown(metavar: str, unset: str) -> Any:
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {unset})")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,23 +66,20 @@ class Seen:
 
 
 def predict(
-    images: list[str],
-    weights: str = "small-mnist",
-    backend: str | None = None,
-    fit: str | None = None,
-    out: str | None = None,
+    images: Annotated[list[str], tyro.conf.arg(metavar="IMAGE...", help_behavior_hint="")],
+    weights: Annotated[str, tyro.conf.arg(metavar="NAME|RUN|FILE")] = "small-mnist",
+    backend: Annotated[str | None, _shown("{torch,jax,both}", "those installed")] = None,
+    fit: Annotated[str | None, _shown("{digit,garment,whole}", "what the network is for")] = None,
+    out: Annotated[str | None, _shown("DIR", "write nothing")] = None,
     json: bool = False,
 ) -> None:
     """Say what pictures show: the class, and the length of every class's capsule.
 
     Args:
         images: Pictures, PNG for example, of any size: drawn dark on light or light on dark.
-        weights: A network that comes with twincaps, a run folder, one of its checkpoints, or a
-            .safetensors file.
-        backend: torch, jax or both; unless given, those that are installed.
-        fit: How a picture becomes an image: digit (cropped to its ink and centred as MNIST's),
-            garment (as Fashion-MNIST's) or whole; unless given, as the network's data set or size
-            says.
+        weights: small-mnist, small-fashion-mnist, a run, one of its checkpoints, or .safetensors.
+        backend: Which framework answers.
+        fit: How a picture becomes an image: as MNIST's, as Fashion-MNIST's, or as it is.
         out: A folder for what the network saw, and its reconstruction, as PNG.
         json: Print one JSON object instead.
     """
@@ -189,7 +191,7 @@ def _free(folder: Path, stem: str, whats: Iterable[str], taken: set[Path]) -> di
 
 def _plain(path: str, seen: Seen, files: dict[str, str]) -> dict[str, Any]:
     answers = {
-        wing: {"class": seen.answers[wing], "lengths": [round(float(x), 7) for x in lengths]}
+        wing: {"class": seen.answers[wing], "lengths": [float(x) for x in lengths]}
         for wing, lengths in seen.lengths.items()
     }
     return {"picture": path, "answers": answers, "difference": seen.difference, **files}
