@@ -50,6 +50,11 @@ def cache(folder: str | os.PathLike) -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
+def tensorfloat32() -> None:
+    """Let a GPU round what float32 products take to TF32: after `strict`, to see what it costs."""
+    jax.config.update("jax_default_matmul_precision", "tensorfloat32")
+
+
 def report() -> dict[str, Any]:
     """Versions, devices and the switches as they are now, read back."""
     device = jax.devices()[0]

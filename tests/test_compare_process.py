@@ -96,7 +96,7 @@ def test_the_check_needs_no_more_than_a_gpu_machine_has():
 import sys
 for name in ("tyro", "tensorboardX", "matplotlib", "h5py"):
     sys.modules[name] = None
-import parity.compare.worker, parity.compare.ladder, parity.compare.show, parity.convert
+import parity.compare.worker, parity.compare.ascent, parity.compare.show, parity.convert
 assert not {"torch", "jax", "torch_caps", "jax_caps"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -48,6 +48,13 @@ def cache(folder: str | os.PathLike) -> None:
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.fspath(folder))
 
 
+def tensorfloat32() -> None:
+    """Let a GPU round what float32 products take to TF32: after `strict`, to see what it costs."""
+    for name, leaf in _LEAVES:
+        if leaf is not None and name.startswith(("cuda.", "cudnn.")):
+            leaf.fp32_precision = "tf32"
+
+
 def report() -> dict[str, Any]:
     """Versions, devices and the switches as they are now, read back."""
     cuda = torch.cuda.is_available()

@@ -8,10 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from parity.compare import oracle
+from parity.compare.ascent import Report
 from parity.compare.climb import DIFFERS, HOLDS, RAISES, SKIPPED, Row
 from parity.compare.difference import differences, worst
 from parity.compare.first import first_difference
-from parity.compare.ladder import Report
 from parity.compare.rungs import RUNGS
 from parity.compare.traces import Trace
 
@@ -47,7 +47,7 @@ def _table(precision: str, rows: list[Row]) -> Table:
         numbers = "", ""
         if row.verdict in (HOLDS, DIFFERS):
             numbers = f"{row.difference:.1e}", f"{row.tolerance:g}"
-        worst_tensor = row.worst if row.difference else ""
+        worst_tensor = row.worst if row.tolerance or row.difference else ""
         cells = str(row.rung), row.what, worst_tensor, *numbers
         verdict = Text(row.verdict, style=COLOURS[row.verdict])
         table.add_row(*cells, verdict, end_section=after is None or after.rung != row.rung)

@@ -60,6 +60,12 @@ def report(wing: Wing) -> Answer:
     return _plain({}, report=wing.package.numerics.report())
 
 
+def relax(wing: Wing) -> Answer:
+    """From here on TF32 where a GPU has it."""
+    wing.package.numerics.tensorfloat32()
+    return report(wing)
+
+
 def round_trip(wing: Wing, folder: str) -> Answer:
     """Random weights and optimiser slots in and out by every door of the wing."""
     state, weights = wing.subject.ported(wing.precision), wing.package.weights
@@ -191,7 +197,7 @@ def mode(wing: Wing, **how: bool) -> Answer:
 
 def speed(wing: Wing, batch: int, steps: int, **how: bool) -> Answer:
     """Seconds of each of some training steps, after two that are not counted."""
-    trainer, subject = wing.trainer("adam", **how), wing.subject
+    trainer, subject = wing.trainer("adam", **{"lean": True, **how}), wing.subject
     trainer.set_state(subject.fresh("adam", wing.precision))
     places = np.arange(batch) % len(subject.labels)
     seconds = []
@@ -204,5 +210,5 @@ def speed(wing: Wing, batch: int, steps: int, **how: bool) -> Answer:
 
 TASKS: dict[str, Callable[..., Answer]] = {
     each.__name__: each
-    for each in (report, round_trip, pure_functions, trace, step, run, mode, speed)
+    for each in (report, relax, round_trip, pure_functions, trace, step, run, mode, speed)
 }

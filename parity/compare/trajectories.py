@@ -46,6 +46,8 @@ def resume(climb: Climb) -> list[Row]:
         names = [name for name in a if name.startswith("parameter/")]
         found = differences(a, b, names)
         if test:
-            found = {"accuracy": round(abs(float(a["accuracy"] - b["accuracy"])), 9)}
+            scores = float(a["accuracy"]), float(b["accuracy"])
+            apart = round(abs(scores[0] - scores[1]), 9)
+            found = {"accuracy {:.3f} and {:.3f}".format(*scores): apart}
         rows.append(climb.row(6, f"{half} steps in {other}, then {half} in {wing}", found))
     return rows

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from parity.compare import show, subject, traces, wings
-from parity.compare.ladder import PRECISIONS, ladder
+from parity.compare.ascent import PRECISIONS, ladder
 from parity.compare.rungs import BATCH, RUNGS
 from parity.compare.subject import Subject
 from parity.spec import TwincapsError
