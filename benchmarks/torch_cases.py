@@ -16,7 +16,7 @@ from benchmarks import arrays, textbook, training
 from benchmarks.contract import MissingError, Run
 from parity.spec import NetworkSpec, from_dict
 from torch_caps import layers, routing
-from torch_caps.numerics import dtypes
+from torch_caps.numerics import compiled, dtypes
 
 Layer = Callable[..., Tensor]
 
@@ -31,7 +31,7 @@ def layer(variant: str) -> Layer:
     """A digit layer by name: textbook, plain or lean, "compiled" after it for torch.compile."""
     name, _, how = variant.partition(" ")
     found = {"textbook": textbook.dynamic, "plain": plain}.get(name) or _lean()
-    return torch.compile(found, dynamic=False) if how == "compiled" else found
+    return compiled(found) if how == "compiled" else found
 
 
 def _lean() -> Layer:

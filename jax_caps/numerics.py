@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
@@ -39,6 +40,11 @@ def strict(precision: str = "float32") -> None:
     if precision == "float64":
         jax.config.update("jax_enable_x64", True)
     dtypes(precision)
+
+
+def compiled(function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
+    """The function through jax.jit, anew for each size it is called with."""
+    return jax.jit(function, **how)
 
 
 def cache(folder: str | os.PathLike) -> None:

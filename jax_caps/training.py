@@ -13,6 +13,7 @@ from jax import Array
 
 from jax_caps import weights
 from jax_caps.network import CapsuleNetwork, check_images, check_parts
+from jax_caps.numerics import compiled
 from parity import schedule
 from parity import weights as canonical
 from parity.spec import NetworkSpec, TrainingSpec
@@ -104,11 +105,11 @@ class Trainer:
         # Placed by name: an array that only happens to lie there would compile the step anew.
         held = jax.device_put((params, slots, averages), self.device)
         self.params, self.slots, self.averages = held
-        self._step = jax.jit(self._update, donate_argnums=(0, 1, 2))
-        self._evaluate = jax.jit(self._sums)
-        self._poses = jax.jit(lambda params, images: nnx.merge(self.graph, params)(images))
-        self._couplings = jax.jit(self._coupled)
-        self._decode = jax.jit(self._decoded)
+        self._step = compiled(self._update, donate_argnums=(0, 1, 2))
+        self._evaluate = compiled(self._sums)
+        self._poses = compiled(lambda params, images: nnx.merge(self.graph, params)(images))
+        self._couplings = compiled(self._coupled)
+        self._decode = compiled(self._decoded)
 
     @property
     def net(self) -> CapsuleNetwork:
@@ -289,7 +290,7 @@ def trace(
     names = tuple(order)
     zeros = {name: jnp.zeros(shapes[name].shape, shapes[name].dtype) for name in names}
     with jax.disable_jit(compile is False):
-        backward = jax.jit(jax.grad(run, argnums=(0, 1), has_aux=True))
+        backward = compiled(jax.grad(run, argnums=(0, 1), has_aux=True))
         (slopes, gradients), values = backward(params, zeros)
     values = {name: weights.numpy(values[name]) for name in names}
     gradients = {name: weights.numpy(gradients[name]) for name in names}

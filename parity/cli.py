@@ -259,16 +259,19 @@ def make_trainer(
 ) -> "Trainer":
     """The Trainer of the wing that `options` names, for a data set that suits it, if any is given.
 
-    Sets that wing's precision and determinism for the whole process. Raises UsageError where its
-    framework, naming the extra to install, or the device is missing.
+    Sets that wing's precision, determinism and cache of compiled code for the whole process.
+    Raises UsageError where its framework, naming the extra to install, or the device is missing.
     """
-    from parity import loop
+    from parity import cache, loop
 
     if dataset is not None:
         loop.check(spec, dataset)
     backend = options.backend
     try:
-        importlib.import_module(f"{backend}_caps.numerics").strict(training.precision)
+        numerics = importlib.import_module(f"{backend}_caps.numerics")
+        numerics.strict(training.precision)
+        if (kept := cache.folder()) is not None:
+            numerics.cache(kept)
         wing = importlib.import_module(f"{backend}_caps.training")
     except ModuleNotFoundError as error:
         missing = (error.name or "").split(".")[0]

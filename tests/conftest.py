@@ -15,6 +15,9 @@ import hypothesis
 import pytest
 import wings
 
+# What the command line compiles is kept for the next test, and not among the user's own.
+os.environ["XDG_CACHE_HOME"] = str(wings.ROOT / ".pytest_cache")
+
 hypothesis.settings.register_profile("twincaps", hypothesis.settings.default, deadline=None)
 hypothesis.settings.load_profile("twincaps")
 

@@ -83,7 +83,7 @@ class Stem(nn.ModuleList):
 
     def forward(self, x_BHWC: Tensor, tap: Tap = no_tap) -> Tensor:
         for n, layer in enumerate(self):
-            x_BHWC = tap(f"stem.{n}", F.relu(layer(x_BHWC), inplace=True))
+            x_BHWC = tap(f"stem.{n}", F.relu(layer(x_BHWC)))
         return x_BHWC
 
 

@@ -32,6 +32,7 @@ from torch import Tensor
 
 from parity.spec import TwincapsError
 from torch_caps.capsules import squash
+from torch_caps.numerics import compiled
 from torch_caps.routing import coupling
 
 
@@ -120,7 +121,7 @@ def _gradient_block(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """What a block adds to the dV of the first of these iterations; its du and dW from all."""
     votes_CJDB = _votes(inputs_CKB, kernel_CKM, V_TJDB[0])
-    slope_JDB, dvotes_CJDB = torch.zeros_like(V_TJDB[0]), torch.zeros_like(votes_CJDB)
+    slope_JDB, dvotes_CJDB = torch.zeros_like(V_TJDB[0]), votes_CJDB.new_zeros(1)
     for t, (V_JDB, g_JDB) in enumerate(zip(V_TJDB, g_TJDB, strict=True)):
         coupling_CJB = coupling(_agreement(votes_CJDB, V_JDB), leaky, 1)
         dvotes_CJDB = dvotes_CJDB + coupling_CJB[:, :, None] * g_JDB
@@ -135,7 +136,7 @@ def _gradient_block(
 
 @functools.cache
 def _compiled(block: Callable[..., Any]) -> Callable[..., Any]:
-    return torch.compile(block, dynamic=False)
+    return compiled(block)
 
 
 def _each(block: Callable[..., Any], options: _Options, tensors: tuple, *rest: Any) -> Iterator:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -39,6 +40,19 @@ def strict(precision: str = "float32") -> None:
     torch.use_deterministic_algorithms(True)
     # Nothing here reads memory it has not written, and filling it costs a twentieth of a step.
     deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def compiled(function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
+    """The function through torch.compile, anew for each size it is called with.
+
+    The width of this processor's vectors is named, as inductor's cache of graphs does not tell
+    widths apart: where a process once settled for narrower ones, the next took its kernels over
+    and compiled them for its own, and they wrote past the ends of arrays.
+    """
+    from torch._inductor.cpu_vec_isa import pick_vec_isa  # slow to import
+
+    options: Any = {"cpp.simdlen": pick_vec_isa().bit_width() or None}
+    return torch.compile(function, dynamic=False, options=options, **how)
 
 
 def cache(folder: str | os.PathLike) -> None:

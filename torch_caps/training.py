@@ -12,6 +12,7 @@ from parity import weights as canonical
 from parity.spec import NetworkSpec, TrainingSpec
 from torch_caps import weights
 from torch_caps.network import CapsuleNetwork
+from torch_caps.numerics import compiled
 
 # slot of the canonical state -> torch's own key in an optimiser's state
 SLOTS = {
@@ -79,7 +80,7 @@ class Trainer:
         self.device, self.step_count = device, 0
         self.loss: Callable[..., tuple[Tensor, Tensor]] = self.net.loss
         if compile:
-            self.loss = torch.compile(self.net.loss)
+            self.loss = compiled(self.net.loss)
         self.optimizer = _make_optimizer(training, list(self.net.parameters()))
         self._kinds = canonical.kinds(training.optimizer, training.ema)
         self._set_slots(canonical.first_slots(self._kinds, weights.to_numpy(net)))
@@ -232,7 +233,7 @@ def trace(
 
     with torch.no_grad():
         zeros = {name: torch.zeros_like(x).requires_grad_() for name, x in run({})[1].items()}
-    loss, values = (torch.compile(run) if compile else run)(zeros)
+    loss, values = (compiled(run) if compile else run)(zeros)
     held = {f"parameter/{name}": (each, orders) for name, each, orders in weights.parameters(net)}
     inputs = [*zeros.values(), *(each for each, _ in held.values())]
     slopes = dict(
