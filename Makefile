@@ -17,7 +17,7 @@ PYTEST_FLAGS ?=
 BIN := .venv/bin
 EXTRAS := torch jax dev
 
-.PHONY: setup train test check bench mutants
+.PHONY: setup train test check bench mutants gpu
 .NOTPARALLEL:
 
 setup: $(EXTRAS:%=.venv/installed-%)
@@ -43,6 +43,10 @@ mutants: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# On a machine with CUDA, with that machine's own Python and packages: nothing is installed.
+gpu:
+	$(PYTHON) -m benchmarks.gpu $(ARGS)
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

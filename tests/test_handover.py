@@ -1,0 +1,64 @@
+"""A run that changes framework after its first epoch, through the command line, both ways.
+
+Three epochs of the preset `small` on `mnist-mini`, against the runs that were not handed over.
+"""
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from wings import PACKAGES, ROOT, difference
+
+from parity.runs import read_weights
+
+RUN = ("--preset", "small", "--epochs", "1")
+EPOCHS = 3
+
+
+def train(*argv: object, precision: str) -> None:
+    """train.py in a process of its own, which sets JAX's 64-bit types itself."""
+    environment = {k: v for k, v in os.environ.items() if k != "JAX_ENABLE_X64"}
+    command = [sys.executable, str(ROOT / "train.py"), *map(str, argv)]
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said.stderr
+    assert precision in said.stdout
+
+
+def accuracy(run: Path) -> float:
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return json.loads(lines[-1])["accuracy"]
+
+
+def apart(a: Path, b: Path) -> float:
+    """How far the parameters of two runs are from each other, by the ladder's measure."""
+    (_, ours), (_, theirs) = read_weights(a), read_weights(b)
+    assert ours.keys() == theirs.keys()
+    assert all(np.isfinite(each).all() for each in ours.values())
+    return max(difference(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize(
+    "precision", ["float32", pytest.param("float64", marks=pytest.mark.float64)]
+)
+def test_three_epochs_change_framework_after_the_first(both_wings, tmp_path, precision):
+    begun = {wing: tmp_path / wing for wing in PACKAGES}
+    for wing, run in begun.items():
+        train(*RUN, "--precision", precision, "--backend", wing, "--out", run, precision=precision)
+    ended = {}
+    for first, then in itertools.product(PACKAGES, PACKAGES):
+        run = ended[first, then] = tmp_path / f"{first}-{then}"
+        shutil.copytree(begun[first], run)
+        train("--resume", run, "--backend", then, "--epochs", EPOCHS, precision=precision)
+    for ours, other in itertools.permutations(PACKAGES):
+        handed = ended[ours, other]
+        for whole in (ended[ours, ours], ended[other, other]):
+            if precision == "float64":
+                assert apart(handed, whole) < 1e-9
+            assert accuracy(handed) == pytest.approx(accuracy(whole), abs=0.003)
+            assert accuracy(whole) > 0.9

@@ -1,0 +1,304 @@
+"""predict: right about digits drawn by hand, the same in both wings, with either one alone."""
+
+import dataclasses
+import importlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import specs
+import wings
+from PIL import Image
+from wings import ROOT
+
+import parity.__main__ as door
+from parity import pictures, predict, weights
+from parity.runs import Run
+from parity.spec import TrainingSpec, preset
+
+DRAWN = {"three": 3, "four": 4, "nine": 9}
+FOLDER = ROOT / "tests/pictures"
+FILES = [str(FOLDER / f"{name}.png") for name in DRAWN]
+ALONE = wings.NAMES[0]
+FRAMEWORKS = {"torch": {"torch"}, "jax": {"jax", "jaxlib", "flax", "optax"}}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """The working folder is new."""
+    monkeypatch.chdir(tmp_path)
+
+
+def found(capsys, *argv: object) -> dict:
+    """What it says as JSON, by the first wing of this run unless others are asked."""
+    chosen = () if "--backend" in argv else ("--backend", ALONE)
+    assert door.main(["predict", *map(str, argv), *chosen, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def refused(capsys, *argv: object) -> str:
+    assert door.main(["predict", *map(str, argv)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def colours(path: str, height: int = 61, width: int = 53, seed: int = 0) -> str:
+    random = np.random.default_rng(seed)
+    Image.fromarray(random.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+def network(path: str, spec=specs.PRIMES, seed: int = 5) -> str:
+    weights.save(path, spec, weights.draw(spec, seed))
+    return path
+
+
+def pixels(path: str) -> np.ndarray:
+    return np.asarray(Image.open(path)).astype(np.float32) / 255
+
+
+def test_the_drawn_digits_are_what_the_script_draws(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    draw = importlib.import_module("draw")
+    assert set(draw.DIGITS) == set(DRAWN)
+    sizes, papers = set(), []
+    for name, drawing in draw.DIGITS.items():
+        drawn = draw.draw(*drawing)
+        with Image.open(FOLDER / f"{name}.png") as stored:
+            stored.load()
+        assert (stored.mode, stored.size) == (drawn.mode, drawn.size)
+        apart = np.abs(np.asarray(stored).astype(int) - np.asarray(drawn).astype(int))
+        assert apart.max() <= 2  # a Pillow of another version may round otherwise
+        sizes.add(stored.size)
+        papers.append(stored.getpixel((0, 0)))
+    assert len(sizes) == 3
+    assert [sum(paper[:3]) > 382 for paper in papers] == [True, False, False]
+    assert [paper[3:] for paper in papers] == [(), (), (0,)]  # light, dark, and none at all
+
+
+def test_a_wing_is_right_about_digits_drawn_by_hand(wing, capsys):
+    name = wing.__name__.removesuffix("_caps")
+    said = found(capsys, *FILES, "--backend", name)
+    assert (said["weights"], said["fit"]) == ("small-mnist", "digit")
+    assert [each["picture"] for each in said["pictures"]] == FILES
+    for each, digit in zip(said["pictures"], DRAWN.values(), strict=True):
+        assert list(each["answers"]) == [name]
+        assert each["answers"][name]["class"] == digit
+        lengths = each["answers"][name]["lengths"]
+        assert int(np.argmax(lengths)) == digit
+        assert lengths[digit] > 0.8
+        assert sorted(lengths)[-2] < 0.3
+        assert each["difference"] is None
+
+
+def test_both_wings_agree_about_them(both_wings, capsys):
+    for each in found(capsys, *FILES, "--backend", "both")["pictures"]:
+        torch, jax = each["answers"].values()
+        assert list(each["answers"]) == ["torch", "jax"]
+        assert torch["class"] == jax["class"]
+        assert wings.difference(torch["lengths"], jax["lengths"]) < 1e-5
+        assert each["difference"] < 1e-5
+
+
+def test_it_says_what_a_network_says_of_the_prepared_image(wing, capsys):
+    name = wing.__name__.removesuffix("_caps")
+    network("net.safetensors")
+    files = [colours(f"{n}.png", seed=n) for n in range(3)]
+    said = found(capsys, *files, "--weights", "net.safetensors", "--backend", name, "--out", "made")
+    assert said["fit"] == "whole"
+    net = wing.weights.load("net.safetensors")
+    images = np.stack([pictures.prepare(each, (13, 11, 3), "whole") for each in files])
+    poses = net(images)
+    lengths, answers = wings.numpy(wing.lengths(poses)), wings.numpy(net.predict(images))
+    drawn = wings.numpy(net.reconstruct(poses, net.predict(images)))
+    for n, each in enumerate(said["pictures"]):
+        assert each["answers"][name]["class"] == answers[n]
+        assert wings.difference(each["answers"][name]["lengths"], lengths[n]) < 1e-5
+        assert (each["input"], each["reconstruction"]) == (
+            f"made/{n}-input.png",
+            f"made/{n}-reconstruction.png",
+        )
+        assert np.abs(pixels(each["input"]) - images[n]).max() < 0.6 / 255
+        assert np.abs(pixels(each["reconstruction"]) - drawn[n]).max() < 0.6 / 255
+
+
+def test_many_pictures_are_seen_in_parts_and_as_alone(capsys, monkeypatch):
+    network("net.safetensors")
+    files = [colours(f"{n}.png", seed=n) for n in range(5)]
+    together = found(capsys, *files, "--weights", "net.safetensors")["pictures"]
+    monkeypatch.setattr(predict, "AT_ONCE", 2)
+    parts = found(capsys, *files, "--weights", "net.safetensors")["pictures"]
+    for a, b in zip(together, parts, strict=True):
+        assert a["picture"] == b["picture"]
+        lengths = [each["answers"][ALONE]["lengths"] for each in (a, b)]
+        assert wings.difference(*lengths) < 1e-5
+
+
+def test_what_is_written_never_replaces_what_was_asked_about(capsys):
+    network("grey.safetensors", dataclasses.replace(specs.PRIMES, image=(11, 13, 1)))
+    Path("a").mkdir()
+    files = [colours(name) for name in ("three.png", "three-2-input.png", "a/three.png")]
+    before = {name: Path(name).read_bytes() for name in files}
+    said = found(capsys, *files, "--weights", "grey.safetensors", "--out", ".")
+    assert {name: Path(name).read_bytes() for name in files} == before
+    written = [(each["input"], each["reconstruction"]) for each in said["pictures"]]
+    assert written == [
+        (f"{name}-input.png", f"{name}-reconstruction.png")
+        for name in ("three", "three-2-input", "three-3")
+    ]
+    assert pixels("three-input.png").shape == (11, 13)
+
+
+def test_a_network_without_a_decoder_writes_its_input_alone(capsys):
+    network("net.safetensors", dataclasses.replace(specs.PRIMES, decoder=None))
+    said = found(capsys, colours("a.png"), "--weights", "net.safetensors", "--out", "made/here")
+    assert said["pictures"][0]["input"] == "made/here/a-input.png"
+    assert "reconstruction" not in said["pictures"][0]
+    assert os.listdir("made/here") == ["a-input.png"]
+
+
+def test_it_prints_a_table(both_wings, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert door.main(["predict", FILES[0], "--backend", "both", "--out", "made"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].replace("\n", "").endswith("three.png: 3")
+    rows = [line.strip("│ ").split() for line in lines if line.startswith("│")]
+    cells = [[cell for cell in row if cell != "│"] for row in rows]
+    assert [row[0] for row in cells] == [str(n) for n in range(10)]
+    assert all(len(row) == 3 and abs(float(row[1]) - float(row[2])) < 2e-4 for row in cells)
+    assert float(cells[3][1]) == max(float(row[1]) for row in cells)
+    assert "torch says 3, jax says 3; their capsules differ by " in lines[-2]
+    assert lines[-1] == "wrote made/three-input.png, made/three-reconstruction.png"
+
+
+def test_wings_that_disagree_are_both_told(capsys):
+    poses = {"torch": np.eye(3, 2, dtype=np.float32), "jax": np.eye(3, 2, -1, np.float32)}
+    seen = predict.Seen(np.zeros((2, 2, 1), np.float32), poses, None)
+    assert seen.answers == {"torch": 0, "jax": 1}
+    assert seen.difference == 1
+    predict._show("a.png", seen, {}, ("ant", "bee", "cat"))
+    shown = capsys.readouterr().out
+    assert shown.startswith("a.png: ant or bee\n")
+    assert shown.endswith("torch says ant, jax says bee; their capsules differ by 1.0e+00\n")
+
+
+def test_clothes_are_called_by_their_names_and_fitted_as_such(capsys):
+    shown = np.full((97, 97), 255, np.uint8)
+    shown[10:90, 20:45] = shown[10:90, 52:77] = shown[10:30, 20:77] = 90  # two legs
+    Image.fromarray(shown).save("legs.png")
+    argv = ["legs.png", "--weights", "small-fashion-mnist", "--backend", ALONE]
+    assert found(capsys, *argv)["fit"] == "garment"
+    assert door.main(["predict", *argv]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("legs.png: trouser\n")
+    assert "ankle boot" in out
+    assert found(capsys, *argv, "--fit", "digit")["fit"] == "digit"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "fit"), [("fashion-mnist", "garment"), ("mnist-mini", "digit")]
+)
+def test_a_run_says_what_it_was_trained_on(dataset, fit):
+    spec = dataclasses.replace(preset("small"), decoder=None)
+    held = weights.draw(spec, 7)
+    state = {"step": 3, "weights": held, "optimizer": weights.first_slots(("sgd.momentum",), held)}
+    with Run.create("run", spec, TrainingSpec(dataset=dataset, optimizer="sgd")) as run:
+        run.save(state, epoch=1, cursor=0)
+    known = predict.look_up("run")
+    assert (known.spec, known.dataset) == (spec, dataset)
+    np.testing.assert_array_equal(known.arrays["digit.kernel"], held["digit.kernel"])
+    assert predict.FITS.get(dataset, "digit") == fit
+
+
+@pytest.mark.parametrize("installed", [(), ("torch",), ("jax",), ("torch", "jax")])
+def test_the_wings_asked_are_those_installed(installed, monkeypatch):
+    there = {module for wing in installed for module in FRAMEWORKS[wing]}
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: object() if name in there else None
+    )
+    if installed:
+        assert predict.asked(None) == list(installed)
+    else:
+        with pytest.raises(ValueError, match=r"neither framework is installed; .*twincaps\[torch"):
+            predict.asked(None)
+    assert predict.asked("both") == ["torch", "jax"]
+    assert predict.asked("jax") == ["jax"]
+
+
+def test_jax_without_flax_is_not_installed(monkeypatch):
+    lacks = {"flax"}
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name in lacks else object()
+    )
+    assert predict.asked(None) == ["torch"]
+
+
+HIDE = """
+import importlib.machinery, sys
+find = importlib.machinery.PathFinder.find_spec
+def seen(name, *rest, **more):
+    return None if name.split(".")[0] in {hidden!r} else find(name, *rest, **more)
+importlib.machinery.PathFinder.find_spec = seen
+from parity.__main__ import main
+sys.exit(main({argv!r}))
+"""
+
+
+def alone(name: str, *argv: str) -> subprocess.CompletedProcess:
+    """Run it where the other wing's framework is not installed."""
+    (other,) = set(FRAMEWORKS) - {name}
+    script = HIDE.format(hidden=FRAMEWORKS[other], argv=["predict", *argv])
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", script]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("name", wings.NAMES)
+def test_a_wing_answers_alone(name):
+    result = alone(name, *FILES, "--json")
+    assert result.returncode == 0, result.stderr
+    answers = [each["answers"] for each in json.loads(result.stdout)["pictures"]]
+    assert [list(each) for each in answers] == [[name]] * 3
+    assert [each[name]["class"] for each in answers] == list(DRAWN.values())
+
+
+@pytest.mark.parametrize("name", wings.NAMES)
+def test_a_missing_wing_that_is_asked_for_names_its_extra(name):
+    (other,) = set(FRAMEWORKS) - {name}
+    result = alone(name, FILES[0], "--backend", "both")
+    assert result.returncode == 2
+    assert f"pip install 'twincaps[{other}]'" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_what_cannot_be_done_is_told_in_a_line(capsys):
+    Path("words.png").write_text("words")
+    Path("words.safetensors").write_text("words")
+    Image.new("L", (31, 37), 255).save("blank.png")
+    network("pairs.safetensors", dataclasses.replace(specs.PRIMES, image=(13, 11, 2)))
+    for argv, says in (
+        (["nowhere.png"], "error: nowhere.png: no such file; expected a picture"),
+        ([FILES[0], "words.png"], "error: words.png: not a whole picture"),
+        (["blank.png"], "error: blank.png: empty, nothing in it stands out"),
+        ([], "error: no picture; expected the names of one or more"),
+        ([FILES[0], "--backend", "numpy"], "error: backend 'numpy' is unknown; expected one of"),
+        ([FILES[0], "--fit", "round"], "error: fit 'round' is unknown"),
+        ([FILES[0], "--weights", "large"], "error: large: no such run or file, and no network of"),
+        ([FILES[0], "--weights", "words.safetensors"], "error: words.safetensors: not a whole"),
+        ([FILES[0], "--weights", "pairs.safetensors"], "the network takes images of 2 channels"),
+    ):
+        assert says in refused(capsys, *argv)
+    assert "expected one of small-fashion-mnist, small-mnist, or a path" in refused(
+        capsys, FILES[0], "--weights", "large"
+    )
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_of(capsys):
+    Path("file").touch()
+    line = refused(capsys, FILES[0], "--backend", ALONE, "--out", "file")
+    assert line.startswith("error: file: could not be written to (")
