@@ -25,8 +25,8 @@ from benchmarks.gpu_page import page
 from parity import compare
 from parity.compare import show, subject, wings
 from parity.compare.climb import SKIPPED
-from parity.compare.difference import differences, worst
 from parity.compare.rungs import GPU_STEPS
+from parity.difference import differences, worst
 from parity.spec import TwincapsError
 
 OUT = Path(__file__).resolve().parent.parent / "docs" / "gpu"

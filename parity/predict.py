@@ -15,8 +15,8 @@ from rich.text import Text
 
 from parity import cli, pictures, reference, runs
 from parity import weights as canonical
-from parity.compare.difference import difference
 from parity.data import fashion_mnist
+from parity.difference import difference
 from parity.figures.model import Model
 from parity.spec import BACKENDS, NetworkSpec, RunOptions, TrainingSpec, TwincapsError
 from parity.weights import Arrays

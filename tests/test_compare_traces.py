@@ -9,8 +9,8 @@ from specs import PRIMES, TINY
 
 from parity import compare, reference, weights
 from parity.compare import oracle, subject, traces
-from parity.compare.difference import differences, worst
 from parity.compare.traces import TraceError, execution_order
+from parity.difference import differences, worst
 from parity.spec import TwincapsError, to_dict
 
 NAN, INF = float("nan"), float("inf")

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from parity.difference import difference as difference
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {"torch": "torch_caps", "jax": "jax_caps"}
 NAMES = tuple(os.environ.get("TWINCAPS_WINGS", ",".join(PACKAGES)).split(","))
@@ -78,20 +80,3 @@ def gradients(
     jax = importlib.import_module("jax")
     value, pull = jax.vjp(function, *inputs)
     return numpy(value), [numpy(g) for g in pull(jax.numpy.broadcast_to(weight, value.shape))]
-
-
-def difference(a: Any, b: Any) -> float:
-    """max|a - b| / max(max|a|, max|b|), the ladder's measure; NaN on one side only is infinite.
-
-    0 where both are all zero; differences below the dtype's smallest normal count as 0.
-    """
-    a, b = np.asarray(a), np.asarray(b)
-    assert a.shape == b.shape, f"shapes {a.shape} and {b.shape}"
-    tiny = max(np.finfo(x.dtype).tiny for x in (a, b))
-    finite = np.isfinite(a) & np.isfinite(b)
-    if not np.array_equal(a[~finite], b[~finite], equal_nan=True):
-        return float("inf")
-    a, b = a[finite].astype(np.float64), b[finite].astype(np.float64)
-    apart, scale = np.abs(a - b), max(np.abs(a).max(initial=0), np.abs(b).max(initial=0))
-    apart[apart < tiny] = 0
-    return float(apart.max(initial=0) / scale) if scale else 0.0

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parity.compare import oracle
-from parity.compare.difference import INFINITE, worst
 from parity.compare.first import first_beyond
 from parity.compare.rungs import RUNGS
 from parity.compare.subject import Subject
 from parity.compare.traces import Trace
 from parity.compare.wings import Pair, WingError
+from parity.difference import INFINITE, worst
 from parity.weights import Arrays
 
 HOLDS, DIFFERS, RAISES, SKIPPED = "holds", "differs", "raises", "skipped"

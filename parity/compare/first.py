@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from parity.compare.difference import difference, differences
 from parity.compare.traces import Trace
+from parity.difference import difference, differences
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ import os
 import shutil
 
 from parity.compare.climb import SKIPPED, Climb, Row
-from parity.compare.difference import differences
 from parity.compare.first import first_difference
 from parity.compare.moments import gradients
 from parity.compare.rungs import GPU_STEPS
 from parity.compare.trajectories import along
+from parity.difference import differences
 from parity.spec import BACKENDS
 from parity.weights import Arrays
 

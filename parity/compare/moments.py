@@ -4,10 +4,10 @@ import numpy as np
 
 from parity.compare import functions
 from parity.compare.climb import Climb, Row
-from parity.compare.difference import INFINITE, difference, differences
 from parity.compare.rungs import SHARE_OF_LARGEST
 from parity.compare.subject import STEP
 from parity.compare.traces import Trace
+from parity.difference import INFINITE, difference, differences
 from parity.spec import OPTIMIZERS
 from parity.weights import table
 

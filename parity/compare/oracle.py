@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from parity import reference
-from parity.compare.difference import differences
 from parity.compare.first import First, first_difference
 from parity.compare.traces import Trace
+from parity.difference import differences
 from parity.weights import Arrays
 
 # Of the gap between two gradients, how far one may be from the oracle's and still be the right one.

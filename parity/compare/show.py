@@ -10,10 +10,10 @@ from rich.text import Text
 from parity.compare import oracle
 from parity.compare.ascent import Report
 from parity.compare.climb import DIFFERS, HOLDS, RAISES, SKIPPED, Row
-from parity.compare.difference import differences, worst
 from parity.compare.first import first_difference
 from parity.compare.rungs import RUNGS
 from parity.compare.traces import Trace
+from parity.difference import differences, worst
 
 COLOURS = {HOLDS: "green", DIFFERS: "red", RAISES: "red", SKIPPED: "yellow"}
 WIDTH = 110

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from parity.compare.climb import Climb, Row
-from parity.compare.difference import difference, differences
 from parity.compare.rungs import ADAM_STEPS, RESUMED_STEPS, SGD_STEPS
 from parity.compare.wings import Answer
+from parity.difference import difference, differences
 from parity.spec import BACKENDS
 
 

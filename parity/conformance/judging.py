@@ -18,6 +18,7 @@ from parity.conformance.calling import (
     frameworks,
 )
 from parity.conformance.mistakes import CASES, MISTAKES, OUTPUTS, SHORT, ZERO
+from parity.difference import difference
 
 Array = np.ndarray
 Answers = dict[str, Answer]
@@ -86,17 +87,6 @@ def check_callable(kind: str, function: Function) -> Report:
         f"{getattr(function, '__qualname__', function)} could not be called as {kind}; expected "
         f"{EXPECTED[kind]}: wrap it in such a function. Tried:\n  " + "\n  ".join(refusals)
     )
-
-
-def difference(a: Array, b: Array) -> float:
-    """The ladder's measure, max|a - b| over the largest of both; infinite where one has a NaN."""
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        return 0.0 if np.array_equal(a, b, equal_nan=True) else float("inf")
-    apart = np.abs(a - b).max(initial=0)
-    if apart < np.finfo(np.float32).tiny:
-        return 0.0
-    return float(apart / max(np.abs(a).max(), np.abs(b).max()))
 
 
 def _judge(kind: str, framework: str, convention: str, answers: Answers) -> Report:
