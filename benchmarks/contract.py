@@ -4,7 +4,3 @@ from collections.abc import Callable
 
 # A case once built: does its work, waits for the end of it, may tell more numbers.
 Run = Callable[[], dict[str, float] | None]
-
-
-class MissingError(Exception):
-    """What was asked for is not there, and why; no fault of the benchmarks."""

@@ -3,7 +3,6 @@
 Axes: B batch, I input capsules, J output capsules, K size of an input pose, D of an output pose.
 """
 
-import importlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -15,8 +14,8 @@ from jax import Array
 
 import jax_caps
 from benchmarks import arrays, training
-from benchmarks.contract import MissingError, Run
-from jax_caps import layers, routing
+from benchmarks.contract import Run
+from jax_caps import layers, lean, routing
 from jax_caps.numerics import dtypes
 from parity.spec import NetworkSpec, from_dict
 
@@ -31,14 +30,7 @@ def plain(inputs_BIK: Array, kernel_IJKD: Array, *, num_iters: int = 3) -> Array
 
 def layer(variant: str) -> Layer:
     """A digit layer by name: plain or lean. Every case is under jax.jit."""
-    return plain if variant == "plain" else _lean()
-
-
-def _lean() -> Layer:
-    try:
-        return importlib.import_module("jax_caps.lean").dynamic
-    except ModuleNotFoundError as error:
-        raise MissingError("the JAX wing has no lean routing") from error
+    return {"plain": plain, "lean": lean.dynamic}[variant]
 
 
 def forget() -> None:

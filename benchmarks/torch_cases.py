@@ -3,7 +3,6 @@
 Axes: B batch, I input capsules, J output capsules, K size of an input pose, D of an output pose.
 """
 
-import importlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -13,9 +12,9 @@ from torch import Tensor
 
 import torch_caps
 from benchmarks import arrays, textbook, training
-from benchmarks.contract import MissingError, Run
+from benchmarks.contract import Run
 from parity.spec import NetworkSpec, from_dict
-from torch_caps import layers, routing
+from torch_caps import layers, lean, routing
 from torch_caps.numerics import compiled, dtypes
 
 Layer = Callable[..., Tensor]
@@ -30,15 +29,8 @@ def plain(inputs_BIK: Tensor, kernel_IJKD: Tensor, *, num_iters: int = 3) -> Ten
 def layer(variant: str) -> Layer:
     """A digit layer by name: textbook, plain or lean, "compiled" after it for torch.compile."""
     name, _, how = variant.partition(" ")
-    found = {"textbook": textbook.dynamic, "plain": plain}.get(name) or _lean()
+    found = {"textbook": textbook.dynamic, "plain": plain, "lean": lean.dynamic}[name]
     return compiled(found) if how == "compiled" else found
-
-
-def _lean() -> Layer:
-    try:
-        return importlib.import_module("torch_caps.lean").dynamic
-    except ModuleNotFoundError as error:
-        raise MissingError("the torch wing has no lean routing") from error
 
 
 def forget() -> None:

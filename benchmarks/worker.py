@@ -14,7 +14,7 @@ import time
 import traceback
 from typing import Any, TextIO
 
-from benchmarks.contract import MissingError, Run
+from benchmarks.contract import Run
 
 
 def main(wing: str) -> None:
@@ -26,15 +26,13 @@ def main(wing: str) -> None:
 
 
 def serve(wing: str, requests: TextIO, replies: TextIO) -> None:
-    """Answer each line of `requests` with {"ok": ...}, {"missing": why} or {"failed": why}."""
+    """Answer each line of `requests` with {"ok": ...} or {"failed": why}."""
     importlib.import_module(f"{wing}_caps.numerics").strict("float32")  # as train.py does
     shelf = Shelf(importlib.import_module(f"benchmarks.{wing}_cases"))
     for line in requests:
         ask = json.loads(line)
         try:
             answer = {"ok": getattr(shelf, ask.pop("do"))(**ask)}
-        except MissingError as error:
-            answer = {"missing": str(error)}
         except Exception as error:
             traceback.print_exc()
             answer = {"failed": f"{type(error).__name__}: {error}".splitlines()[0]}

@@ -46,7 +46,7 @@ class Worker:
         )
 
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
-        """{"ok": result}, {"missing": why} or {"failed": why}; raises WorkerError if it died."""
+        """{"ok": result} or {"failed": why}; raises WorkerError if it died."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         with contextlib.suppress(BrokenPipeError):

@@ -97,8 +97,6 @@ def test_every_layer_that_is_compared_computes_the_same(name, variant):
     if (name, variant) == ("jax", "textbook"):
         pytest.skip("the textbook layer is torch's")
     wing = wings.load(name)
-    if variant == "lean" and importlib.util.find_spec(f"{wing.__name__}.lean") is None:
-        pytest.skip("this wing has no lean routing")
     inputs, kernel, _ = random_layer(np.random.default_rng(0), np.float32)
     layer = cases_of(name).layer(variant)
     found = layer(wings.array(wing, inputs), wings.array(wing, kernel), num_iters=3)
@@ -274,7 +272,7 @@ def test_the_first_line_of_a_file_is_waited_for(tmp_path):
 
 
 class Pretend:
-    """A worker, and the pool of it, that answers at once and has no lean routing."""
+    """A worker, and the pool of it, that answers at once."""
 
     def __init__(self, faulty=""):
         self.pids, self.faulty, self.asked = [], faulty, 0
@@ -283,8 +281,6 @@ class Pretend:
         return self
 
     def ask(self, do, **arguments):
-        if do == "build" and "lean" in str(arguments["options"].get("variant")):
-            return {"missing": "no lean routing"}
         if do == "build" and arguments["kind"] == self.faulty:
             return {"failed": "ValueError: a fault"}
         self.asked += 1
@@ -330,7 +326,6 @@ def test_every_section_is_measured_printed_and_kept(pretend, tmp_path, capsys):
     assert len(steps["torch float32"]["samples"]) == 2
     digit = kept["sections"]["digit"]["record"]["groups"]
     assert len(digit) == 2 * 2 * 3
-    assert digit[0]["timings"]["JAX lean"]["missing"] == "no lean routing"
     assert (tmp_path / "speed.png").read_bytes().startswith(b"\x89PNG")
     written = (tmp_path / "speed.md").read_text()
     assert written.startswith("before\n<!-- measured: step -->\n20")
