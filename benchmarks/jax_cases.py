@@ -104,7 +104,8 @@ def conv(spec: Any, batch: int, precision: str, backward: bool) -> Run:
 
     if not backward:
         return _waiting(jax.jit(call), x_BHWC, kernel)
-    gradient = jnp.ones(jax.eval_shape(call, x_BHWC, kernel).shape)
+    made = jax.eval_shape(call, x_BHWC, kernel)
+    gradient = jnp.ones(made.shape, made.dtype)
     return _waiting(jax.jit(partial(_both, call)), x_BHWC, kernel, gradient)
 
 

@@ -43,6 +43,7 @@ OPTIONS = {
     "digit forward": {"variant": "plain", "inputs": 7, "num_iters": 3, "backward": False},
     "digit_step": {"variant": "plain", "inputs": 7, "num_iters": 2},
     "conv": {"precision": "float32", "backward": True},
+    "conv bfloat16": {"precision": "bfloat16", "backward": True},
     "conv forward": {"precision": "bfloat16", "backward": False},
     "convolutions": {"images": 7},
     "step": {"precision": "float32"},

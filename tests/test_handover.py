@@ -21,6 +21,14 @@ RUN = ("--preset", "small", "--epochs", "1")
 EPOCHS = 3
 
 
+@pytest.fixture(autouse=True)
+def undrawn(tmp_path, monkeypatch):
+    """Without matplotlib: figures would take a quarter of the time."""
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / "matplotlib.py").write_text("raise ModuleNotFoundError('matplotlib')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hidden"))
+
+
 def train(*argv: object, precision: str) -> None:
     """train.py in a process of its own, which sets JAX's 64-bit types itself."""
     environment = {k: v for k, v in os.environ.items() if k != "JAX_ENABLE_X64"}
