@@ -11,7 +11,7 @@ from parity.compare.rungs import GPU_STEPS
 from parity.compare.trajectories import along
 from parity.difference import differences
 from parity.spec import BACKENDS
-from parity.weights import Arrays
+from parity.weights import Arrays, table
 
 
 def in_modes(climb: Climb) -> list[Row]:
@@ -27,7 +27,7 @@ def in_modes(climb: Climb) -> list[Row]:
     if "lean" in climb.modes:
         lean = climb.pair.ask("mode", lean=True)
         for wing, answer in lean.items():
-            found = _backwards(differences(plain[wing].arrays, answer.arrays))
+            found = _in_order(climb, plain[wing].arrays, answer.arrays)
             rows.append(climb.row(7, f"{wing} lean against plain", found))
     return rows
 
@@ -40,7 +40,7 @@ def _compiled(climb: Climb, plain: Arrays) -> Row:
         return Row(7, climb.precision, what, verdict=SKIPPED, why=why)
     asked = {"torch": {"compile": True, "lean": True}}
     compiled = climb.pair.ask_each("mode", asked)["torch"].arrays
-    row = climb.row(7, what, _backwards(differences(plain, compiled)))
+    row = climb.row(7, what, _in_order(climb, plain, compiled))
     if not row.fails:
         return row
     traced = climb.pair.trace_each({"torch": {"mode": "compiled"}})["torch"]
@@ -48,11 +48,12 @@ def _compiled(climb: Climb, plain: Arrays) -> Row:
     return dataclasses.replace(row, first=str(first or row.first))
 
 
-def _backwards(found: dict[str, float]) -> dict[str, float]:
-    """The same with the gradients from the last to the first, as the backward pass goes."""
-    slopes = [name for name in found if name.startswith("gradient/")]
-    others = [name for name in found if name not in slopes]
-    return {name: found[name] for name in (*others, *reversed(slopes))}
+def _in_order(climb: Climb, plain: Arrays, other: Arrays) -> dict[str, float]:
+    """The differences of two modes: forward, then gradients from the last parameter to the first,
+    as the backward pass goes.
+    """
+    slopes = [f"gradient/{name}" for name in reversed(table(climb.subject.spec))]
+    return differences(plain, other, ("poses", "loss", *slopes))
 
 
 def on_gpu(cpu: Climb, gpu: Climb) -> list[Row]:

@@ -4,6 +4,7 @@ A task returns arrays and the header of the file they are written to, so that bo
 alike whether they share a process or not.
 """
 
+import dataclasses
 import importlib
 import time
 from collections.abc import Callable
@@ -36,15 +37,17 @@ class Wing:
         self.package.numerics.strict(precision)
         self._trainers: dict[tuple, Any] = {}
 
-    def trainer(self, optimizer: str, **how: bool) -> Any:
+    def trainer(self, optimizer: str, clips: bool = True, **how: bool) -> Any:
         """A Trainer of plain routing unless `how` says otherwise; made once, as compiling is slow.
 
-        Whoever asks sets its state.
+        Whoever asks sets its state. Without `clips`, its gradients are left as they are.
         """
         how = {"lean": False, **how}
-        key = (optimizer, *sorted(how.items()))
+        key = (optimizer, clips, *sorted(how.items()))
         if key not in self._trainers:
             training = self.subject.trained_by(optimizer, self.precision)
+            if not clips:
+                training = dataclasses.replace(training, clip_norm=None)
             self._trainers[key] = self.package.Trainer(
                 self.subject.spec, training, device=self.device, **how
             )
@@ -182,13 +185,15 @@ def _save(wing: Wing, trainer: Any, folder: Path) -> None:
 
 
 def mode(wing: Wing, **how: bool) -> Answer:
-    """One step of SGD in a mode of the Trainer: its loss, and its gradients.
+    """One step of SGD in a mode of the Trainer: the poses before it, its loss, its gradients.
 
     From a momentum of 0 the first step's momentum is the gradient, whatever the mode.
     """
-    trainer = wing.trainer("sgd", **how)
+    trainer = wing.trainer("sgd", clips=False, **how)
     trainer.set_state(wing.subject.fresh("sgd", wing.precision))
-    arrays = {"loss": np.asarray(trainer.step(*wing.subject.at(0))["loss"])}
+    images, labels = wing.subject.at(0)
+    arrays = {"poses": trainer.poses(images)}
+    arrays["loss"] = np.asarray(trainer.step(images, labels)["loss"])
     slopes = trainer.get_state()["optimizer"]
     return _plain(
         arrays | {name.replace("sgd.momentum", "gradient"): a for name, a in slopes.items()}

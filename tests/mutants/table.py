@@ -282,8 +282,8 @@ MUTANTS = [
     Mutant(
         "SAME padding in place of none",
         "torch convolution",
-        "kernel.to(compute), stride=stride)",
-        "kernel.to(compute), stride=stride, padding=kernel.shape[-1] // 2)"
+        "kernel.to(compute), bias, stride=stride)",
+        "kernel.to(compute), bias, stride=stride, padding=kernel.shape[-1] // 2)"
         "[..., : (x_BHWC.shape[1] - kernel.shape[2]) // stride + 1,"
         " : (x_BHWC.shape[2] - kernel.shape[3]) // stride + 1]",
         2,
@@ -324,7 +324,7 @@ MUTANTS = [
         "rate = schedule.learning_rate(self.training, self.step_count)",
         "rate = schedule.learning_rate(self.training, self.step_count + 1)",
         4,
-        "parameter",
+        "learning_rate",
     ),
     Mutant(
         "Adam's epsilon inside the root",
@@ -447,7 +447,7 @@ MUTANTS = [
         "return coupling_CJB * (slope_CJB - mean_CB)",
         "return 0 * coupling_CJB * (slope_CJB - mean_CB)",
         7,
-        "gradient",
+        "gradient/digit",
     ),
     Mutant(
         "the gradient of an iteration left out",
@@ -455,6 +455,6 @@ MUTANTS = [
         "dposes_BJD = _over(block, dposes_BJD, tensors, V_TBJD[t - 1], g_TBJD[0])",
         "dposes_BJD = dposes_BJD + 0 * _over(block, dposes_BJD, tensors, V_TBJD[t - 1], g_TBJD[0])",
         7,
-        "gradient",
+        "gradient/digit",
     ),
 ]
