@@ -2,17 +2,18 @@
 # make test       every test, with both wings           make check   ruff and pyright
 # make bench      what the wings cost, side by side      make setup   install everything
 # make mutants    mistakes made on purpose, each of which the ladder must catch
+# make gpu        rung 8 of the ladder, TF32, bfloat16, noise and speed, where there is CUDA
 #
 # All of it lives in .venv, made at need with PYTHON (3.11 or newer) and the versions of
 # constraints.txt. PIP_FLAGS reaches pip: on Linux, torch as pip finds it holds gigabytes of CUDA
 # libraries, and PIP_FLAGS="--extra-index-url URL", with the URL that pytorch.org gives for the
-# CPU, avoids them. PYTEST_FLAGS reaches pytest: "-n 2" runs two workers of one thread each.
+# CPU, avoids them. PYTEST_FLAGS reaches pytest, which has a worker of one thread on every core.
 
 BACKEND ?= torch
 PYTHON ?= python3
 PIP_FLAGS ?=
 ARGS ?=
-PYTEST_FLAGS ?=
+PYTEST_FLAGS ?= -n auto --dist loadfile
 
 BIN := .venv/bin
 EXTRAS := torch jax dev

@@ -24,7 +24,12 @@ RUN = ["train", "--preset", "tiny", "--dataset", "tiny-stripes"]
 
 def door(*argv: object, signal: str = "") -> subprocess.CompletedProcess:
     """The command line, in a process that DOOR_SIGNAL disturbs."""
-    environment = {**os.environ, "DOOR_SIGNAL": signal, "PYTHONPATH": str(ROOT)}
+    environment = {
+        **os.environ,
+        "DOOR_SIGNAL": signal,
+        "DOOR_UNDRAWN": "1",
+        "PYTHONPATH": str(ROOT),
+    }
     command = [sys.executable, str(ROOT / "tests" / "door.py"), *map(str, argv)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 

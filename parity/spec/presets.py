@@ -33,8 +33,9 @@ PRESETS = {
         source=f"{_PAPER}, figures 1 and 2; first weights and decay rate are ours, the paper "
         "gives none",
         command="python train.py --preset sabour2017 --dataset mnist --data-dir DIR",
-        time="",
-        score="0.25 % test error in the paper (table 1)",
+        time="16 minutes an epoch of MNIST on one core of an AMD EPYC, with JAX",
+        score="1.34 % test error after one epoch with torch and 1.30 % with JAX; 0.25 % in the "
+        "paper (table 1)",
     ),
     "sabour2017-official": Preset(
         NetworkSpec(
@@ -109,9 +110,9 @@ PRESETS = {
         ),
         TrainingSpec(dataset="mnist", learning_rate=2e-3),
         source="ours: the paper's network at a 25th of its size, for a laptop",
-        command="python train.py --preset small",
-        time="",
-        score="",
+        command="python train.py --preset small --dataset mnist --data-dir DIR --epochs 15",
+        time="17 minutes on one core of an AMD EPYC",
+        score="0.74 % test error",
     ),
 }
 
