@@ -4,6 +4,7 @@ python tests/door.py train|VERB ...   DOOR_SIGNAL=NUMBER@STEP sends this process
 has written the metrics of a training step.
 """
 
+import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -22,6 +23,14 @@ spec.PRESETS["tiny"] = spec.Preset(
     ),
     spec.TrainingSpec(dataset="tiny-stripes", epochs=3, batch_size=5, learning_rate=0.01, shift=1),
     *("ours", "none", "seconds", "none"),
+)
+
+# Six images a step: 2 and 3 processes share them, and 67 and 23 leave a rest in training and test.
+spec.PRESETS["tiny-shared"] = dataclasses.replace(
+    spec.PRESETS["tiny"],
+    training=dataclasses.replace(
+        spec.PRESETS["tiny"].training, epochs=2, batch_size=6, clip_norm=0.5, ema=0.9
+    ),
 )
 
 if request := os.environ.get("DOOR_SIGNAL"):

@@ -27,6 +27,7 @@ MODULES = [
     "weights",
     "training",
     "numerics",
+    "processes",
 ]
 
 if unknown := set(NAMES) - set(PACKAGES):
