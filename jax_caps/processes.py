@@ -1,6 +1,7 @@
 """Several processes that train one run: what they have to agree on, over jax.distributed."""
 
 import os
+import re
 
 import jax
 import numpy as np
@@ -61,10 +62,11 @@ class Group:
 
     def lost(self, error: Exception) -> str | None:
         """Why an error means that another process is gone; None if it does not."""
-        told = isinstance(error, jax.errors.JaxRuntimeError) and any(
-            each in str(error).lower() for each in LOST
-        )
-        return _line(error) if told and self.count > 1 else None
+        # JAX tells of it by a JaxRuntimeError, and on a CPU by a ValueError.
+        ours = self.count == 1 or isinstance(error, TwincapsError)
+        if ours or not isinstance(error, RuntimeError | ValueError):
+            return None
+        return _line(error) if any(each in str(error).lower() for each in LOST) else None
 
     def close(self) -> None:
         """Part with the others, once all of them are done."""
@@ -97,5 +99,6 @@ def _meet(rank: int, count: int, local: int, address: str, device: str) -> None:
 
 
 def _line(error: Exception) -> str:
-    """The first line of what JAX said."""
-    return (str(error).strip() or repr(error)).splitlines()[0]
+    """The first line of what JAX said, without the place in its own code."""
+    line = (str(error).strip() or repr(error)).splitlines()[0]
+    return re.sub(r"\[\S+\.cc:\d+\] ", "", line)

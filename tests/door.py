@@ -1,7 +1,8 @@
 """train.py and python -m parity with a network and a data set small enough for tests.
 
 python tests/door.py train|VERB ...   DOOR_SIGNAL=NUMBER@STEP sends this process a signal after it
-has written the metrics of a training step.
+has recorded a training step; NUMBER@STEP@RANK sends it to one of several processes, which is not
+signalled again once torchrun has started it anew.
 """
 
 import dataclasses
@@ -10,7 +11,7 @@ import sys
 from pathlib import Path
 
 import parity.data
-from parity import runs, spec
+from parity import loop, spec
 from parity.__main__ import main
 
 parity.data.__path__.append(str(Path(__file__).parent / "tiny"))
@@ -34,15 +35,17 @@ spec.PRESETS["tiny-shared"] = dataclasses.replace(
 )
 
 if request := os.environ.get("DOOR_SIGNAL"):
-    number, step = map(int, request.split("@"))
-    append = runs.Run.append
+    number, step, *only = map(int, request.split("@"))
+    record = loop._Session._record
 
-    def signalling(run, line):
-        append(run, line)
-        if (line["event"], line["step"]) == ("train", step):
+    def signalling(session, event, *measured, **more):
+        record(session, event, *measured, **more)
+        rank = 0 if session.group is None else session.group.rank
+        again = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+        if (event, session.step) == ("train", step) and rank in (only or [rank]) and not again:
             os.kill(os.getpid(), number)
 
-    runs.Run.append = signalling  # type: ignore[method-assign]
+    loop._Session._record = signalling  # type: ignore[method-assign]
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -1,5 +1,6 @@
 """Several processes that train one run: what they have to agree on, over torch.distributed."""
 
+import re
 from datetime import timedelta
 
 import torch
@@ -8,7 +9,7 @@ import torch.distributed as dist
 from parity.spec import TwincapsError
 
 TIMEOUT = 300  # seconds that a process waits for the others
-LOST = ("gloo", "nccl", "connection", "socket", "store", "timed out", "timeout", "broken pipe")
+LOST = ("gloo", "nccl", "connection", "socket", "timed out", "timeout", "broken pipe")
 
 
 def join(
@@ -68,6 +69,8 @@ class Group:
 
     def lost(self, error: Exception) -> str | None:
         """Why an error means that another process is gone; None if it does not."""
+        if not isinstance(error, RuntimeError):
+            return None
         told = isinstance(error, dist.DistError) or any(
             each in str(error).lower() for each in LOST
         )
@@ -82,4 +85,4 @@ class Group:
 def _line(error: Exception) -> str:
     """The first line of what torch said, without the place in its own code."""
     line = (str(error).strip() or repr(error)).splitlines()[0]
-    return line.split("] ", 1)[1] if line.startswith("[") and "] " in line else line
+    return re.sub(r"\[\S+\.(cc|cpp):\d+\] ", "", line).split(". This is typically")[0]
