@@ -2,7 +2,7 @@
 
 python tests/door.py train|VERB ...   DOOR_SIGNAL=NUMBER@STEP sends this process a signal after it
 has recorded a training step; NUMBER@STEP@RANK sends it to one of several processes, which is not
-signalled again once torchrun has started it anew.
+signalled again once torchrun has started it anew. DOOR_FIGURES=none draws nothing.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import parity.data
-from parity import loop, spec
+from parity import cli, loop, progress, spec
 from parity.__main__ import main
 
 parity.data.__path__.append(str(Path(__file__).parent / "tiny"))
@@ -33,6 +33,10 @@ spec.PRESETS["tiny-shared"] = dataclasses.replace(
         spec.PRESETS["tiny"].training, epochs=2, batch_size=6, clip_norm=0.5, ema=0.9
     ),
 )
+
+if os.environ.get("DOOR_FIGURES") == "none":
+    cli._illustrate = lambda *_: None
+    progress.events = lambda *_: []
 
 if request := os.environ.get("DOOR_SIGNAL"):
     number, step, *only = map(int, request.split("@"))

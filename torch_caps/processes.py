@@ -71,9 +71,7 @@ class Group:
         """Why an error means that another process is gone; None if it does not."""
         if not isinstance(error, RuntimeError):
             return None
-        told = isinstance(error, dist.DistError) or any(
-            each in str(error).lower() for each in LOST
-        )
+        told = isinstance(error, dist.DistError) or any(each in str(error).lower() for each in LOST)
         return _line(error) if told else None
 
     def close(self) -> None:
