@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from parity import processes
-from parity.processes import Place
+from parity.processes import Place, ProcessError
 from parity.spec import (
     PRESETS,
     RECIPES,
@@ -320,11 +320,17 @@ def make_trainer(
             f"install it with: pip install 'twincaps[{backend}]'"
         ) from None
     how = {name: getattr(options, name) for name in ("device", "compile", "lean", "block")}
+    group = None
     try:
         if several and (group := _join(backend, options.device, training, place)) is not None:
             how["group"] = group
         return wing.Trainer(spec, training, **how)
     except (RuntimeError, AssertionError) as error:
+        if group is not None and (reason := group.lost(error)) is not None:
+            raise ProcessError(
+                f"another process is gone before the first step ({reason}); see what it said, and "
+                "start all of them again"
+            ) from error
         if options.device == "cpu":
             raise
         said = str(error).splitlines()[0]

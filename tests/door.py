@@ -5,7 +5,9 @@ has recorded a training step; NUMBER@STEP@RANK sends it to one of several proces
 signalled again once torchrun has started it anew. DOOR_FIGURES=none draws nothing.
 """
 
+import contextlib
 import dataclasses
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -33,6 +35,11 @@ spec.PRESETS["tiny-shared"] = dataclasses.replace(
         spec.PRESETS["tiny"].training, epochs=2, batch_size=6, clip_norm=0.5, ema=0.9
     ),
 )
+
+if limit := os.environ.get("DOOR_TIMEOUT"):
+    for wing in ("torch_caps", "jax_caps"):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(f"{wing}.processes").TIMEOUT = int(limit)
 
 if os.environ.get("DOOR_FIGURES") == "none":
     cli._illustrate = lambda *_: None

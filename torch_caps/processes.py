@@ -1,5 +1,6 @@
 """Several processes that train one run: what they have to agree on, over torch.distributed."""
 
+import os
 import re
 from datetime import timedelta
 
@@ -42,12 +43,10 @@ class Group:
             torch.cuda.set_device(self.device)
             backend = "cpu:gloo,cuda:nccl"
         try:
+            store = _store(rank, address)
+            limit = timedelta(seconds=TIMEOUT)
             dist.init_process_group(
-                backend,
-                init_method=f"tcp://{address}",
-                rank=rank,
-                world_size=count,
-                timeout=timedelta(seconds=TIMEOUT),
+                backend, store=store, rank=rank, world_size=count, timeout=limit
             )
         except RuntimeError as error:
             raise TwincapsError(
@@ -78,6 +77,18 @@ class Group:
         """Part with the others, once all of them are done."""
         self.any(False)  # gloo aborts where it is torn down while another one still talks
         dist.destroy_process_group()
+
+
+def _store(rank: int, address: str) -> dist.Store:
+    """Where the processes leave each other their addresses."""
+    host, _, port = address.rpartition(":")
+    # torchrun's agent has one already. It outlives the workers, so those it starts anew would
+    # find the addresses of the dead in it: each start has names of its own.
+    agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    again = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    limit = timedelta(seconds=TIMEOUT)
+    store = dist.TCPStore(host, int(port), is_master=rank == 0 and not agent, timeout=limit)
+    return dist.PrefixStore(f"twincaps/{again}", store)
 
 
 def _line(error: Exception) -> str:
