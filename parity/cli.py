@@ -156,8 +156,8 @@ def _reporting(place: Place | None = None) -> Iterator[list[int]]:
 
 
 def _train_together(first: Flags, parse: Callable[[Flags], Flags], place: Place) -> None:
-    """`_train` as one of several processes, which ends at once where it does not end well: what
-    frameworks do last waits for the others, and these may be gone.
+    """`_train` as one of several processes, which ends at once: what frameworks do last may wait
+    for the others, and these may be gone.
     """
     with _reporting(place) as code:
         try:
@@ -166,8 +166,7 @@ def _train_together(first: Flags, parse: Callable[[Flags], Flags], place: Place)
             if not isinstance(error, TwincapsError | BrokenPipeError):
                 processes.leave(1, error)
             raise
-    if code[0] != 0:
-        processes.leave(code[0])
+    processes.leave(code[0])
 
 
 def _train(first: Flags, parse: Callable[[Flags], Flags], place: Place | None = None) -> None:

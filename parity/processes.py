@@ -166,7 +166,7 @@ def parting(group: Group | None) -> Iterator[None]:
 
 
 def leave(code: int, error: BaseException | None = None) -> NoReturn:
-    """End this process at once: what frameworks do in the end would wait for processes lost."""
+    """End this process at once, after a traceback of the error, if there is one."""
     if error is not None:
         traceback.print_exception(error)
     for stream in (sys.stdout, sys.stderr):

@@ -12,6 +12,8 @@ from parity.spec import TwincapsError
 TIMEOUT = 300  # seconds that a process waits for the others
 LOST = ("gloo", "nccl", "connection", "socket", "timed out", "timeout", "broken pipe")
 
+_PARTED: list[dist.ProcessGroup | None] = []
+
 
 def join(
     rank: int = 0, count: int = 1, local: int = 0, address: str = "", device: str = "cpu"
@@ -76,6 +78,9 @@ class Group:
     def close(self) -> None:
         """Part with the others, once all of them are done."""
         self.any(False)  # gloo aborts where it is torn down while another one still talks
+        # Its threads may still want the interpreter's lock, which DistributedDataParallel holds
+        # while it drops what it uses: the last one to do that must not be it.
+        _PARTED.append(dist.group.WORLD)
         dist.destroy_process_group()
 
 
