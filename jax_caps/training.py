@@ -1,5 +1,6 @@
 """Trainer: one step, one evaluation, and a state that either wing can take over."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -9,11 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jax import Array
+from jax import Array, lax
+from jax.sharding import PartitionSpec
 
 from jax_caps import weights
 from jax_caps.network import CapsuleNetwork, check_images, check_parts
 from jax_caps.numerics import compiled
+from jax_caps.processes import Group
 from parity import schedule
 from parity import weights as canonical
 from parity.spec import NetworkSpec, TrainingSpec
@@ -81,6 +84,8 @@ class Trainer:
     device   "cpu" or "cuda", as JAX's default platform
     compile  accepted for the torch wing's sake: this wing always runs under jax.jit
     lean, block  as in CapsuleNetwork; they do not change the mathematics
+    group    of `processes.join`: train together with its other processes. Each then gives its own
+             rows of a batch to `step` and `evaluate`, and all of them get what the whole gives
     """
 
     def __init__(
@@ -92,9 +97,10 @@ class Trainer:
         compile: bool = False,
         lean: bool = True,
         block: int | None = None,
+        group: Group | None = None,
     ):
-        self.spec, self.training, self.step_count = spec, training, 0
-        self.device = jax.devices(device)[0]
+        self.spec, self.training, self.group, self.step_count = spec, training, group, 0
+        self.device = jax.local_devices(backend=device)[0]
         with jax.default_device(self.device):
             net = CapsuleNetwork(spec, training.seed, training.precision, lean, block)
             self.dtype = net.dtype
@@ -102,11 +108,9 @@ class Trainer:
             self.optimizer = _make_optimizer(training)
             slots = self.optimizer.init(params)
             averages = None if training.ema is None else jax.tree.map(jnp.copy, params)
-        # Placed by name: an array that only happens to lie there would compile the step anew.
-        held = jax.device_put((params, slots, averages), self.device)
-        self.params, self.slots, self.averages = held
-        self._step = compiled(self._update, donate_argnums=(0, 1, 2))
-        self._evaluate = compiled(self._sums)
+        self.params, self.slots, self.averages = self._keep((params, slots, averages))
+        self._step = compiled(self._shared(self._update, 3, 4), donate_argnums=(0, 1, 2))
+        self._evaluate = compiled(self._shared(self._sums, 1, 3))
         self._poses = compiled(lambda params, images: nnx.merge(self.graph, params)(images))
         self._couplings = compiled(self._coupled)
         self._decode = compiled(self._decoded)
@@ -114,7 +118,7 @@ class Trainer:
     @property
     def net(self) -> CapsuleNetwork:
         """The network with the weights of this moment."""
-        return nnx.merge(self.graph, self.params)
+        return nnx.merge(self.graph, self._local(self.params))
 
     def step(
         self, images_BHWC: np.ndarray, targets: np.ndarray, parts: Any = None
@@ -140,28 +144,30 @@ class Trainer:
     ) -> dict[str, float]:
         """Weighted sums over a batch of `loss`, `correct` and `count`; padding has weight 0."""
         batch = self._batch(images_BHWC, targets, parts)
-        weight = jax.device_put(np.asarray(weights_B, self.dtype), self.device)
+        weight = self._own(np.asarray(weights_B, self.dtype))
         sums = self._evaluate(self.params, batch, weight)
         return {name: float(value) for name, value in sums.items()}
 
     def poses(self, images_BHWC: np.ndarray) -> np.ndarray:
         """The class capsules of images [B, H, W, C]: [B, J, D]."""
-        return weights.numpy(self._poses(self.params, self._placed(images_BHWC)))
+        return weights.numpy(self._poses(self._local(self.params), self._placed(images_BHWC)))
 
     def couplings(self, images_BHWC: np.ndarray) -> np.ndarray:
         """The coupling coefficients of each routing iteration: [T, B, I, J]."""
-        return weights.numpy(self._couplings(self.params, self._placed(images_BHWC)))
+        return weights.numpy(self._couplings(self._local(self.params), self._placed(images_BHWC)))
 
     def reconstruct(self, poses_BJD: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """The decoder's images from the capsules of the labels alone, as the network's."""
         given = np.asarray(poses_BJD, self.dtype), np.asarray(labels, np.int32)
-        return weights.numpy(self._decode(self.params, *jax.device_put(given, self.device)))
+        placed = jax.device_put(given, self.device)
+        return weights.numpy(self._decode(self._local(self.params), *placed))
 
     def get_state(self) -> dict[str, Any]:
         """Copies of `step`, `weights` and the optimiser's slots (`optimizer`), canonical."""
-        held = {slot: _by_name(optax.tree.get(self.slots, SLOTS[slot])) for slot in self._slots}
+        slots = self._local(self.slots)
+        held = {slot: _by_name(optax.tree.get(slots, SLOTS[slot])) for slot in self._slots}
         if self.averages is not None:
-            held[canonical.AVERAGE] = _by_name(self.averages)
+            held[canonical.AVERAGE] = _by_name(self._local(self.averages))
         return {
             "step": self.step_count,
             "weights": weights.to_numpy(self.net),
@@ -178,17 +184,17 @@ class Trainer:
         canonical.check(state["optimizer"], rows, "optimizer state")
         net = self.net
         weights.from_numpy(net, state["weights"])
-        self.params = jax.device_put(nnx.state(net, nnx.Param), self.device)
+        self.params = self._keep(nnx.state(net, nnx.Param))
         self.step_count = int(state["step"])
         new: dict[str, Any] = {
             SLOTS[slot]: self._structured(state["optimizer"], slot) for slot in self._slots
         }
         if "mu" in new:
             new["count"] = jnp.asarray(self.step_count, jnp.int32)
-        self.slots = jax.device_put(optax.tree.set(self.slots, **new), self.device)
+        self.slots = self._keep(optax.tree.set(self._local(self.slots), **new))
         if self.averages is not None:
             averages = self._structured(state["optimizer"], canonical.AVERAGE)
-            self.averages = jax.device_put(averages, self.device)
+            self.averages = self._keep(averages)
 
     @property
     def _slots(self) -> tuple[str, ...]:
@@ -209,18 +215,61 @@ class Trainer:
             labels, each = parts
             check_parts(labels, each, len(images), self.spec)
             parts = np.asarray(labels, np.int32), np.asarray(each, self.dtype)
-        placed = jax.device_put((np.asarray(targets, np.int32), parts), self.device)
-        return {"images_BHWC": self._placed(images), "targets": placed[0], "parts": placed[1]}
+        check_images(images, self.spec)
+        placed = self._own((np.asarray(images, self.dtype), np.asarray(targets, np.int32), parts))
+        return dict(zip(("images_BHWC", "targets", "parts"), placed, strict=True))
 
     def _placed(self, images: np.ndarray) -> Array:
         check_images(images, self.spec)
         return jax.device_put(np.asarray(images, self.dtype), self.device)
+
+    def _own(self, rows: Any) -> Any:
+        """This process's rows of a batch, on its devices."""
+        if self.group is None:
+            return jax.device_put(rows, self.device)
+        place = partial(jax.make_array_from_process_local_data, self.group.split)
+        return jax.tree.map(place, rows)
+
+    def _keep(self, state: Any) -> Any:
+        """What is trained, on every device of the group.
+
+        Placed by name: an array that only happens to lie there would compile the step anew.
+        """
+        if self.group is None:
+            return jax.device_put(state, self.device)
+        whole = self.group.whole
+
+        def place(array: Array) -> Array:
+            held = np.asarray(array)
+            return jax.make_array_from_callback(held.shape, whole, lambda index: held[index])
+
+        return jax.tree.map(place, state)
+
+    def _local(self, state: Any) -> Any:
+        """The copy of what `_keep` placed that this process can use alone."""
+        if self.group is None:
+            return state
+        return jax.tree.map(lambda array: array.addressable_data(0), state)
+
+    def _shared(self, function: Callable[..., Any], first: int, last: int) -> Callable[..., Any]:
+        """The function by each device on its own part of the arguments from `first` to `last`."""
+        if self.group is None:
+            return function
+        whole, split = PartitionSpec(), PartitionSpec("batch")
+        count = len(inspect.signature(function).parameters)
+        specs = tuple(split if first <= n < last else whole for n in range(count))
+        # What each device does is the single one's step, which names its collectives itself.
+        return jax.shard_map(
+            function, mesh=self.group.mesh, in_specs=specs, out_specs=whole, check_vma=False
+        )
 
     def _update(self, params: Any, slots: Any, averages: Any, batch: dict[str, Any], rate: Array):
         def loss(params: Any) -> tuple[Array, Array]:
             return nnx.merge(self.graph, params).loss(**batch)
 
         (value, accuracy), gradients = jax.value_and_grad(loss, has_aux=True)(params)
+        if self.group is not None:
+            value, accuracy, gradients = lax.pmean((value, accuracy, gradients), "batch")
         if self.training.clip_norm is not None:
             gradients = clip(gradients, self.training.clip_norm)
         direction, slots = self.optimizer.update(gradients, slots, params)
@@ -234,11 +283,12 @@ class Trainer:
         loss = terms["margin"]
         if "reconstruction" in terms:
             loss = loss + self.spec.loss.reconstruction * terms["reconstruction"]
-        return {
+        sums = {
             "loss": (weight * loss).sum(),
             "correct": (weight * terms["correct"]).sum(),
             "count": weight.sum(),
         }
+        return sums if self.group is None else lax.psum(sums, "batch")
 
     def _coupled(self, params: Any, images: Array) -> Array:
         found: list[Array] = []

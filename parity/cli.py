@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from parity import processes
+from parity.processes import Place, ProcessError
 from parity.spec import (
     PRESETS,
     RECIPES,
@@ -95,7 +97,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
     # Twice: first for what decides the defaults of the second, and for --help before any import.
     first = parse(_defaults("sabour2017", "mnist-mini"))
     with _reporting() as code:
-        _train(first, parse)
+        place = processes.place()
+        if place is None:
+            _train(first, parse)
+        else:
+            _train_together(first, parse, place)
     return code[0]
 
 
@@ -115,8 +121,12 @@ def call(module: str, function: str, argv: Sequence[str], prog: str) -> int:
 
 
 @contextlib.contextmanager
-def _reporting() -> Iterator[list[int]]:
-    """Turn a mistake of the user into one message and exit code 2, an interruption into 130."""
+def _reporting(place: Place | None = None) -> Iterator[list[int]]:
+    """Turn a mistake of the user into one message and exit code 2, an interruption into 130.
+
+    One of several processes is named in its messages; the first alone tells of an interruption.
+    """
+    who = "" if place is None else f"{place}: "
     from parity.files import RunWarning
 
     code = [0]
@@ -134,27 +144,42 @@ def _reporting() -> Iterator[list[int]]:
         try:
             yield code
         except TwincapsError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {who}{error}", file=sys.stderr)
             code[0] = 2
         except KeyboardInterrupt as error:
-            print(str(error) or "interrupted", file=sys.stderr)
+            if place is None or place.rank == 0:
+                print(str(error) or "interrupted", file=sys.stderr)
             code[0] = 130
         except BrokenPipeError:  # whoever read the output has left, as `head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code[0] = 141
 
 
-def _train(first: Flags, parse: Callable[[Flags], Flags]) -> None:
+def _train_together(first: Flags, parse: Callable[[Flags], Flags], place: Place) -> None:
+    """`_train` as one of several processes, which ends at once: what frameworks do last may wait
+    for the others, and these may be gone.
+    """
+    with _reporting(place) as code:
+        try:
+            _train(first, parse, place)
+        except Exception as error:
+            if not isinstance(error, TwincapsError | BrokenPipeError):
+                processes.leave(1, error)
+            raise
+    processes.leave(code[0])
+
+
+def _train(first: Flags, parse: Callable[[Flags], Flags], place: Place | None = None) -> None:
     from parity import data, runs
 
     path = _resumed(first)
     if path is not None and (first.resume != "auto" or runs.holds_run(path)):
-        with runs.Run.open(path) as run:
+        with runs.Run.open(path, read_only=place is not None and place.rank > 0) as run:
             known = _flags(run.preset, run.training, run.options, str(path), first.resume)
-            _go_on(run, known, parse(known))
+            _go_on(run, known, parse(known), place)
     else:
         data.entry(first.dataset)
-        _begin(parse(_defaults(first.preset, first.dataset)), path)
+        _begin(parse(_defaults(first.preset, first.dataset)), path, place)
 
 
 def _recipe(preset: str, dataset: str) -> TrainingSpec:
@@ -208,7 +233,7 @@ def _free(wanted: str) -> Path:
     return path
 
 
-def _begin(flags: Flags, path: Path | None) -> None:
+def _begin(flags: Flags, path: Path | None, place: Place | None) -> None:
     from parity import data, runs
     from parity.data import batches
 
@@ -222,13 +247,16 @@ def _begin(flags: Flags, path: Path | None) -> None:
     batches.per_epoch(dataset.train, training)
     image, classes = dataset.train.shape, dataset.classes
     spec = dataclasses.replace(card.network, image=image, classes=classes)
-    trainer = make_trainer(spec, training, options, dataset)
+    trainer = make_trainer(spec, training, options, dataset, several=True, place=place)
+    if place is not None and place.rank > 0:
+        _follow(trainer, dataset)
+        return
     with runs.Run.create(out, spec, training, options, flags.preset) as run:
-        _announce(run)
+        _announce(run, trainer)
         _finish(run, trainer, dataset)
 
 
-def _go_on(run: "Run", known: Flags, flags: Flags) -> None:
+def _go_on(run: "Run", known: Flags, flags: Flags, place: Place | None) -> None:
     from parity import data
 
     for each in dataclasses.fields(Flags):
@@ -244,10 +272,13 @@ def _go_on(run: "Run", known: Flags, flags: Flags) -> None:
     training = dataclasses.replace(run.training, epochs=flags.epochs)
     options = _options(flags, run.options)
     dataset = data.load(training.dataset, options.data_dir)
-    trainer = make_trainer(run.spec, training, options, dataset)
+    trainer = make_trainer(run.spec, training, options, dataset, several=True, place=place)
+    if place is not None and place.rank > 0:
+        _follow(trainer, dataset)
+        return
     if (training, options) != (run.training, run.options):
         run.change(training, options)
-    _announce(run)
+    _announce(run, trainer)
     _finish(run, trainer, dataset)
 
 
@@ -256,11 +287,17 @@ def make_trainer(
     training: TrainingSpec,
     options: RunOptions,
     dataset: "Dataset | None" = None,
+    *,
+    several: bool = False,
+    place: Place | None = None,
 ) -> "Trainer":
     """The Trainer of the wing that `options` names, for a data set that suits it, if any is given.
 
     Sets that wing's precision, determinism and cache of compiled code for the whole process.
-    Raises UsageError where its framework, naming the extra to install, or the device is missing.
+    With `several` it trains on all the devices that one process of this wing uses, and with a
+    `place` among other processes, together with them. Raises UsageError where its framework,
+    naming the extra to install, or the device is missing; ProcessError for a batch that cannot
+    be shared.
     """
     from parity import cache, loop
 
@@ -282,20 +319,48 @@ def make_trainer(
             f"install it with: pip install 'twincaps[{backend}]'"
         ) from None
     how = {name: getattr(options, name) for name in ("device", "compile", "lean", "block")}
+    group = None
     try:
+        if several and (group := _join(backend, options.device, training, place)) is not None:
+            how["group"] = group
         return wing.Trainer(spec, training, **how)
     except (RuntimeError, AssertionError) as error:
+        if group is not None and (reason := group.lost(error)) is not None:
+            raise ProcessError(
+                f"another process is gone before the first step ({reason}); see what it said, and "
+                "start all of them again"
+            ) from error
         if options.device == "cpu":
             raise
         said = str(error).splitlines()[0]
         raise UsageError(f"--device {options.device}: {said}; try --device cpu") from error
 
 
-def _announce(run: "Run") -> None:
+def _join(backend: str, device: str, training: TrainingSpec, place: Place | None) -> Any:
+    """The group that this process trains in, None where it is alone and has one device."""
+    join = importlib.import_module(f"{backend}_caps.processes").join
+    if place is None:
+        group = join(device=device)
+    else:
+        processes.check_batch(training.batch_size, place.count)
+        address = processes.address(backend)
+        group = join(place.rank, place.count, place.local, address, device)
+    if group is not None:
+        what = "processes" if group.shares == group.count else "devices"
+        processes.check_batch(training.batch_size, group.shares, what)
+    return group
+
+
+def _announce(run: "Run", trainer: "Trainer") -> None:
     training, options = run.training, run.options
+    group: Any = getattr(trainer, "group", None)
+    where = options.device
+    if group is not None:
+        where += f" in {group.count} processes" if group.count > 1 else ""
+        where += f" with {group.shares} devices" if group.shares > group.count else ""
     print(
         f"{run.preset or 'a network'} on {training.dataset}, "
-        f"{options.backend} on {options.device}, {training.precision}: {training.epochs} epochs, "
+        f"{options.backend} on {where}, {training.precision}: {training.epochs} epochs, "
         f"batch {training.batch_size}, {training.optimizer} at {training.learning_rate:g}, "
         f"seed {training.seed}"
     )
@@ -315,7 +380,8 @@ def _announce(run: "Run") -> None:
 def _finish(run: "Run", trainer: "Trainer", dataset: "Dataset") -> None:
     from parity import loop
 
-    history = loop.train(trainer, dataset, run)
+    with processes.parting(getattr(trainer, "group", None)):
+        history = loop.train(trainer, dataset, run)
     if not history.lines:
         print(f"nothing to train: {run.training.epochs} epochs are done; --epochs N adds more")
     if history.accuracy is not None:
@@ -324,6 +390,14 @@ def _finish(run: "Run", trainer: "Trainer", dataset: "Dataset") -> None:
     if history.lines:
         _illustrate(run, trainer, dataset)
     print(f"evaluate it with: python -m parity evaluate {run.path}")
+
+
+def _follow(trainer: "Trainer", dataset: "Dataset") -> None:
+    """Train as one of several processes that is not the first, which alone writes and speaks."""
+    from parity import loop
+
+    with processes.parting(getattr(trainer, "group", None)):
+        loop.train(trainer, dataset, progress=False)
 
 
 def _illustrate(run: "Run", trainer: "Trainer", dataset: "Dataset") -> None:

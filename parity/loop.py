@@ -5,10 +5,13 @@ A Trainer has `.spec`, `.training`, and
     evaluate(images, labels, weights, parts) -> {"loss", "correct", "count"}, weighted sums
     poses(images) -> the class capsules [B, J, D]
     get_state() -> {"step", "weights", "optimizer"}, set_state(state)
-The parts are what an image of several things is made of (`Batch.made_of`), None for others.
+The parts are what an image of several things is made of (`Batch.made_of`), None for others. A
+Trainer may have a `.group` (`parity.processes.Group`): it is then one of several processes that
+run this loop together, each with its own rows of every batch.
 """
 
 import contextlib
+import json
 import math
 import signal
 import threading
@@ -20,11 +23,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from parity import schedule, weights
+from parity import checkpoints, processes, schedule, weights
 from parity.checkpoints import Checkpoint
 from parity.data import Batch, Dataset, Split, batches
 from parity.files import RunError
 from parity.prefetch import Prefetch
+from parity.processes import Group, ProcessError
 from parity.progress import Line, Watcher, watchers
 from parity.runs import Run
 from parity.spec import NetworkSpec, TrainingSpec
@@ -85,7 +89,8 @@ def evaluate(trainer: Trainer, split: Split, batch_size: int) -> dict[str, Any]:
     """Mean loss and accuracy over every image of a split, and their count: exact, no rounding
     of the last batch.
     """
-    return _score(trainer, batches.evaluation(split, batch_size))
+    rows = processes.rows(_group(trainer), batch_size)
+    return _score(trainer, batches.evaluation(split, batch_size, rows))
 
 
 @contextlib.contextmanager
@@ -106,14 +111,15 @@ def train(
 
     Writes metrics and checkpoints to the run; without one, nothing is written. Ctrl-C and SIGTERM
     end it with a checkpoint, as `Stopped`. A loss that is not finite raises RunError, and the last
-    good checkpoint stays.
+    good checkpoint stays. Of several processes only the first has the run, and shows progress;
+    ProcessError, where another one is gone.
     """
     check(trainer.spec, dataset)
     with _signals() as stop, contextlib.ExitStack() as shown:
         session = _Session(trainer, dataset, run, stop)
-        if run is not None:
-            session.restore(run)
-        if progress:
+        shown.enter_context(session.together())
+        session.restore()
+        if progress and session.first:
             folder = None if run is None else run.path
             session.watchers = watchers(trainer, dataset.test, session.per_epoch, folder)
         for watcher in session.watchers:
@@ -140,20 +146,48 @@ class _Session:
         self.trainer, self.dataset, self.run, self.stop = trainer, dataset, run, stop
         self.training = trainer.training
         self.per_epoch = batches.per_epoch(dataset.train, trainer.training)
+        self.group = _group(trainer)
+        self.first = self.group is None or self.group.rank == 0
+        self.rows = processes.rows(self.group, self.training.batch_size)
+        self.folder = None if run is None else run.path
         self.step = self.epoch = self.cursor = 0
         self.saved: tuple[int, int, int] = (0, 0, 0)
         self.last: Path | None = None
         self.history, self.watchers = History(), list[Watcher]()
 
-    def restore(self, run: Run) -> None:
-        if (run.spec, run.training) != (self.trainer.spec, self.training):
-            raise RunError(f"{run.path}: the trainer has another network or training than the run")
-        checkpoint = run.newest()
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Turns the errors that come of another process's end into one that tells of it."""
+        try:
+            yield
+        except Exception as error:
+            reason = None if self.group is None else self.group.lost(error)
+            if reason is None:
+                raise
+            raise ProcessError(self._alone(reason)) from error
+
+    def restore(self) -> None:
+        """Go on from the newest checkpoint of the run; all processes from the one of the first."""
+        run, checkpoint = self.run, None
+        if run is not None:
+            if (run.spec, run.training) != (self.trainer.spec, self.training):
+                raise RunError(
+                    f"{run.path}: the trainer has another network or training than the run"
+                )
+            checkpoint = run.newest()
+        if self.group is not None:
+            place = None if checkpoint is None else str(checkpoint.path)
+            told = json.dumps([None if run is None else str(run.path), place])
+            folder, place = json.loads(self.group.share(told))
+            self.folder = None if folder is None else Path(folder)
+            if place is not None and checkpoint is None:
+                checkpoint = checkpoints.read(Path(place), self.trainer.spec)
         if checkpoint is not None:
             self._restore(checkpoint)
-        elif (step := self.trainer.get_state()["step"]) != 0:
-            raise RunError(f"{run.path}: is new, and the trainer did {step} steps before it")
-        run.cut_metrics(checkpoint)
+        elif self.folder is not None and (step := self.trainer.get_state()["step"]) != 0:
+            raise RunError(f"{self.folder}: is new, and the trainer did {step} steps before it")
+        if run is not None:
+            run.cut_metrics(checkpoint)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         state = checkpoint.state
@@ -172,7 +206,9 @@ class _Session:
     def run_epoch(self) -> None:
         """Train to the end of the present epoch, evaluate, save."""
         every = 0 if self.run is None else self.run.options.checkpoint_every
-        source = batches.training(self.dataset.train, self.training, self.epoch, self.cursor)
+        source = batches.training(
+            self.dataset.train, self.training, self.epoch, self.cursor, self.rows
+        )
         prefetch = Prefetch(source)
         began = last = time.perf_counter()
         try:
@@ -217,7 +253,7 @@ class _Session:
         self.save(accuracy)
 
     def _tested(self) -> dict[str, Any]:
-        padded = batches.evaluation(self.dataset.test, self.training.batch_size)
+        padded = batches.evaluation(self.dataset.test, self.training.batch_size, self.rows)
         measured = _score(self.trainer, self._until_stopped(padded))
         if not math.isfinite(measured["loss"]):
             raise RunError(
@@ -267,9 +303,19 @@ class _Session:
     def how_to_go_on(self) -> str:
         """The message of an interruption."""
         where = f"stopped after step {self.step} of epoch {self.epoch + 1}"
-        if self.run is None:
+        if self.folder is None:
             return f"{where}; nothing was saved, as there is no run folder"
-        return f"{where}; go on with: python train.py --resume {self.run.path}"
+        return f"{where}; go on with: python train.py --resume {self.folder}"
+
+    def _alone(self, reason: str) -> str:
+        """The message where another process is gone."""
+        where = f"another process is gone after step {self.step} of epoch {self.epoch + 1}"
+        kept, how = "", ""
+        if self.folder is not None:
+            paths = checkpoints.listed(self.folder / "checkpoints")
+            kept = f"; the last checkpoint is {paths[-1]}" if paths else "; there is no checkpoint"
+            how = f"; go on with: --resume {self.folder}, with as many processes as you like"
+        return f"{where} ({reason}){kept}{how}"
 
     def _kept(self) -> str:
         if self.last is None:
@@ -278,9 +324,14 @@ class _Session:
 
     def _until_stopped(self, items: Iterable[Batch]) -> Iterator[Batch]:
         for item in items:
-            if self.stop.is_set():
+            stop = self.stop.is_set()
+            if stop if self.group is None else self.group.any(stop):
                 raise _Stop
             yield item
+
+
+def _group(trainer: Trainer) -> Group | None:
+    return getattr(trainer, "group", None)
 
 
 def _score(trainer: Trainer, padded: Iterable[Batch]) -> dict[str, Any]:

@@ -1,15 +1,19 @@
 """train.py and python -m parity with a network and a data set small enough for tests.
 
 python tests/door.py train|VERB ...   DOOR_SIGNAL=NUMBER@STEP sends this process a signal after it
-has written the metrics of a training step; DOOR_UNDRAWN=1 hides matplotlib, as figures take time.
+has recorded a training step; NUMBER@STEP@RANK sends it to one of several processes, which is not
+signalled again once torchrun has started it anew. DOOR_FIGURES=none draws nothing.
 """
 
+import contextlib
+import dataclasses
+import importlib
 import os
 import sys
 from pathlib import Path
 
 import parity.data
-from parity import runs, spec
+from parity import cli, loop, progress, spec
 from parity.__main__ import main
 
 parity.data.__path__.append(str(Path(__file__).parent / "tiny"))
@@ -24,19 +28,35 @@ spec.PRESETS["tiny"] = spec.Preset(
     *("ours", "none", "seconds", "none"),
 )
 
-if os.environ.get("DOOR_UNDRAWN"):
-    sys.modules["matplotlib"] = None  # type: ignore[assignment]
+# Six images a step: 2 and 3 processes share them, and 67 and 23 leave a rest in training and test.
+spec.PRESETS["tiny-shared"] = dataclasses.replace(
+    spec.PRESETS["tiny"],
+    training=dataclasses.replace(
+        spec.PRESETS["tiny"].training, epochs=2, batch_size=6, clip_norm=0.5, ema=0.9
+    ),
+)
+
+if limit := os.environ.get("DOOR_TIMEOUT"):
+    for wing in ("torch_caps", "jax_caps"):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(f"{wing}.processes").TIMEOUT = int(limit)
+
+if os.environ.get("DOOR_FIGURES") == "none":
+    cli._illustrate = lambda *_: None
+    progress.events = lambda *_: []
 
 if request := os.environ.get("DOOR_SIGNAL"):
-    number, step = map(int, request.split("@"))
-    append = runs.Run.append
+    number, step, *only = map(int, request.split("@"))
+    record = loop._Session._record
 
-    def signalling(run, line):
-        append(run, line)
-        if (line["event"], line["step"]) == ("train", step):
+    def signalling(session, event, *measured, **more):
+        record(session, event, *measured, **more)
+        rank = 0 if session.group is None else session.group.rank
+        again = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+        if (event, session.step) == ("train", step) and rank in (only or [rank]) and not again:
             os.kill(os.getpid(), number)
 
-    runs.Run.append = signalling  # type: ignore[method-assign]
+    loop._Session._record = signalling  # type: ignore[method-assign]
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

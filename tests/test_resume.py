@@ -27,7 +27,7 @@ def door(*argv: object, signal: str = "") -> subprocess.CompletedProcess:
     environment = {
         **os.environ,
         "DOOR_SIGNAL": signal,
-        "DOOR_UNDRAWN": "1",
+        "DOOR_FIGURES": "none",
         "PYTHONPATH": str(ROOT),
     }
     command = [sys.executable, str(ROOT / "tests" / "door.py"), *map(str, argv)]

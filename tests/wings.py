@@ -29,6 +29,7 @@ MODULES = [
     "weights",
     "training",
     "numerics",
+    "processes",
 ]
 
 if unknown := set(NAMES) - set(PACKAGES):

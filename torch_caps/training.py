@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+import torch.distributed as dist
+from torch import Tensor, nn
 
 from parity import schedule
 from parity import weights as canonical
@@ -13,6 +14,7 @@ from parity.spec import NetworkSpec, TrainingSpec
 from torch_caps import weights
 from torch_caps.network import CapsuleNetwork
 from torch_caps.numerics import compiled
+from torch_caps.processes import Group
 
 # slot of the canonical state -> torch's own key in an optimiser's state
 SLOTS = {
@@ -56,12 +58,25 @@ def average(averages: Sequence[Tensor], parameters: Sequence[Tensor], decay: flo
         each.lerp_(parameter, 1 - decay)
 
 
+class _Loss(nn.Module):
+    """A network whose call is its loss: DistributedDataParallel wraps what is called."""
+
+    def __init__(self, net: CapsuleNetwork, loss: Callable[..., tuple[Tensor, Tensor]]):
+        super().__init__()
+        self.net, self.loss = net, loss
+
+    def forward(self, **batch: Any) -> tuple[Tensor, Tensor]:
+        return self.loss(**batch)
+
+
 class Trainer:
     """Trains a network of `spec` as `training` says; the same steps as the JAX wing's.
 
     device   a torch device, "cpu" or "cuda"
     compile  run the network through torch.compile
     lean, block  as in CapsuleNetwork; they do not change the mathematics
+    group    of `processes.join`: train together with its other processes. Each then gives its own
+             rows of a batch to `step` and `evaluate`, and all of them get what the whole gives
     """
 
     def __init__(
@@ -73,14 +88,18 @@ class Trainer:
         compile: bool = False,
         lean: bool = True,
         block: int | None = None,
+        group: Group | None = None,
     ):
-        self.spec, self.training = spec, training
+        self.spec, self.training, self.group = spec, training, group
+        device = device if group is None else group.device
         net = CapsuleNetwork(spec, training.seed, training.precision, lean, block)
         self._net = net.to(device)
         self.device, self.step_count = device, 0
         self.loss: Callable[..., tuple[Tensor, Tensor]] = self.net.loss
         if compile:
             self.loss = compiled(self.net.loss)
+        if group is not None:
+            self.loss = nn.parallel.DistributedDataParallel(_Loss(self.net, self.loss))
         self.optimizer = _make_optimizer(training, list(self.net.parameters()))
         self._kinds = canonical.kinds(training.optimizer, training.ema)
         self._set_slots(canonical.first_slots(self._kinds, weights.to_numpy(net)))
@@ -111,6 +130,8 @@ class Trainer:
         if self.training.ema is not None:
             self._average(self.training.ema)
         self.step_count += 1
+        if self.group is not None:
+            loss, accuracy = self._summed([loss.detach(), accuracy]) / self.group.count
         return {"loss": loss.item(), "accuracy": accuracy.item(), "learning_rate": rate}
 
     @torch.no_grad()
@@ -127,11 +148,11 @@ class Trainer:
         loss = terms["margin"]
         if "reconstruction" in terms:
             loss = loss + self.spec.loss.reconstruction * terms["reconstruction"]
-        return {
-            "loss": (weight * loss).sum().item(),
-            "correct": (weight * terms["correct"]).sum().item(),
-            "count": weight.sum().item(),
-        }
+        sums = [(weight * loss).sum(), (weight * terms["correct"]).sum(), weight.sum()]
+        if self.group is not None:
+            sums = self._summed(sums)
+        names = ("loss", "correct", "count")
+        return {name: value.item() for name, value in zip(names, sums, strict=True)}
 
     @torch.no_grad()
     def poses(self, images_BHWC: np.ndarray) -> np.ndarray:
@@ -193,6 +214,12 @@ class Trainer:
         parameters = list(self.net.parameters())
         held = SLOTS[canonical.AVERAGE]
         average([self._held(each)[held] for each in parameters], parameters, decay)
+
+    def _summed(self, numbers: list[Tensor]) -> Tensor:
+        """Their sums over the processes."""
+        found = torch.stack(numbers)
+        dist.all_reduce(found)
+        return found
 
     def _batch(self, images: np.ndarray, targets: np.ndarray, parts: Any) -> dict[str, Any]:
         return {

@@ -24,11 +24,18 @@ def per_epoch(split: Split, training: TrainingSpec) -> int:
     return count
 
 
-def training(split: Split, training: TrainingSpec, epoch: int, start: int = 0) -> Iterator[Batch]:
+def training(
+    split: Split,
+    training: TrainingSpec,
+    epoch: int,
+    start: int = 0,
+    rows: slice = slice(None),
+) -> Iterator[Batch]:
     """The batches of an epoch from the `start`-th on: shuffled, augmented, all of one size.
 
     The order, and what is random about the image at a place in it, depend on (seed, epoch, place)
     alone, so `start` batches may be skipped without making them. The last partial one is dropped.
+    Of each batch only the images of `rows` are made.
     """
     count = per_epoch(split, training)
     if not 0 <= start <= count:
@@ -41,16 +48,20 @@ def training(split: Split, training: TrainingSpec, epoch: int, start: int = 0) -
     places = (
         slice(n * training.batch_size, (n + 1) * training.batch_size) for n in range(start, count)
     )
-    return (split.batch(order[place], drawn[place]) for place in places)
+    return (split.batch(order[place][rows], drawn[place][rows]) for place in places)
 
 
-def evaluation(split: Split, batch_size: int) -> Iterator[Batch]:
-    """Every image once, in order, never augmented; the last batch is padded with weight 0."""
+def evaluation(split: Split, batch_size: int, rows: slice = slice(None)) -> Iterator[Batch]:
+    """Every image once, in order, never augmented; the last batch is padded with weight 0.
+
+    Of each batch only the images of `rows` are made.
+    """
     if batch_size < 1:
         raise DataError(f"the batch size is {batch_size}; expected a whole number above 0")
     firsts = range(0, len(split), batch_size)
     indices = (np.arange(first, min(first + batch_size, len(split))) for first in firsts)
-    return (_padded(split.batch(each), batch_size) for each in indices)
+    size = len(range(batch_size)[rows])
+    return (_padded(split.batch(each[rows]), size) for each in indices)
 
 
 def _padded(batch: Batch, size: int) -> Batch:

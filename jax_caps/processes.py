@@ -1,0 +1,104 @@
+"""Several processes that train one run: what they have to agree on, over jax.distributed."""
+
+import os
+import re
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from parity.spec import TwincapsError
+
+TIMEOUT = 300  # seconds that a process waits for the others
+LOST = ("gloo", "nccl", "connection", "socket", "coordination", "deadline", "timed out", "timeout")
+LONGEST = 8192  # bytes of a text that is shared
+
+
+def join(
+    rank: int = 0, count: int = 1, local: int = 0, address: str = "", device: str = "cpu"
+) -> "Group | None":
+    """Meet the other processes of a run; None for one that is alone and has a single device.
+
+    rank, count  the number of this process, from 0, of how many
+    local        its number among those of its machine: which GPU is its own
+    address      host:port where they meet, on the machine of process 0
+    """
+    if count == 1 and jax.device_count(device) == 1:
+        return None
+    return Group(rank, count, local, address, device)
+
+
+class Group:
+    """The processes of a run: each has a share of a batch for each of its devices."""
+
+    def __init__(self, rank: int, count: int, local: int, address: str, device: str):
+        self.rank, self.count = rank, count
+        if count > 1:
+            _meet(rank, count, local, address, device)
+        devices = jax.devices(device)  # of all processes, in their order
+        self.shares = len(devices)
+        self.mesh = Mesh(np.array(devices), ("batch",))
+        self.whole = NamedSharding(self.mesh, PartitionSpec())
+        self.split = NamedSharding(self.mesh, PartitionSpec("batch"))
+        self._own = self.shares // count
+        self._highest = jax.jit(lambda flags: flags.max(), out_shardings=self.whole)
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is true in one of them; all have to ask."""
+        flags = np.full(self._own, int(flag), np.int32)
+        return bool(self._highest(jax.make_array_from_process_local_data(self.split, flags)))
+
+    def share(self, text: str) -> str:
+        """The text of the first, in all of them."""
+        if self.count == 1:
+            return text
+        held = np.zeros(LONGEST, np.uint8)
+        content = text.encode()
+        assert len(content) <= LONGEST
+        held[: len(content)] = np.frombuffer(content, np.uint8)
+        found = np.asarray(multihost_utils.broadcast_one_to_all(held), np.uint8)
+        return found.tobytes().rstrip(b"\0").decode()
+
+    def lost(self, error: Exception) -> str | None:
+        """Why an error means that another process is gone; None if it does not."""
+        # JAX tells of it by a JaxRuntimeError, and on a CPU by a ValueError.
+        ours = self.count == 1 or isinstance(error, TwincapsError)
+        if ours or not isinstance(error, RuntimeError | ValueError):
+            return None
+        return _line(error) if any(each in str(error).lower() for each in LOST) else None
+
+    def close(self) -> None:
+        """Part with the others, once all of them are done."""
+        if self.count > 1:
+            jax.distributed.shutdown()
+
+
+def _meet(rank: int, count: int, local: int, address: str, device: str) -> None:
+    # A launcher may have left each process one GPU to see, or all of its machine's.
+    alone = len(os.environ.get("CUDA_VISIBLE_DEVICES", ",").split(",")) == 1
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    # Its handler of SIGTERM would take the place of ours.
+    jax.config.update("jax_enable_preemption_service", False)
+    try:
+        jax.distributed.initialize(
+            address,
+            count,
+            rank,
+            local_device_ids=None if device == "cpu" or alone else [local],
+            cluster_detection_method="deactivate",
+            initialization_timeout=TIMEOUT,
+            heartbeat_timeout_seconds=TIMEOUT,
+            shutdown_timeout_seconds=TIMEOUT,
+        )
+    except RuntimeError as error:
+        raise TwincapsError(
+            f"could not meet the other {count - 1} processes at {address} within {TIMEOUT} seconds "
+            f"({_line(error)}); are all of them running?"
+        ) from error
+
+
+def _line(error: Exception) -> str:
+    """The first line of what JAX said, without the place in its own code."""
+    line = (str(error).strip() or repr(error)).splitlines()[0]
+    return re.sub(r"\[\S+\.cc:\d+\] ", "", line)

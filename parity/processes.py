@@ -1,0 +1,175 @@
+"""Several processes, one run: which of them this one is, and which rows of a batch are its own.
+
+torchrun's variables and SLURM's are read here, for either wing; its `processes.join` then meets
+the others with its framework's own means. Every process makes its own rows of the global batch,
+and only the first one writes.
+"""
+
+import contextlib
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NoReturn, Protocol
+
+from parity.spec import TwincapsError
+
+PORTS = 61440, 4096  # where JAX looks for one under SLURM: from 61440 on, so many of them
+
+
+class ProcessError(TwincapsError):
+    """Processes that cannot train together, or no longer do."""
+
+
+class Group(Protocol):
+    """The processes of a run, as a wing's `processes.join` makes them.
+
+    rank, count  this process, from 0, of how many
+    shares       equal parts that a batch is cut into: a process has one for each of its devices
+    any          whether it is true in one of them; all have to ask
+    share        the text of the first, in all
+    lost         the reason why an error means that another process is gone, None if it does not
+    close        part with the others, once all are done
+    """
+
+    rank: int
+    count: int
+    shares: int
+
+    def any(self, flag: bool) -> bool: ...
+    def share(self, text: str) -> str: ...
+    def lost(self, error: Exception) -> str | None: ...
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Place:
+    """This process among those that a launcher started.
+
+    rank, count  its number, from 0, of how many
+    local        its number among those of its machine
+    """
+
+    rank: int
+    count: int
+    local: int
+
+    def __str__(self) -> str:
+        return f"process {self.rank} of {self.count}"
+
+
+def place(environment: Mapping[str, str] = os.environ) -> Place | None:
+    """Where a launcher put this process, None where it is alone.
+
+    torchrun's variables go before SLURM's. Those of SLURM count in a step, as srun starts it, and
+    not in the batch script around it. Raises ProcessError for ones that do not make sense.
+    """
+    if {"RANK", "WORLD_SIZE"} <= environment.keys():
+        names = "RANK", "WORLD_SIZE", "LOCAL_RANK"
+    elif {"SLURM_PROCID", "SLURM_NTASKS"} <= environment.keys() and (
+        "SLURM_STEP_NODELIST" in environment or "MASTER_ADDR" in environment
+    ):
+        names = "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"
+    else:
+        return None
+    rank, count, local = (_number(name, environment.get(name, "0")) for name in names)
+    if not rank < count:
+        raise ProcessError(
+            f"{names[0]} is {rank} and {names[1]} is {count}; expected a number below it, one for "
+            "each process"
+        )
+    return None if count == 1 else Place(rank, count, local)
+
+
+def address(backend: str, environment: Mapping[str, str] = os.environ) -> str:
+    """host:port where the processes of a wing meet: the machine of the first, and a free port.
+
+    From MASTER_ADDR and MASTER_PORT, for JAX also its own JAX_COORDINATOR_ADDRESS; under SLURM
+    the first machine of the step, and a port made of the numbers of job and step.
+    """
+    if backend == "jax" and "JAX_COORDINATOR_ADDRESS" in environment:
+        return environment["JAX_COORDINATOR_ADDRESS"]
+    host = environment.get("MASTER_ADDR") or first_host(environment.get("SLURM_STEP_NODELIST", ""))
+    port = 0
+    if "MASTER_PORT" in environment:
+        port = _number("MASTER_PORT", environment["MASTER_PORT"])
+    elif "SLURM_JOB_ID" in environment:
+        names = "SLURM_JOB_ID", "SLURM_STEP_ID"
+        port = PORTS[0] + sum(_number(n, environment.get(n, "0")) for n in names) % PORTS[1]
+    if not host or not 0 < port < 2**16:
+        raise ProcessError(
+            f"MASTER_ADDR is {environment.get('MASTER_ADDR')} and MASTER_PORT "
+            f"{environment.get('MASTER_PORT')}; expected the machine of process 0 and a port that "
+            "is free there; torchrun sets both"
+        )
+    if backend == "jax" and environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        # torchrun's own store listens there, and JAX's coordinator needs a port for itself.
+        port += 1 if port < 2**16 - 1 else -1
+    return f"{host}:{port}"
+
+
+def _number(name: str, value: str) -> int:
+    if re.fullmatch("[0-9]{1,9}", value) is None:
+        raise ProcessError(f"{name} is {value!r}; expected a whole number")
+    return int(value)
+
+
+def first_host(nodes: str) -> str:
+    """The first of SLURM's list of machines: "node[007-9,12],gpu1" -> "node007"."""
+    found = re.match(r"([^,\[]*)(?:\[([^,\-\]]*)[^\]]*\])?([^,\[]*)", nodes)
+    return "" if found is None else "".join(each or "" for each in found.groups())
+
+
+def check_batch(batch_size: int, shares: int, what: str = "processes") -> None:
+    """Raise ProcessError unless a batch can be cut into so many equal parts."""
+    if batch_size % shares == 0:
+        return
+    below, above = batch_size // shares * shares, -(-batch_size // shares) * shares
+    sizes = f"{below} or {above}" if below else f"{above}"
+    counts = [n for n in range(1, batch_size + 1) if batch_size % n == 0]
+    fewer, more = (
+        max(n for n in counts if n < shares),
+        min((n for n in counts if n > shares), default=None),
+    )
+    others = f"{fewer}" if more is None else f"{fewer} or {more}"
+    raise ProcessError(
+        f"a batch of {batch_size} does not divide among {shares} {what}; use --batch-size {sizes}, "
+        f"or {others} {what}"
+    )
+
+
+def rows(group: Group | None, batch_size: int) -> slice:
+    """The rows of the global batch that are this process's own; all of them where it is alone."""
+    if group is None:
+        return slice(0, batch_size)
+    check_batch(batch_size, group.shares)
+    size = batch_size // group.count
+    return slice(group.rank * size, (group.rank + 1) * size)
+
+
+@contextlib.contextmanager
+def parting(group: Group | None) -> Iterator[None]:
+    """Part with the others in the end, also where all of them were interrupted.
+
+    After an error the others may be anywhere, and are not waited for.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        if group is not None:
+            group.close()
+        raise
+    if group is not None:
+        group.close()
+
+
+def leave(code: int, error: BaseException | None = None) -> NoReturn:
+    """End this process at once, after a traceback of the error, if there is one."""
+    if error is not None:
+        traceback.print_exception(error)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)

@@ -1,0 +1,85 @@
+"""Twenty steps of small trainings, by this process or together with others.
+
+python tests/together.py BACKEND PRECISION FOLDER CASE ..., by any launcher: the first process
+writes what each of these `CASES` ended with to FOLDER/CASE.npz.
+"""
+
+import dataclasses
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parity import processes
+from parity.spec import Conv, NetworkSpec, Primary, TrainingSpec
+
+STEPS, BATCH, CLASSES = 20, 6, 5
+SPEC = NetworkSpec(
+    image=(11, 9, 1),
+    stem=(Conv(5, 3),),
+    primary=Primary(types=3, size=4, kernel=3),
+    classes=CLASSES,
+    pose=5,
+    decoder=(7,),
+)
+TRAINING = TrainingSpec(batch_size=BATCH, learning_rate=0.01)
+# name -> what differs in the training, in how it is computed, and whether images are of pairs
+CASES: dict[str, tuple[dict[str, Any], dict[str, Any], bool]] = {
+    "adamw-pairs": ({"optimizer": "adamw", "clip_norm": 0.1, "ema": 0.9}, {}, True),
+    "sgd-plain": ({"optimizer": "sgd"}, {"lean": False}, False),
+}
+
+
+def batch(step: int, pairs: bool) -> tuple[np.ndarray, np.ndarray, Any]:
+    """Images, targets and parts of a whole batch."""
+    random = np.random.default_rng(step)
+    images = random.random((BATCH, *SPEC.image), np.float32)
+    if not pairs:
+        return images, random.integers(0, CLASSES, BATCH), None
+    labels = np.stack([random.permutation(CLASSES)[:2] for _ in range(BATCH)])
+    parts = random.random((BATCH, 2, *SPEC.image), np.float32)
+    return images, np.eye(CLASSES, dtype=np.int64)[labels].sum(1), (labels, parts)
+
+
+def train(backend: str, case: str, precision: str, group: Any = None) -> dict[str, np.ndarray]:
+    """The end of a case: weights, optimiser's slots, what each step and an evaluation measured."""
+    changes, how, pairs = CASES[case]
+    training = dataclasses.replace(TRAINING, precision=precision, **changes)
+    if group is not None:
+        how = {**how, "group": group}
+    wing = importlib.import_module(f"{backend}_caps.training")
+    trainer, rows = wing.Trainer(SPEC, training, **how), processes.rows(group, BATCH)
+
+    def mine(step: int) -> tuple[Any, ...]:
+        images, targets, parts = batch(step, pairs)
+        own = None if parts is None else tuple(each[rows] for each in parts)
+        return images[rows], targets[rows], own
+
+    steps = [trainer.step(*mine(step)) for step in range(STEPS)]
+    images, targets, parts = mine(STEPS)
+    weights = np.array([1, 1, 1, 1, 0, 0], np.float32)[rows]  # as of the rest of a test set
+    tested = trainer.evaluate(images, targets, weights, parts)
+    state = trainer.get_state()
+    told = {name: np.array([each[name] for each in steps]) for name in steps[0]}
+    told |= {f"test/{name}": np.array(value) for name, value in tested.items()}
+    return {**state["weights"], **state["optimizer"], **told}
+
+
+def main(backend: str, precision: str, folder: str, *cases: str) -> None:
+    importlib.import_module(f"{backend}_caps.numerics").strict(precision)
+    place = processes.place()
+    assert place is not None
+    address = processes.address(backend)
+    join = importlib.import_module(f"{backend}_caps.processes").join
+    group = join(place.rank, place.count, place.local, address)
+    with processes.parting(group):
+        for case in cases:
+            found = train(backend, case, precision, group)
+            if place.rank == 0:
+                np.savez(Path(folder) / f"{case}.npz", **found)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,102 @@
+"""Several processes that train one run: what they have to agree on, over torch.distributed."""
+
+import os
+import re
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from parity.spec import TwincapsError
+
+TIMEOUT = 300  # seconds that a process waits for the others
+LOST = ("gloo", "nccl", "connection", "socket", "timed out", "timeout", "broken pipe")
+
+_PARTED: list[dist.ProcessGroup | None] = []
+
+
+def join(
+    rank: int = 0, count: int = 1, local: int = 0, address: str = "", device: str = "cpu"
+) -> "Group | None":
+    """Meet the other processes of a run; None for one that is alone.
+
+    rank, count  the number of this process, from 0, of how many
+    local        its number among those of its machine: which GPU is its own
+    address      host:port where they meet, on the machine of process 0
+    """
+    return None if count == 1 else Group(rank, count, local, address, device)
+
+
+class Group:
+    """The processes of a run: each has one share of a batch, and one device."""
+
+    def __init__(self, rank: int, count: int, local: int, address: str, device: str):
+        self.rank, self.count, self.shares, self.device = rank, count, count, device
+        backend = "gloo"
+        if device == "cuda":
+            # A launcher may have left each process one GPU to see, or all of its machine's.
+            seen = torch.cuda.device_count()
+            if local >= seen > 1:
+                raise TwincapsError(
+                    f"process {local} of this machine has no GPU: it has {seen}; start as many "
+                    "processes as there are GPUs"
+                )
+            self.device = f"cuda:{local if seen > 1 else 0}"
+            torch.cuda.set_device(self.device)
+            backend = "cpu:gloo,cuda:nccl"
+        try:
+            store = _store(rank, address)
+            limit = timedelta(seconds=TIMEOUT)
+            dist.init_process_group(
+                backend, store=store, rank=rank, world_size=count, timeout=limit
+            )
+        except RuntimeError as error:
+            raise TwincapsError(
+                f"could not meet the other {count - 1} processes at {address} within {TIMEOUT} "
+                f"seconds ({_line(error)}); are all of them running?"
+            ) from error
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is true in one of them; all have to ask."""
+        found = torch.tensor([int(flag)])
+        dist.all_reduce(found, dist.ReduceOp.MAX)
+        return bool(found)
+
+    def share(self, text: str) -> str:
+        """The text of the first, in all of them."""
+        held = [text]
+        dist.broadcast_object_list(held, src=0, device=torch.device("cpu"))
+        return held[0]
+
+    def lost(self, error: Exception) -> str | None:
+        """Why an error means that another process is gone; None if it does not."""
+        if not isinstance(error, RuntimeError):
+            return None
+        told = isinstance(error, dist.DistError) or any(each in str(error).lower() for each in LOST)
+        return _line(error) if told else None
+
+    def close(self) -> None:
+        """Part with the others, once all of them are done."""
+        self.any(False)  # gloo aborts where it is torn down while another one still talks
+        # Its threads may still want the interpreter's lock, which DistributedDataParallel holds
+        # while it drops what it uses: the last one to do that must not be it.
+        _PARTED.append(dist.group.WORLD)
+        dist.destroy_process_group()
+
+
+def _store(rank: int, address: str) -> dist.Store:
+    """Where the processes leave each other their addresses."""
+    host, _, port = address.rpartition(":")
+    # torchrun's agent has one already. It outlives the workers, so those it starts anew would
+    # find the addresses of the dead in it: each start has names of its own.
+    agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    again = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    limit = timedelta(seconds=TIMEOUT)
+    store = dist.TCPStore(host, int(port), is_master=rank == 0 and not agent, timeout=limit)
+    return dist.PrefixStore(f"twincaps/{again}", store)
+
+
+def _line(error: Exception) -> str:
+    """The first line of what torch said, without the place in its own code."""
+    line = (str(error).strip() or repr(error)).splitlines()[0]
+    return re.sub(r"\[\S+\.(cc|cpp):\d+\] ", "", line).split(". This is typically")[0]
