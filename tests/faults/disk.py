@@ -75,7 +75,7 @@ def forbidden(
 ) -> list[Row]:
     """Go on with a run some part of which may only be read, then with permission."""
     row = Row(backend, FORBIDDEN)
-    for part in ("parent", ".", "checkpoints", "metrics.jsonl"):
+    for part in ("parent", ".", "checkpoints"):
         path = folder / f"forbidden-{part.strip('.') or 'run'}" / "run"
         path.parent.mkdir()
         if part == "parent":
