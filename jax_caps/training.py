@@ -157,6 +157,13 @@ class Trainer:
         given = np.asarray(poses_BJD, self.dtype), np.asarray(labels, np.int32)
         return weights.numpy(self._decode(self.params, *jax.device_put(given, self.device)))
 
+    def trace(
+        self, images_BHWC: np.ndarray, targets: np.ndarray, parts: Any = None
+    ) -> tuple[canonical.Arrays, canonical.Arrays]:
+        """Every tensor of a step with the weights of this moment, as `trace` gives them."""
+        batch = self._batch(images_BHWC, targets, parts)
+        return trace(self.net, batch["images_BHWC"], batch["targets"], batch["parts"])
+
     def get_state(self) -> dict[str, Any]:
         """Copies of `step`, `weights` and the optimiser's slots (`optimizer`), canonical."""
         held = {slot: _by_name(optax.tree.get(self.slots, SLOTS[slot])) for slot in self._slots}

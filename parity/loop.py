@@ -5,6 +5,7 @@ A Trainer has `.spec`, `.training`, and
     evaluate(images, labels, weights, parts) -> {"loss", "correct", "count"}, weighted sums
     poses(images) -> the class capsules [B, J, D]
     get_state() -> {"step", "weights", "optimizer"}, set_state(state)
+and, if it can be looked into, trace(images, labels, parts) -> values, gradients by name.
 The parts are what an image of several things is made of (`Batch.made_of`), None for others.
 """
 
@@ -23,11 +24,14 @@ import numpy as np
 from parity import schedule, weights
 from parity.checkpoints import Checkpoint
 from parity.data import Batch, Dataset, Split, batches
+from parity.diagnosis import first_fault, first_state, spoilt
 from parity.files import RunError
 from parity.prefetch import Prefetch
 from parity.progress import Line, Watcher, watchers
 from parity.runs import Run
 from parity.spec import NetworkSpec, TrainingSpec
+
+MEND = "try a smaller --learning-rate, or --clip-norm 1"
 
 
 class Trainer(Protocol):
@@ -105,8 +109,8 @@ def train(
     """Train to the end of `trainer.training`, from the newest checkpoint of the run, if any.
 
     Writes metrics and checkpoints to the run; without one, nothing is written. Ctrl-C and SIGTERM
-    end it with a checkpoint, as `Stopped`. A loss that is not finite raises RunError, and the last
-    good checkpoint stays.
+    end it with a checkpoint, as `Stopped`. A loss or a weight that is not finite raises RunError
+    with the step and the first tensor that was not, and the last good checkpoint stays.
     """
     check(trainer.spec, dataset)
     with _signals() as stop, contextlib.ExitStack() as shown:
@@ -193,7 +197,7 @@ class _Session:
         if not math.isfinite(measured["loss"]):
             raise RunError(
                 f"the loss is {measured['loss']} at step {self.step + 1} of epoch "
-                f"{self.epoch + 1}; {self._kept()}; try a smaller --learning-rate, or --clip-norm 1"
+                f"{self.epoch + 1}; {self._cause(1)}{self._kept()}; {MEND}"
             )
         self.step, self.cursor = self.step + 1, self.cursor + 1
         self._record("train", measured, measured["learning_rate"], speed)
@@ -222,7 +226,7 @@ class _Session:
         if not math.isfinite(measured["loss"]):
             raise RunError(
                 f"the test loss is {measured['loss']} at step {self.step}, the end of epoch "
-                f"{self.epoch + 1}; {self._kept()}; try a smaller --learning-rate, or --clip-norm 1"
+                f"{self.epoch + 1}; {self._cause()}{self._kept()}; {MEND}"
             )
         return measured
 
@@ -256,10 +260,10 @@ class _Session:
         if self.run is None or place == self.saved:
             return
         state = self.trainer.get_state()
-        for group in ("weights", "optimizer"):
-            for name, array in state[group].items():
-                if not np.isfinite(array).all():
-                    raise RunError(f"{name} is not finite at step {self.step}; {self._kept()}")
+        if name := spoilt(state["weights"]) or spoilt(state["optimizer"]):
+            raise RunError(
+                f"{name} is not finite at step {self.step}; {self._cause()}{self._kept()}; {MEND}"
+            )
         where = {"epoch": self.epoch, "cursor": self.cursor}
         self.last = self.run.save(state, **where, accuracy=accuracy, best=self.history.best)
         self.saved = place
@@ -270,6 +274,23 @@ class _Session:
         if self.run is None:
             return f"{where}; nothing was saved, as there is no run folder"
         return f"{where}; go on with: python train.py --resume {self.run.path}"
+
+    def _cause(self, more: int = 0) -> str:
+        """The first tensor that is not finite since the newest checkpoint, if that can be told.
+
+        more  steps that were done and are not yet counted
+        """
+        step, *place = self.saved
+        state = first_state(self.trainer.spec, self.training)
+        try:
+            if self.run is not None and (found := self.run.newest()) is not None:
+                state, step = found.trainer_state, found.state.step
+                place = [found.state.epoch, found.state.cursor]
+            steps = self.step + more - step
+            told = first_fault(self.trainer, self.dataset, state, (place[0], place[1]), steps)
+        except Exception as error:  # what it is about is told even where this fails
+            told = f"what was the first tensor cannot be told ({error})"
+        return f"{told}; " if told else ""
 
     def _kept(self) -> str:
         if self.last is None:

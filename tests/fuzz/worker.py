@@ -7,6 +7,7 @@ the end with the counts. The number of the input in work stands in FOLDER/at.
 import contextlib
 import json
 import os
+import re
 import resource
 import signal
 import sys
@@ -31,6 +32,7 @@ FORBIDDEN = (
     "subprocess.Popen",
     "socket.connect",
 )
+STARVED = re.compile(r"(?i)(not|n't|unable to|bad.)alloc|out of memory|allocation failed")
 CHANGING = ("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.chmod")
 
 
@@ -67,7 +69,7 @@ def judge(reader: Reader, path: Path, content: bytes, whole: list[bytes]) -> tup
 def _starved(error: BaseException | None) -> bool:
     """Whether memory ran out below an error, in Python's words or another library's."""
     while error is not None:
-        if isinstance(error, MemoryError) or "alloc" in str(error).lower():
+        if isinstance(error, MemoryError) or STARVED.search(str(error)):
             return True
         error = error.__cause__ or error.__context__
     return False
