@@ -4,6 +4,7 @@ tensorboardX writes them in a thread, which dies of the first error; whoever tra
 wait for it without end. A file that cannot be written any more is told of once and given up.
 """
 
+import contextlib
 import sys
 from typing import Any
 
@@ -37,7 +38,10 @@ class Sink:
                 self._give_up(error)
 
     def _give_up(self, error: OSError) -> None:
-        self.file = None
+        file, self.file = self.file, None
+        if file is not None:
+            with contextlib.suppress(OSError):  # what it still holds cannot be written either
+                file.close()
         said = f"{self.path}: no more events for TensorBoard ({error.strerror or error})"
         print(f"warning: {said}; training goes on without", file=sys.stderr, flush=True)
 

@@ -17,21 +17,22 @@ from parity.runs import Run
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    path = tmp_path_factory.mktemp("finished") / "run"
+def begun(tmp_path_factory):
+    path = tmp_path_factory.mktemp("begun") / "run"
     with Run.create(path, fakes.SPEC, fakes.TRAINING) as run:
         loop.train(fakes.Trainer(), fakes.dataset(), run, progress=False)
+        run.append({"event": "train", "epoch": 4, "step": 16})
     return path
 
 
-def test_whatever_is_altered_is_found_and_named(finished, tmp_path):
-    rows = damage.altered("none", tmp_path, finished, seed=1)
+def test_whatever_is_altered_is_found_and_named(begun, tmp_path):
+    rows = damage.altered("none", tmp_path, begun, seed=1, flips=5)
     assert [loss for row in rows for loss in row.losses] == []
-    assert sum(row.tried for row in rows) > 300
+    assert sum(row.tried for row in rows) > 90
     assert all(row.tried == row.detected for row in rows)
 
 
-def test_what_goes_unseen_is_lost(finished, tmp_path, monkeypatch):
+def test_what_goes_unseen_is_lost(begun, tmp_path, monkeypatch):
     """Without the checksums of a checkpoint's files."""
     monkeypatch.setattr(checkpoints, "sha256_of", lambda path: "0")
     state = checkpoints.read_state
@@ -41,7 +42,7 @@ def test_what_goes_unseen_is_lost(finished, tmp_path, monkeypatch):
 
     monkeypatch.setattr(checkpoints, "read_state", trusting)
     monkeypatch.setattr("parity.weights.verify", lambda *_: None)
-    rows = damage.altered("none", tmp_path, finished, seed=1)
+    rows = damage.altered("none", tmp_path, begun, seed=1, flips=1)
     lost = [loss for row in rows for loss in row.losses]
     assert any("weights.safetensors" in each for each in lost)
     assert any("optimizer.safetensors" in each for each in lost)
@@ -60,21 +61,18 @@ def test_an_end_elsewhere_is_told_in_words():
         assert says in difference(other, whole)
 
 
-def test_deleted_checkpoints_are_missed(finished, tmp_path):
-    path = shutil.copytree(finished, tmp_path / "run")
+def test_deleted_checkpoints_are_missed(begun, tmp_path):
+    path = shutil.copytree(begun, tmp_path / "run")
     *others, newest = checkpoints.listed(path / "checkpoints")
     shutil.rmtree(newest)
     with Run.open(path) as run:
-        with Run.open(finished, read_only=True) as whole:
-            assert whole.newest() is not None  # without a word
-        run.append({"event": "train", "epoch": 4, "step": 16})
         with pytest.warns(RunWarning, match="tells of 3 whole epochs; it was deleted"):
             found = run.newest()
         assert found is not None
         assert found.path == others[-1]
         for each in others:
             shutil.rmtree(each)
-        with pytest.raises(RunError, match="holds no checkpoint, though .* tells of 3"):
+        with pytest.raises(RunError, match=r"holds no checkpoint, though .* tells of 3"):
             run.newest()
 
 
@@ -100,7 +98,8 @@ def test_training_goes_on_without_events_where_the_disk_is_full(tmp_path, monkey
     def small(path, mode="r", *rest, **more):
         file = opened(path, mode, *rest, **more)
         if "tfevents" in str(path):
-            return types.SimpleNamespace(write=full_disk, flush=full_disk, close=file.close)
+            file.close()
+            return types.SimpleNamespace(write=full_disk, flush=full_disk, close=full_disk)
         return file
 
     monkeypatch.setattr(events, "open", small, raising=False)

@@ -102,9 +102,10 @@ def _check_legacy(content: bytes) -> None:
     file, total = io.BytesIO(content), 0
     for _ in range(LEGACY):
         start = file.tell()
-        pickled.refuse_swollen(content[start:])
+        pickled.refuse_swollen(file)
+        file.seek(start)
         reader = _Sizes(file)
         reader.load()
-        total += sum(size for _, size in dict(reader.held).items())
+        total += sum(dict(sorted(reader.held)).values())  # of two sizes, the larger
     if total > len(content) - file.tell():
         raise ValueError(f"storages of {total} bytes, the file has {len(content) - file.tell()}")

@@ -62,10 +62,8 @@ def _end(head: bytes) -> int | None:
     start = 4 + 4 * axes
     if len(head) < start or head[2] not in TYPES:
         return None
-    return (
-        start
-        + math.prod(struct.unpack(f">{axes}I", head[4:start])) * np.dtype(TYPES[head[2]]).itemsize
-    )
+    numbers = math.prod(struct.unpack(f">{axes}I", head[4:start]))
+    return start + numbers * np.dtype(TYPES[head[2]]).itemsize
 
 
 def dump(array: np.ndarray) -> bytes:

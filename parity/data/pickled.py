@@ -18,8 +18,11 @@ from parity.data.splits import DataError
 PUTS = ("PUT", "BINPUT", "LONG_BINPUT")
 
 
-def refuse_swollen(content: bytes) -> None:
-    """Raise ValueError where a pickle claims more bytes, or a larger memo, than it has."""
+def refuse_swollen(content: bytes | io.BytesIO) -> None:
+    """Raise ValueError where a pickle claims more bytes, or a larger memo, than it has.
+
+    Of a file, the one at its place, which moves behind it.
+    """
     for count, (operation, argument, _) in enumerate(pickletools.genops(content), 1):
         # The unpickler makes a memo as large as the largest place that is named.
         if operation.name in PUTS and isinstance(argument, int) and argument > count:

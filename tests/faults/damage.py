@@ -27,7 +27,9 @@ def files(path: Path) -> list[str]:
     return ["spec.json", "training.json", "metrics.jsonl", *inside]
 
 
-def damages(file: Path, length: int, draw: random.Random) -> Iterator[tuple[str, Damage]]:
+def damages(
+    file: Path, length: int, draw: random.Random, flips: int = FLIPS
+) -> Iterator[tuple[str, Damage]]:
     """(kind, what to do to the file), each in turn; a resume reads `length` bytes of it."""
 
     def flip(place: int, bit: int) -> Damage:
@@ -41,7 +43,7 @@ def damages(file: Path, length: int, draw: random.Random) -> Iterator[tuple[str,
     def cut(length: int) -> Damage:
         return lambda file: file.write_bytes(file.read_bytes()[:length])
 
-    for place in [0, length - 1, *(draw.randrange(length) for _ in range(FLIPS))]:
+    for place in [0, length - 1, *(draw.randrange(length) for _ in range(flips))]:
         yield "a flipped bit", flip(place, draw.randrange(8))
     for kept in (0, 1, length // 4, length // 2, length - 1):
         yield "cut short", cut(kept)
@@ -69,7 +71,7 @@ def _copy(source: Path, file: Path) -> None:
     file.write_bytes(source.read_bytes())
 
 
-def altered(backend: str, folder: Path, halfway: Path, seed: int) -> list[Row]:
+def altered(backend: str, folder: Path, halfway: Path, seed: int, flips: int = FLIPS) -> list[Row]:
     """All of them, as a resume reads the run, in this process."""
     draw, rows = random.Random(seed), dict[str, Row]()
     work = folder / "altered" / "run"
@@ -80,7 +82,7 @@ def altered(backend: str, folder: Path, halfway: Path, seed: int) -> list[Row]:
         length = (halfway / name).stat().st_size
         if name == "metrics.jsonl":
             length = newest.state.metrics_bytes
-        for kind, damage in damages(halfway / name, length, draw):
+        for kind, damage in damages(halfway / name, length, draw, flips):
             row = rows.setdefault(kind, Row(backend, f"{kind}, each file that a resume reads"))
             shutil.copytree(halfway, work)
             damage(work / name)
