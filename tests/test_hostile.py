@@ -63,9 +63,10 @@ def test_links_and_devices_in_archives_are_passed_over(kind, link, tmp_path):
     assert packed.tar(tmp_path / "a.tar.gz", {"test.mat": None}) == {}
 
 
-def test_a_file_in_an_archive_of_another_size_is_passed_over(tmp_path):
+def test_a_file_in_an_archive_of_another_size_is_not_read(tmp_path):
     (tmp_path / "a.tar.gz").write_bytes(tar_of(member("test_batch"), content=bytes(10**6)))
-    assert packed.tar(tmp_path / "a.tar.gz", {"test_batch": 300}) == {}
+    with pytest.raises(DataError, match="test_batch: holds 1000000 bytes, expected 300"):
+        packed.tar(tmp_path / "a.tar.gz", {"test_batch": 300})
 
 
 @pytest.mark.parametrize("name", [".lock", "metrics.jsonl"])

@@ -20,7 +20,7 @@ import numpy as np
 from parity import weights
 from parity.convert import orbax_folder, torch_file
 from parity.convert.installed import needed
-from parity.data import packed
+from parity.data import DataError, packed
 from parity.runs import holds_run
 from parity.spec import NetworkSpec, TwincapsError, to_dict
 from parity.weights import Arrays, WeightsError
@@ -97,7 +97,7 @@ def read(path: Path) -> File:
     elif kind == "keras":
         arrays, header = _read_keras(path), None
     elif kind == "npz":
-        arrays, header = packed.npz(path), None
+        arrays, header = _read_npz(path), None
     else:
         raise TwincapsError(f"{path}: a {kind} folder, expected a file of weights")
     if isinstance(header, str):
@@ -110,6 +110,13 @@ def read(path: Path) -> File:
         expected = found if isinstance(found, str) else "weights of twincaps"
         weights.verify(path, arrays, header, expected)
     return File(path, kind, arrays, header)
+
+
+def _read_npz(path: Path) -> Arrays:
+    try:
+        return packed.npz(path)
+    except DataError as error:
+        raise WeightsError(str(error)) from error
 
 
 def _read_keras(path: Path) -> Arrays:

@@ -92,7 +92,9 @@ def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     header = form.read_array_header_1_0 if major == 1 else form.read_array_header_2_0
     shape, fortran, dtype = header(content)
     held = content.getbuffer()[content.tell() :]
-    if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(held):
+    if dtype.hasobject:
+        raise ValueError(f"{name} is a pickle of objects; expected numbers")
+    if math.prod(shape) * dtype.itemsize != len(held):
         raise ValueError(f"{name} holds {len(held)} bytes; its header says {shape} of {dtype}")
     order = "F" if fortran else "C"
     return np.frombuffer(held, dtype).reshape(shape, order=order).copy(order=order)
@@ -114,7 +116,7 @@ def refuse_swollen(archive: zipfile.ZipFile, length: int) -> None:
 def tar(path: str | os.PathLike, sizes: Mapping[str, int | None]) -> dict[str, bytes]:
     """The content of the files of these names, in any folder of a .tar.gz; raises DataError.
 
-    Links and files of another size than expected, where one is, are passed over.
+    Links are passed over, and no file is read that is not of the size expected, where one is.
     """
     found = {}
     try:
@@ -122,9 +124,15 @@ def tar(path: str | os.PathLike, sizes: Mapping[str, int | None]) -> dict[str, b
             for member in archive:
                 name = os.path.basename(member.name)
                 whole = member.isreg() and not member.issparse()
-                if name in sizes and whole and sizes[name] in (None, member.size):
+                if name in sizes and whole:
+                    if sizes[name] not in (None, member.size):
+                        raise DataError(
+                            f"{path}: {name}: holds {member.size} bytes, expected {sizes[name]}"
+                        )
                     file = archive.extractfile(member)
                     found[name] = file.read() if file else b""
+    except DataError:
+        raise
     except Exception as error:  # tar, gzip and zlib each have their own
         raise DataError(f"{path}: not a whole .tar.gz ({error}); fetch it again") from error
     return found
