@@ -161,11 +161,12 @@ def events(folder: os.PathLike, trainer: Any, test: Split) -> list[Watcher]:
 
     A wing's Trainer is looked at too; its pictures need Pillow.
     """
+    batch_size = trainer.training.batch_size
     if importlib.util.find_spec("tensorboardX") is None:
         return []
     if not isinstance(trainer, Model) or importlib.util.find_spec("PIL") is None:
         return [Events(folder)]
-    return [Events(folder, glimpse(trainer, test, trainer.training.batch_size))]
+    return [Events(folder, glimpse(trainer, test, batch_size))]
 
 
 def show(folder: os.PathLike, step: int, pictures: Mapping[str, np.ndarray]) -> None:

@@ -106,11 +106,12 @@ def make(
 def load(path: str | os.PathLike) -> Trace:
     """The trace in a file; raises a TwincapsError for one that is torn, altered or another kind."""
     arrays, header = load_arrays(path, FORMAT)
-    order, request = header.get("order"), header.get("request")
-    order = order if isinstance(order, list) else []
+    order, request = (
+        told if isinstance(told := header.get(name), kind) else kind()
+        for name, kind in (("order", list), ("request", dict))
+    )
     names = [f"{kind}/{name}" for name in order for kind in ("value", "gradient")]
-    asked = set(request) if isinstance(request, dict) else set()
-    if asked != set(REQUEST) or set(arrays) != {"labels", *names} or not order:
+    if set(request) != set(REQUEST) or set(arrays) != {"labels", *names} or not order:
         raise TraceError(f"{path}: a trace whose header does not name its tensors; make it anew")
     from_dict(NetworkSpec, request["spec"])
     values, gradients = (

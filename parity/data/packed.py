@@ -78,7 +78,7 @@ def npz(path: str | os.PathLike, keys: Sequence[str] | None = None) -> dict[str,
             named = {each.removesuffix(".npy"): each for each in archive.namelist()}
             return {key: _array(archive, named[key]) for key in (keys or named)}
     except Exception as error:  # zip, zlib and NumPy each have their own
-        listed = f" with {', '.join(keys)}" if keys else " of plain arrays"
+        listed = f" with {', '.join(keys)}" if keys else " file of plain arrays"
         raise DataError(f"{path}: not a whole .npz{listed} ({error})") from error
 
 

@@ -57,7 +57,8 @@ class _Array(np.ndarray):
             raise ValueError(f"an array of shape {shape!r}")
         if math.prod(sizes) * dtype.plain.itemsize != len(content):
             raise ValueError(f"{len(content)} bytes for {shape!r} of {dtype.plain}")
-        super().__setstate__((1, tuple(sizes), dtype.plain, bool(fortran), content))
+        whole: Any = (1, tuple(sizes), dtype.plain, bool(fortran), content)
+        super().__setstate__(whole)
 
 
 class _Kind:
