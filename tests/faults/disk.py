@@ -56,7 +56,7 @@ def full(backend: str, folder: Path, whole: Undisturbed, say: Callable[..., None
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=2 * LIMIT,
+            timeout=20 * LIMIT,
             check=False,
         )
         if found.returncode == 3 or "code" not in found.stdout:

@@ -21,7 +21,7 @@ from parity.spec import to_dict
 DOOR = ROOT / "tests" / "door.py"
 EPOCHS = 40
 PAUSE = 0.0005  # counted, not measured: a machine that stands still makes nobody late
-LIMIT = 60.0  # seconds of such pauses; beyond them a process counts as hung
+LIMIT = 120.0  # seconds of such pauses; beyond them a process counts as hung
 
 
 def command(backend: str, path: Path) -> list[str]:
@@ -86,19 +86,19 @@ class Process:
         """When a line that begins so was printed, None if it was not."""
         return next((at for at, line in self.lines if line.startswith(start)), None)
 
-    def wait_for(self, condition: Callable[[], Any]) -> bool:
+    def wait_for(self, condition: Callable[[], Any], pause: float = PAUSE) -> bool:
         """Wait until it holds; False where the process ended before."""
         left = LIMIT
         while not condition():
             if not self.running or left < 0:
                 return bool(condition())
-            time.sleep(PAUSE)
-            left -= PAUSE
+            time.sleep(pause)
+            left -= pause
         return True
 
     def wait(self) -> int:
         """The exit code; minus SIGKILL where the process had to be ended."""
-        if not self.wait_for(lambda: not self.running):
+        if not self.wait_for(lambda: not self.running, pause=100 * PAUSE):
             self.kill()
         self._reader.join(10)
         return self._process.returncode

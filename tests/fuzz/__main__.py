@@ -25,7 +25,7 @@ from fuzz.reader import Reader
 from fuzz.readers import READERS
 from fuzz.worker import inputs
 
-PAUSE = 0.1  # counted, not measured: time in which this machine stood still is not anybody's fault
+PAUSE = 0.1  # counted, not measured: a machine that stands still makes nobody late
 PATIENCE = 30.0  # seconds without a next input, after which a worker counts as hung
 HEADER = ("read", "inputs", "refused", "read rightly", "failures")
 
