@@ -3,6 +3,9 @@
 # make bench      what the wings cost, side by side      make setup   install everything
 # make mutants    mistakes made on purpose, each of which the ladder must catch
 # make gpu        rung 8 of the ladder, TF32, bfloat16, noise and speed, where there is CUDA
+# make faults     kills, full disks and altered files, of which nothing may be lost
+# make fuzz       100,000 altered files, which every reader must refuse or read rightly
+# make soak       memory and open files over 2,000 steps
 #
 # All of it lives in .venv, made at need with PYTHON (3.11 or newer) and the versions of
 # constraints.txt. PIP_FLAGS reaches pip: on Linux, torch as pip finds it holds gigabytes of CUDA
@@ -18,7 +21,7 @@ PYTEST_FLAGS ?= -n auto --dist loadfile
 BIN := .venv/bin
 EXTRAS := torch jax dev
 
-.PHONY: setup train test check bench mutants gpu
+.PHONY: setup train test check bench mutants faults fuzz soak gpu
 .NOTPARALLEL:
 
 setup: $(EXTRAS:%=.venv/installed-%)
@@ -41,6 +44,10 @@ check: setup
 # Every deliberate mistake in turn: the ladder must catch and name each.
 mutants: setup
 	cd tests && PYTHONPATH=. ../$(BIN)/python -m mutants ../docs/mutants.md
+
+# Some minutes each; they stop by themselves and touch nothing but a temporary folder.
+faults fuzz soak: setup
+	cd tests && PYTHONPATH=. ../$(BIN)/python -m $@ $(ARGS) ../docs/reliability.md
 
 bench: setup
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -162,6 +162,13 @@ class Trainer:
         placed = jax.device_put(given, self.device)
         return weights.numpy(self._decode(self._local(self.params), *placed))
 
+    def trace(
+        self, images_BHWC: np.ndarray, targets: np.ndarray, parts: Any = None
+    ) -> tuple[canonical.Arrays, canonical.Arrays]:
+        """Every tensor of a step with the weights of this moment, as `trace` gives them."""
+        batch = self._batch(images_BHWC, targets, parts)
+        return trace(self.net, batch["images_BHWC"], batch["targets"], batch["parts"])
+
     def get_state(self) -> dict[str, Any]:
         """Copies of `step`, `weights` and the optimiser's slots (`optimizer`), canonical."""
         slots = self._local(self.slots)

@@ -121,7 +121,10 @@ def read_file(path: str | os.PathLike) -> tuple[canonical.Arrays, Any]:
         raise canonical.WeightsError(f"{path}: not a whole .msgpack file ({error})") from error
     header = content.pop("twincaps", None) if isinstance(content, dict) else None
     tree = content.get("params", content) if isinstance(content, dict) else content
-    flat = traverse_util.flatten_dict(tree) if isinstance(tree, dict) else {("all of it",): tree}
+    try:
+        flat = traverse_util.flatten_dict(tree) if isinstance(tree, dict) else {("all",): tree}
+    except RecursionError as error:
+        raise canonical.WeightsError(f"{path}: its dicts have no end; expected a few") from error
     named = {".".join(map(str, parts)): each for parts, each in flat.items()}
     arrays = {name: each for name, each in named.items() if isinstance(each, np.ndarray)}
     if strange := sorted(named.keys() - arrays.keys()):

@@ -85,12 +85,17 @@ def _encode(values: Mapping[str, Any]) -> bytes:
     return (json.dumps(values, indent=1, sort_keys=True) + "\n").encode()
 
 
+def no_link(path: str, flags: int) -> int:
+    """An opener of files to write: a link is refused, it could lead out of the folder."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
 def hold(folder: Path) -> IO[str]:
     """Lock a folder for writing until the returned file is closed or this process ends.
 
     Raises RunError naming the owner where another process holds it.
     """
-    file = open(folder / ".lock", "a+")  # noqa: SIM115 (it is held open on purpose)
+    file = open(folder / ".lock", "a+", opener=no_link)  # noqa: SIM115 (held open on purpose)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

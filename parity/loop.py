@@ -5,6 +5,7 @@ A Trainer has `.spec`, `.training`, and
     evaluate(images, labels, weights, parts) -> {"loss", "correct", "count"}, weighted sums
     poses(images) -> the class capsules [B, J, D]
     get_state() -> {"step", "weights", "optimizer"}, set_state(state)
+and, if it can be looked into, trace(images, labels, parts) -> values, gradients by name.
 The parts are what an image of several things is made of (`Batch.made_of`), None for others. A
 Trainer may have a `.group` (`parity.processes.Group`): it is then one of several processes that
 run this loop together, each with its own rows of every batch.
@@ -26,12 +27,15 @@ import numpy as np
 from parity import checkpoints, processes, schedule, weights
 from parity.checkpoints import Checkpoint
 from parity.data import Batch, Dataset, Split, batches
+from parity.diagnosis import first_fault, first_state, spoilt
 from parity.files import RunError
 from parity.prefetch import Prefetch
 from parity.processes import Group, ProcessError
 from parity.progress import Line, Watcher, watchers
 from parity.runs import Run
 from parity.spec import NetworkSpec, TrainingSpec
+
+MEND = "try a smaller --learning-rate, or --clip-norm 1"
 
 
 class Trainer(Protocol):
@@ -110,9 +114,9 @@ def train(
     """Train to the end of `trainer.training`, from the newest checkpoint of the run, if any.
 
     Writes metrics and checkpoints to the run; without one, nothing is written. Ctrl-C and SIGTERM
-    end it with a checkpoint, as `Stopped`. A loss that is not finite raises RunError, and the last
-    good checkpoint stays. Of several processes only the first has the run, and shows progress;
-    ProcessError, where another one is gone.
+    end it with a checkpoint, as `Stopped`. A loss or a weight that is not finite raises RunError
+    with the step and the first tensor that was not, and the last good checkpoint stays. Of several
+    processes only the first has the run, and shows progress; ProcessError, where another is gone.
     """
     check(trainer.spec, dataset)
     with _signals() as stop, contextlib.ExitStack() as shown:
@@ -229,7 +233,7 @@ class _Session:
         if not math.isfinite(measured["loss"]):
             raise RunError(
                 f"the loss is {measured['loss']} at step {self.step + 1} of epoch "
-                f"{self.epoch + 1}; {self._kept()}; try a smaller --learning-rate, or --clip-norm 1"
+                f"{self.epoch + 1}; {self._cause(1)}{self._kept()}; {MEND}"
             )
         self.step, self.cursor = self.step + 1, self.cursor + 1
         self._record("train", measured, measured["learning_rate"], speed)
@@ -258,7 +262,7 @@ class _Session:
         if not math.isfinite(measured["loss"]):
             raise RunError(
                 f"the test loss is {measured['loss']} at step {self.step}, the end of epoch "
-                f"{self.epoch + 1}; {self._kept()}; try a smaller --learning-rate, or --clip-norm 1"
+                f"{self.epoch + 1}; {self._cause()}{self._kept()}; {MEND}"
             )
         return measured
 
@@ -292,10 +296,10 @@ class _Session:
         if self.run is None or place == self.saved:
             return
         state = self.trainer.get_state()
-        for group in ("weights", "optimizer"):
-            for name, array in state[group].items():
-                if not np.isfinite(array).all():
-                    raise RunError(f"{name} is not finite at step {self.step}; {self._kept()}")
+        if name := spoilt(state["weights"]) or spoilt(state["optimizer"]):
+            raise RunError(
+                f"{name} is not finite at step {self.step}; {self._cause()}{self._kept()}; {MEND}"
+            )
         where = {"epoch": self.epoch, "cursor": self.cursor}
         self.last = self.run.save(state, **where, accuracy=accuracy, best=self.history.best)
         self.saved = place
@@ -316,6 +320,25 @@ class _Session:
             kept = f"; the last checkpoint is {paths[-1]}" if paths else "; there is no checkpoint"
             how = f"; go on with: --resume {self.folder}, with as many processes as you like"
         return f"{where} ({reason}){kept}{how}"
+
+    def _cause(self, more: int = 0) -> str:
+        """The first tensor that is not finite since the newest checkpoint, if that can be told.
+
+        more  steps that were done and are not yet counted
+        """
+        if self.group is not None:  # the others do not do the steps again
+            return "--resume it with one process to have the first such tensor named; "
+        step, *place = self.saved
+        state = first_state(self.trainer.spec, self.training)
+        try:
+            if self.run is not None and (found := self.run.newest()) is not None:
+                state, step = found.trainer_state, found.state.step
+                place = [found.state.epoch, found.state.cursor]
+            steps = self.step + more - step
+            told = first_fault(self.trainer, self.dataset, state, (place[0], place[1]), steps)
+        except Exception as error:  # what it is about is told even where this fails
+            told = f"what was the first tensor cannot be told ({error})"
+        return f"{told}; " if told else ""
 
     def _kept(self) -> str:
         if self.last is None:

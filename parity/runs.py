@@ -13,6 +13,7 @@ whole. Whoever writes to it holds a lock, which the kernel releases even when a 
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 import warnings
@@ -27,6 +28,7 @@ from parity.files import (
     RunWarning,
     flush_folder,
     hold,
+    no_link,
     read_json,
     telling,
     write_json,
@@ -146,7 +148,7 @@ class Run:
         content = (json.dumps(line, allow_nan=False) + "\n").encode()
         with telling(self.path, "write metrics.jsonl"):
             if self._metrics is None:
-                self._metrics = open(self.path / "metrics.jsonl", "ab")  # noqa: SIM115
+                self._metrics = open(self.path / "metrics.jsonl", "ab", opener=no_link)  # noqa: SIM115
             self._metrics.write(content)
             self._metrics.flush()
         self._metrics_bytes += len(content)
@@ -154,8 +156,12 @@ class Run:
 
     def metrics(self) -> list[dict[str, Any]]:
         """The whole lines of metrics.jsonl."""
+        return [line for _, line in _lines(self._read_metrics())]
+
+    def _read_metrics(self) -> bytes:
         file = self.path / "metrics.jsonl"
-        return [line for _, line in _lines(file.read_bytes())] if file.exists() else []
+        with telling(file, "read it"):
+            return file.read_bytes() if file.exists() else b""
 
     def save(
         self,
@@ -189,8 +195,30 @@ class Run:
         )
 
     def newest(self) -> Checkpoint | None:
-        """The newest whole checkpoint, or None; see `checkpoints.newest`."""
-        return checkpoints.newest(self.path / "checkpoints", self.spec)
+        """The newest whole checkpoint, or None; see `checkpoints.newest`.
+
+        Each epoch ends with one: those that metrics.jsonl tells of and that were deleted are
+        missed, with a warning where there is an earlier one, as RunError where there is none.
+        """
+        folder = self.path / "checkpoints"
+        found = checkpoints.newest(folder, self.spec)
+        begun = [x.get("epoch", 1) for x in self.metrics() if x.get("event") == "train"]
+        done = max(begun, default=1) - 1
+        told = f"though metrics.jsonl tells of {done} whole epochs; it was deleted"
+        if found is None and done > 0:
+            raise RunError(
+                f"{folder}: holds no checkpoint, {told}: put one back, or start another run with "
+                "--out"
+            )
+        # A newer one that is torn was told of.
+        missed = found is not None and checkpoints.listed(folder)[-1] == found.path
+        if found is not None and missed and done > found.state.epoch:
+            warnings.warn(
+                f"{folder}: holds none newer than {found.path}, {told}; going on from that one",
+                RunWarning,
+                stacklevel=2,
+            )
+        return found
 
     def cut_metrics(self, checkpoint: Checkpoint | None) -> None:
         """Cut metrics.jsonl back to a checkpoint's step, or to nothing.
@@ -198,7 +226,7 @@ class Run:
         Warns where the lines before it were altered; the whole ones of them are kept.
         """
         file = self.path / "metrics.jsonl"
-        content = file.read_bytes() if file.exists() else b""
+        content = self._read_metrics()
         if checkpoint is None:
             kept = b""
         else:
@@ -300,8 +328,15 @@ def _lines(content: bytes) -> Iterator[tuple[bytes, dict[str, Any]]]:
             line = json.loads(raw) if raw.endswith(b"\n") else None
         except (ValueError, RecursionError):
             continue
-        if isinstance(line, dict) and isinstance(line.get("step"), int):
+        if isinstance(line, dict) and "step" in line and _plain(line):
             yield raw, line
+
+
+def _plain(line: Mapping[str, Any]) -> bool:
+    """Whether the values of a line are of the kinds that `loop` writes."""
+    whole = all(type(line[key]) is int for key in ("step", "epoch") if key in line)
+    numbers = (value for key, value in line.items() if key != "event")
+    return whole and all(type(x) in (int, float) and math.isfinite(x) for x in numbers)
 
 
 def _clear_unfinished(path: Path) -> None:

@@ -26,6 +26,13 @@ FORMAT, SCHEMA, ENDS = "twincaps-weights", 1, ".safetensors"
 FLOATS = ("float32", "float64", "bfloat16", "float16")
 
 
+# What safetensors, NumPy and JSON raise for one altered byte or another.
+NOT_SAFETENSORS = (
+    *(safetensors.SafetensorError, ValueError, OSError, KeyError, TypeError, RecursionError),
+    AttributeError,
+)
+
+
 class WeightsError(TwincapsError):
     """Weights that do not fit their network, or a file that does not hold what it says."""
 
@@ -199,7 +206,7 @@ def read_arrays(path: str | os.PathLike) -> tuple[Arrays, Any]:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return arrays, json.loads(metadata.get("twincaps", "null"))
-    except (safetensors.SafetensorError, ValueError, OSError, KeyError, TypeError) as error:
+    except NOT_SAFETENSORS as error:
         raise WeightsError(f"{path}: not a whole safetensors file ({error})") from error
 
 

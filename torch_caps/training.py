@@ -178,6 +178,13 @@ class Trainer:
         poses = torch.as_tensor(poses_BJD).to(self.net.digit.kernel)
         return weights.numpy(self.net.reconstruct(poses, labels))
 
+    def trace(
+        self, images_BHWC: np.ndarray, targets: np.ndarray, parts: Any = None
+    ) -> tuple[canonical.Arrays, canonical.Arrays]:
+        """Every tensor of a step with the weights of this moment, as `trace` gives them."""
+        parts = None if parts is None else self.net.parts(parts, len(images_BHWC))
+        return trace(self.net, images_BHWC, targets, parts)
+
     def get_state(self) -> dict[str, Any]:
         """Copies of `step`, `weights` and the optimiser's slots (`optimizer`), canonical."""
         return {

@@ -137,10 +137,14 @@ def read_file(path: str | os.PathLike) -> tuple[canonical.Arrays, Any]:
     names, tensors = list(held[0]), held[0].values()
     if all(name.startswith("module.") for name in names):  # torch.nn.DataParallel adds it
         names = [name.removeprefix("module.") for name in names]
+    length = os.path.getsize(path)
     try:
-        arrays = [numpy(each) for each in tensors]
+        swollen = sum(each.numel() * each.element_size() for each in tensors) > length
+        arrays = [] if swollen else [numpy(each) for each in tensors]
     except (TypeError, RuntimeError) as error:  # sparse, quantised, of a dtype NumPy lacks
         raise canonical.WeightsError(f"{path}: holds what is no plain array ({error})") from error
+    if swollen:
+        raise canonical.WeightsError(f"{path}: its tensors have more numbers than the file")
     return dict(zip(names, arrays, strict=True)), content.get("twincaps")
 
 

@@ -115,8 +115,11 @@ _ARRAYS = ("images", "labels", "test_images", "test_labels")
 
 
 def load(path: str | os.PathLike) -> Subject:
-    """The subject in a file of `Subject.save`."""
+    """The subject in a file of `Subject.save`; raises a TwincapsError for any other."""
     arrays, header = load_arrays(path, FORMAT)
+    names = ("spec", "training", "source", "seed", "batch")
+    if missing := [*(set(names) - set(header)), *(set(_ARRAYS) - set(arrays))]:
+        raise TwincapsError(f"{path}: a subject without {', '.join(sorted(missing))}")
     head = "weights/"
     return Subject(
         spec=from_dict(NetworkSpec, header["spec"]),

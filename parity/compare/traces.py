@@ -106,15 +106,22 @@ def make(
 def load(path: str | os.PathLike) -> Trace:
     """The trace in a file; raises a TwincapsError for one that is torn, altered or another kind."""
     arrays, header = load_arrays(path, FORMAT)
-    order, request = header.get("order", []), header.get("request", {})
+    order: list[str] = _told(header, "order", [])
+    request: dict[str, Any] = _told(header, "request", {})
     names = [f"{kind}/{name}" for name in order for kind in ("value", "gradient")]
-    if set(request) != set(REQUEST) or set(arrays) != {"labels", *names}:
+    if set(request) != set(REQUEST) or set(arrays) != {"labels", *names} or not order:
         raise TraceError(f"{path}: a trace whose header does not name its tensors; make it anew")
     from_dict(NetworkSpec, request["spec"])
     values, gradients = (
         {name: arrays[f"{kind}/{name}"] for name in order} for kind in ("value", "gradient")
     )
     return Trace(request, header.get("report", {}), values, gradients, arrays["labels"])
+
+
+def _told(header: Mapping[str, Any], name: str, otherwise: Any) -> Any:
+    """A value of a header, if it is of the right kind."""
+    found = header.get(name)
+    return found if isinstance(found, type(otherwise)) else otherwise
 
 
 def refuse_unlike(a: Trace, b: Trace) -> None:

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from parity import weights
-from parity.convert import orbax_folder
+from parity.convert import orbax_folder, torch_file
 from parity.convert.installed import needed
+from parity.data import DataError, packed
 from parity.runs import holds_run
 from parity.spec import NetworkSpec, TwincapsError, to_dict
 from parity.weights import Arrays, WeightsError
@@ -77,7 +78,7 @@ def _holds_a_pickle(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as file:
             return any(name.endswith(".pkl") for name in file.namelist())
-    except (zipfile.BadZipFile, ValueError, OSError) as error:
+    except Exception as error:  # zipfile raises many kinds for a damaged file
         raise WeightsError(f"{path}: not a whole .pt or .npz file ({error})") from error
 
 
@@ -87,6 +88,7 @@ def read(path: Path) -> File:
     if kind == "safetensors":
         arrays, header = weights.read_arrays(path)
     elif kind == "torch":
+        torch_file.check(path)
         arrays, header = needed("torch_caps.weights", path).read_file(path)
     elif kind == "msgpack":
         arrays, header = needed("jax_caps.weights", path).read_file(path)
@@ -112,10 +114,9 @@ def read(path: Path) -> File:
 
 def _read_npz(path: Path) -> Arrays:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except Exception as error:  # zip, zlib and NumPy each have their own
-        raise WeightsError(f"{path}: not a whole .npz file of plain arrays ({error})") from error
+        return packed.npz(path)
+    except DataError as error:
+        raise WeightsError(str(error)) from error
 
 
 def _read_keras(path: Path) -> Arrays:
@@ -124,6 +125,7 @@ def _read_keras(path: Path) -> Arrays:
 
     def keep(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset):
+            _refuse_swollen(item, path.stat().st_size)
             arrays[name.partition("/")[2] or name] = np.asarray(item)
 
     try:
@@ -132,6 +134,16 @@ def _read_keras(path: Path) -> Arrays:
     except Exception as error:  # h5py raises many kinds for a damaged file
         raise WeightsError(f"{path}: not a whole .h5 file ({error})") from error
     return arrays
+
+
+def _refuse_swollen(item: Any, length: int) -> None:
+    """Raise ValueError for a data set with more numbers than bytes, or in another file."""
+    if item.external or item.is_virtual:
+        raise ValueError(f"{item.name} is kept in another file")
+    stored = item.id.get_storage_size()
+    most = min(stored, length) * (packed.EXPANSION if item.chunks else 1)
+    if item.dtype.kind not in "fiub" or item.size * item.dtype.itemsize > most:
+        raise ValueError(f"{item.name} of {item.shape} {item.dtype} in {stored} bytes")
 
 
 def format_of(path: Path, to: str | None) -> str:

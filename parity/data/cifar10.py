@@ -43,7 +43,7 @@ SOURCE = locate.Source(
     url="https://www.cs.toronto.edu/~kriz/",
     remote=(ARCHIVE,),
     archive=locate.Archive(
-        ARCHIVE, lambda path: packed.tar(path, {file.name for file in SOURCE.files})
+        ARCHIVE, lambda path: packed.tar(path, {file.name: file.size for file in SOURCE.files})
     ),
     others=(BINARY,),
 )
@@ -52,7 +52,7 @@ SOURCE = locate.Source(
 def load(data_dir: Path | None) -> Dataset:
     """The data set; raises DataError where no whole copy is found."""
     contents = locate.find(SOURCE, data_dir)
-    *train, test = (_read(name, content) for name, content in contents.items())
+    *train, test = (read(name, content) for name, content in contents.items())
     return Dataset("cifar10", _split(train), _split([test]), len(CLASS_NAMES), CLASS_NAMES)
 
 
@@ -61,14 +61,18 @@ def _split(batches: list[tuple[np.ndarray, np.ndarray]]) -> Cropped:
     return Cropped(np.concatenate(images), np.concatenate(labels), (WINDOW, WINDOW))
 
 
-def _read(name: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
+def read(name: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
     """Images [N, 32, 32, 3] and labels of a batch; stored are planes of red, green, blue."""
-    planes, labels = _binary(content) if name.endswith(".bin") else _pickled(name, content)
+    planes, labels = _binary(name, content) if name.endswith(".bin") else _pickled(name, content)
     images = planes.reshape(-1, CHANNELS, SIDE, SIDE).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(images), labels
 
 
-def _binary(content: bytes) -> tuple[np.ndarray, np.ndarray]:
+def _binary(name: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
+    if not content or len(content) % (1 + PIXELS):
+        raise DataError(
+            f"cifar10: {name}: ends at byte {len(content)}; expected records of {1 + PIXELS} bytes"
+        )
     rows = np.frombuffer(content, np.uint8).reshape(-1, 1 + PIXELS)
     return rows[:, 1:], rows[:, 0]
 
@@ -82,7 +86,10 @@ def _pickled(name: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
         or planes.shape[1:] != (PIXELS,)
     ):
         raise DataError(f"cifar10: {name}: expected bytes [N, {PIXELS}] under 'data'")
-    labels = np.asarray(batch.get(b"labels"))
+    given = batch.get(b"labels")
+    if not isinstance(given, list) or any(type(each) is not int for each in given):
+        raise DataError(f"cifar10: {name}: expected a list of whole numbers under 'labels'")
+    labels = np.array([min(max(each, -1), 2**31) for each in given], np.int64)
     return planes, check_labels(labels, len(planes), f"cifar10: {name}: labels")
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from parity.data.registry import Entry
 from parity.data.splits import DataError, Dataset, Split
+from parity.pictures import FORMATS, LARGEST
 
 ENDS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
 GREY, COLOUR = ("1", "L"), ("P", "RGB")
@@ -45,7 +46,7 @@ def load(data_dir: Path | None) -> Dataset:
             f"{data_dir}: {len(train)} pictures to train and {len(test)} to test in classes "
             f"{names}; expected some of both: {EVERY} or more a class, or folders train and test"
         )
-    images = _read([path for path, _ in train + test])
+    images = read([path for path, _ in train + test])
     labels = np.array([label for _, label in train + test])
     count = len(train)
     splits = Split(images[:count], labels[:count]), Split(images[count:], labels[count:])
@@ -65,7 +66,7 @@ def _labelled(folder: Path, names: list[str], first: int = 0) -> Labelled:
     ]
 
 
-def _read(paths: list[Path]) -> np.ndarray:
+def read(paths: list[Path]) -> np.ndarray:
     """The pictures as uint8 [N, H, W, C]."""
     pictures = [_open(path) for path in paths]
     mode = "L" if all(picture.mode in GREY for picture in pictures) else "RGB"
@@ -86,8 +87,16 @@ def _open(path: Path) -> Any:
     except ImportError as error:
         raise DataError(f"{path}: reading it needs Pillow; pip install twincaps[data]") from error
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=FORMATS) as picture:
+            width, height = picture.size
+            if width * height > LARGEST:
+                raise DataError(
+                    f"{path}: {width}x{height} is too large to be decoded; the limit is "
+                    f"{LARGEST:,} pixels, scale it down first"
+                )
             picture.load()
+    except DataError:
+        raise
     except Exception as error:  # a broken file may raise anything
         raise DataError(f"{path}: not a whole picture ({error})") from error
     if picture.mode not in GREY + COLOUR:

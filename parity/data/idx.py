@@ -17,7 +17,7 @@ TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: 
 
 def read(path: str | os.PathLike) -> np.ndarray:
     """The array of an IDX file, gzipped or not; raises DataError naming file and position."""
-    return parse(packed.read(path), str(path))
+    return parse(packed.read(path, head=_end), str(path))
 
 
 def parse(content: bytes, what: str) -> np.ndarray:
@@ -49,11 +49,21 @@ def parse(content: bytes, what: str) -> np.ndarray:
             f"{what}: {fault}: ends at byte {len(content)}; its header says {list(shape)} of "
             f"{dtype.name}, which end at byte {end}"
         )
-    return (
-        np.frombuffer(content, dtype, offset=start)
-        .reshape(shape)
-        .astype(dtype.newbyteorder("="), copy=False)
-    )
+    flat = np.frombuffer(content, dtype, offset=start).astype(dtype.newbyteorder("="), copy=False)
+    try:
+        return flat.reshape(shape)
+    except ValueError as error:  # more axes than NumPy has, or a size beside an empty axis
+        raise DataError(f"{what}: its header says {list(shape)}: {error}") from error
+
+
+def _end(head: bytes) -> int | None:
+    """How long a file is that begins so, as its header says; None where that is no header."""
+    axes = head[3] if len(head) > 3 else 0
+    start = 4 + 4 * axes
+    if len(head) < start or head[2] not in TYPES:
+        return None
+    numbers = math.prod(struct.unpack(f">{axes}I", head[4:start]))
+    return start + numbers * np.dtype(TYPES[head[2]]).itemsize
 
 
 def dump(array: np.ndarray) -> bytes:

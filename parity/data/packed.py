@@ -1,12 +1,16 @@
-"""The content of packed files: gzip, told by its first bytes and not by its name; npz; tar; zip."""
+"""The content of packed files: gzip, told by its first bytes and not by its name; npz; tar; zip.
+
+The sizes that a header claims are held against the length of the file before anything is read.
+"""
 
 import gzip
 import io
+import math
 import os
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,20 +18,28 @@ import numpy as np
 from parity.data.splits import DataError
 
 GZIP = b"\x1f\x8b"
-
-# What zipfile and NumPy raise for one altered byte or another.
-NOT_ZIP = (
-    *(OSError, ValueError, KeyError, EOFError, TypeError, RuntimeError, MemoryError),
-    *(zipfile.BadZipFile, zlib.error),
-)
+# Deflate makes a byte of no more than so many; what claims more is no whole file.
+EXPANSION = 1033
+HEAD = 4 + 4 * 255  # bytes, of the longest header that says how long a file is
 
 
-def read(path: str | os.PathLike, limit: int | None = None) -> bytes:
-    """The unpacked content of a file of at most `limit` bytes; raises DataError naming it."""
+def read(
+    path: str | os.PathLike,
+    limit: int | None = None,
+    head: Callable[[bytes], int | None] | None = None,
+) -> bytes:
+    """The unpacked content of a file of at most `limit` bytes; raises DataError naming it.
+
+    head  the length that the first bytes of the content claim, instead of a limit
+    """
     try:
         content = Path(path).read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if head is not None and content[:2] == GZIP:
+        limit = head(_unpacked(content, str(path), HEAD))
+        limit = HEAD if limit is None else limit + 1  # one more: who parses it tells of that
+        return _unpacked(content, str(path), limit)
     return unpack(content, str(path), limit)
 
 
@@ -36,41 +48,92 @@ def unpack(content: bytes, what: str, limit: int | None = None) -> bytes:
 
     Unpacks no more than one byte past `limit`, so a small file cannot fill the memory.
     """
+    unpacked = content
     if content[:2] == GZIP:
-        try:
-            with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
-                unpacked = file.read(-1 if limit is None else limit + 1)
-        except (OSError, EOFError, zlib.error) as error:
-            raise DataError(
-                f"{what}: the gzip stream in its {len(content)} bytes is torn or altered "
-                f"({error}); fetch the file again"
-            ) from error
-    else:
-        unpacked = content
+        unpacked = _unpacked(content, what, None if limit is None else limit + 1)
     if limit is not None and len(unpacked) > limit:
         raise DataError(f"{what}: holds more than the {limit} bytes expected")
     return unpacked
 
 
-def npz(path: str | os.PathLike, keys: Sequence[str]) -> dict[str, np.ndarray]:
-    """The arrays of these names in a .npz; raises DataError where it is not whole."""
+def _unpacked(content: bytes, what: str, count: int | None) -> bytes:
+    """The first `count` bytes in a gzip stream."""
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return {key: arrays[key] for key in keys}
-    except NOT_ZIP as error:
-        raise DataError(f"{path}: not a whole .npz with {', '.join(keys)} ({error})") from error
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+            most = EXPANSION * len(content) + HEAD  # asking for more would allocate it
+            return file.read(-1 if count is None else min(count, most))
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(
+            f"{what}: the gzip stream in its {len(content)} bytes is torn or altered "
+            f"({error}); fetch the file again"
+        ) from error
 
 
-def tar(path: str | os.PathLike, names: Collection[str]) -> dict[str, bytes]:
-    """The content of the files of these names, in any folder of a .tar.gz; raises DataError."""
+def npz(path: str | os.PathLike, keys: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """The arrays of these names in a .npz, or all; raises DataError where it is not whole."""
+    try:
+        content = Path(path).read_bytes()
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            refuse_swollen(archive, len(content))
+            named = {each.removesuffix(".npy"): each for each in archive.namelist()}
+            return {key: _array(archive, named[key]) for key in (keys or named)}
+    except Exception as error:  # zip, zlib and NumPy each have their own
+        listed = f" with {', '.join(keys)}" if keys else " file of plain arrays"
+        raise DataError(f"{path}: not a whole .npz{listed} ({error})") from error
+
+
+def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """One array, if its header tells of as many bytes as there are."""
+    form = np.lib.format
+    content = io.BytesIO(archive.read(name))
+    major, _ = form.read_magic(content)
+    if major not in (1, 2):
+        raise ValueError(f"{name} is of version {major} of the format; expected 1 or 2")
+    header = form.read_array_header_1_0 if major == 1 else form.read_array_header_2_0
+    shape, fortran, dtype = header(content)
+    held = content.getbuffer()[content.tell() :]
+    if dtype.hasobject:
+        raise ValueError(f"{name} is a pickle of objects; expected numbers")
+    if math.prod(shape) * dtype.itemsize != len(held):
+        raise ValueError(f"{name} holds {len(held)} bytes; its header says {shape} of {dtype}")
+    order = "F" if fortran else "C"
+    return np.frombuffer(held, dtype).reshape(shape, order=order).copy(order=order)
+
+
+def refuse_swollen(archive: zipfile.ZipFile, length: int) -> None:
+    """Raise ValueError where members claim to be larger than a file of `length` can hold."""
+    for member in archive.infolist():
+        room = min(member.compress_size, length)
+        most = room if member.compress_type == zipfile.ZIP_STORED else room * EXPANSION
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"{member.filename} is packed in a way that .npz and .pt are not")
+        if member.file_size > most or member.compress_size > length:
+            raise ValueError(f"{member.filename} claims {member.file_size} bytes in {room}")
+    if sum(member.file_size for member in archive.infolist()) > length * EXPANSION:
+        raise ValueError("its members claim more bytes than the file can hold")
+
+
+def tar(path: str | os.PathLike, sizes: Mapping[str, int | None]) -> dict[str, bytes]:
+    """The content of the files of these names, in any folder of a .tar.gz; raises DataError.
+
+    Links are passed over, and no file is read that is not of the size expected, where one is.
+    """
     found = {}
     try:
-        with tarfile.open(path) as archive:
+        with tarfile.open(path, "r:gz") as archive:
             for member in archive:
                 name = os.path.basename(member.name)
-                if name in names and (file := archive.extractfile(member)):
-                    found[name] = file.read()
-    except (OSError, EOFError, KeyError, zlib.error, tarfile.TarError) as error:
+                whole = member.isreg() and not member.issparse()
+                if name in sizes and whole:
+                    if sizes[name] not in (None, member.size):
+                        raise DataError(
+                            f"{path}: {name}: holds {member.size} bytes, expected {sizes[name]}"
+                        )
+                    file = archive.extractfile(member)
+                    found[name] = file.read() if file else b""
+    except DataError:
+        raise
+    except Exception as error:  # tar, gzip and zlib each have their own
         raise DataError(f"{path}: not a whole .tar.gz ({error}); fetch it again") from error
     return found
 
@@ -78,8 +141,10 @@ def tar(path: str | os.PathLike, names: Collection[str]) -> dict[str, bytes]:
 def zipped(path: str | os.PathLike, names: Collection[str]) -> dict[str, bytes]:
     """The content of the files of these names, in any folder of a .zip; raises DataError."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        content = Path(path).read_bytes()
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            refuse_swollen(archive, len(content))
             found = ((os.path.basename(each), each) for each in archive.namelist())
             return {name: archive.read(member) for name, member in found if name in names}
-    except NOT_ZIP as error:
+    except Exception as error:  # zip and zlib each have their own
         raise DataError(f"{path}: not a whole .zip ({error}); fetch it again") from error

@@ -74,7 +74,10 @@ def parse(content: bytes, what: str) -> np.ndarray:
             f"{what}: ends at byte {len(content)}; its header says {list(shape)} of {dtype.name}, "
             f"which end at byte {end}"
         )
-    return np.frombuffer(content, dtype, offset=start).reshape(shape)
+    try:
+        return np.frombuffer(content, dtype, offset=start).reshape(shape)
+    except ValueError as error:  # a size that NumPy cannot have beside an empty axis
+        raise DataError(f"{what}: its header says {list(shape)}: {error}") from error
 
 
 def halved(pairs: np.ndarray) -> np.ndarray:

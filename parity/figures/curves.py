@@ -50,7 +50,7 @@ def curves(lines: Sequence[Line]) -> tuple[Curve, Curve, Curve]:
     found = []
     for event, kind in (("train", ""), ("eval", ""), ("eval", "ema_")):
         keys = ("step", f"{kind}loss", f"{kind}accuracy", "learning_rate")
-        some = [x for x in lines if x["event"] == event and keys[1] in x]
+        some = [x for x in lines if x.get("event") == event and all(key in x for key in keys)]
         steps, loss, accuracy, rate = (np.array([each[key] for each in some]) for key in keys)
         found.append(Curve(steps, loss, 1 - accuracy, rate))
     if not len(found[0].steps):

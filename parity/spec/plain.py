@@ -46,6 +46,8 @@ def _value(hint: Any, value: Any, name: str) -> Any:
     if type(None) in inner:
         return None if value is None else _value(inner[0], value, name)
     fits = isinstance(value, int | float) if hint is float else isinstance(value, hint)
+    if hint is float and isinstance(value, int) and fits:  # an endless one is no float
+        fits = abs(value) < 2**1023
     require(
         fits and (hint is bool or not isinstance(value, bool)),
         f"{name}: got {value!r}; expected {hint.__name__}",

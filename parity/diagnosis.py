@@ -1,0 +1,76 @@
+"""Which tensor of a training was the first that is not finite, forward or backward.
+
+The steps since the newest checkpoint are done again, one after the other, which is the same to
+the last bit, until one spoils the loss or a weight; that step is then looked at from inside.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from parity import weights
+from parity.data import Batch, Dataset, batches
+from parity.spec import NetworkSpec, TrainingSpec
+
+MOST = 5000  # steps that are done again
+HEAD = "parameter/"
+
+
+def first_state(spec: NetworkSpec, training: TrainingSpec) -> dict[str, Any]:
+    """The state that every Trainer begins with."""
+    drawn = weights.draw(spec, training.seed)
+    slots = weights.first_slots(weights.kinds(training.optimizer, training.ema), drawn)
+    return {"step": 0, "weights": drawn, "optimizer": slots}
+
+
+def first_fault(
+    trainer: Any, dataset: Dataset, state: Mapping[str, Any], place: tuple[int, int], steps: int
+) -> str:
+    """In words, the first tensor that is not finite in `steps` steps from a state on, and its step.
+
+    place  whole epochs done at this state, and batches done of the next one
+    "" where there is none, there are too many steps, or the Trainer cannot be looked into. The
+    state of the Trainer is that of another step afterwards.
+    """
+    if steps > MOST or not hasattr(trainer, "trace"):
+        return ""
+    trainer.set_state(state)
+    for step, batch in zip(range(steps), _from(dataset, trainer.training, *place), strict=False):
+        before = trainer.get_state()
+        loss = trainer.step(batch.images, batch.labels, batch.made_of)["loss"]
+        after = trainer.get_state()
+        if not math.isfinite(loss) or spoilt(after["weights"]) or spoilt(after["optimizer"]):
+            trainer.set_state(before)
+            values, gradients = trainer.trace(batch.images, batch.labels, batch.made_of)
+            name = (
+                named(values, gradients) or spoilt(after["weights"]) or spoilt(after["optimizer"])
+            )
+            at = state["step"] + step + 1
+            return f"the first tensor that is not finite is {name}, in step {at}"
+    return ""
+
+
+def named(values: weights.Arrays, gradients: weights.Arrays) -> str:
+    """The first of a pass that is not finite: parameters, then forward, then backward."""
+    taps = [name for name in values if not name.startswith(HEAD)]
+    parameters = [name for name in values if name.startswith(HEAD)]
+    for name in (*parameters, *taps):
+        if not np.isfinite(values[name]).all():
+            return f"{name.removeprefix(HEAD)} (forward)"
+    for name in (*reversed(taps), *reversed(parameters)):
+        if not np.isfinite(gradients[name]).all():
+            return f"{name.removeprefix(HEAD)} (its gradient)"
+    return ""
+
+
+def spoilt(arrays: Mapping[str, np.ndarray]) -> str:
+    """The first of these names whose array is not finite, "" if there is none."""
+    return next((name for name, array in arrays.items() if not np.isfinite(array).all()), "")
+
+
+def _from(dataset: Dataset, training: TrainingSpec, epoch: int, cursor: int) -> Iterator[Batch]:
+    while True:
+        yield from batches.training(dataset.train, training, epoch, cursor)
+        epoch, cursor = epoch + 1, 0

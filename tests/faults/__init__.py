@@ -1,0 +1,1 @@
+"""Faults that real machines have, made on purpose: kills, full disks, altered files."""

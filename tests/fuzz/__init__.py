@@ -1,0 +1,1 @@
+"""Bytes that nobody meant: every reader of ours, given files with mistakes made on purpose."""

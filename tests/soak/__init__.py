@@ -1,0 +1,1 @@
+"""Long runs: memory and open files, step by step."""

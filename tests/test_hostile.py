@@ -1,0 +1,308 @@
+"""Files made to do harm: names that lead elsewhere, sizes without end, links, commands."""
+
+import gzip
+import io
+import pickle
+import struct
+import tarfile
+import tracemalloc
+import zipfile
+
+import fakes
+import numpy as np
+import pytest
+import safetensors.numpy
+from hypothesis import given
+from hypothesis import strategies as st
+from specs import TINY
+from weight_files import TORCH, draw
+
+from parity import weights
+from parity.convert import formats
+from parity.data import DataError, folder, idx, matlab, packed, pickled, smallnorb
+from parity.files import RunError
+from parity.runs import Run
+from parity.spec import TwincapsError
+
+ESCAPES = ["../test.mat", "/tmp/test.mat", "a/../../test.mat", "./test.mat"]
+
+
+def tar_of(*members: tarfile.TarInfo, content: bytes = b"inside") -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w:gz") as archive:
+        for member in members:
+            member.size = len(content) if member.isreg() else 0
+            archive.addfile(member, io.BytesIO(content))
+    return made.getvalue()
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
+    made = tarfile.TarInfo(name)
+    made.type, made.linkname = kind, link
+    return made
+
+
+@pytest.mark.parametrize("name", ESCAPES)
+def test_names_in_archives_lead_nowhere(name, tmp_path):
+    """Contents come by their last name, in memory: nothing is written anywhere."""
+    place = tmp_path / "inner"
+    place.mkdir()
+    (place / "a.tar.gz").write_bytes(tar_of(member(name)))
+    with zipfile.ZipFile(place / "a.zip", "w") as archive:
+        archive.writestr(name, b"inside")
+    before = sorted(tmp_path.rglob("*"))
+    assert packed.tar(place / "a.tar.gz", {"test.mat": None}) == {"test.mat": b"inside"}
+    assert packed.zipped(place / "a.zip", {"test.mat"}) == {"test.mat": b"inside"}
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE])
+@pytest.mark.parametrize("link", ["/etc/passwd", "../../secret", "test.mat"])
+def test_links_and_devices_in_archives_are_passed_over(kind, link, tmp_path):
+    (tmp_path / "a.tar.gz").write_bytes(tar_of(member("x/test.mat", kind, link)))
+    assert packed.tar(tmp_path / "a.tar.gz", {"test.mat": None}) == {}
+
+
+def test_a_file_in_an_archive_of_another_size_is_not_read(tmp_path):
+    (tmp_path / "a.tar.gz").write_bytes(tar_of(member("test_batch"), content=bytes(10**6)))
+    with pytest.raises(DataError, match="test_batch: holds 1000000 bytes, expected 300"):
+        packed.tar(tmp_path / "a.tar.gz", {"test_batch": 300})
+
+
+@pytest.mark.parametrize("name", [".lock", "metrics.jsonl"])
+def test_a_link_in_a_run_is_not_written_through(name, tmp_path):
+    with Run.create(tmp_path / "run", fakes.SPEC, fakes.TRAINING):
+        pass
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    (tmp_path / "run" / name).unlink()
+    (tmp_path / "run" / name).symlink_to(precious)
+
+    def write():
+        with Run.open(tmp_path / "run") as run:
+            run.append({"event": "train", "step": 1})
+
+    with pytest.raises(RunError, match=r"Too many levels of symbolic links"):
+        write()
+    assert precious.read_text() == "mine"
+
+
+def test_a_name_of_a_tensor_is_only_a_name(tmp_path):
+    arrays = {"../../escaped": np.ones(3, np.float32), "/absolute": np.ones(2, np.float32)}
+    weights.save_arrays(tmp_path / "w.safetensors", arrays, {"format": weights.FORMAT, "schema": 1})
+    with pytest.raises(TwincapsError):
+        weights.load(tmp_path / "w.safetensors")
+    assert [each.name for each in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+h5py = pytest.importorskip("h5py")
+
+
+def test_numbers_of_another_file_are_not_read_through_an_h5(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"a secret" * 8)
+    for kind in ("external", "virtual"):
+        with h5py.File(tmp_path / f"{kind}.h5", "w") as file:
+            if kind == "external":
+                file.create_dataset("a/x", (64,), "u1", external=[(str(secret), 0, 64)])
+            else:
+                layout = h5py.VirtualLayout((64,), "u1")
+                layout[:] = h5py.VirtualSource(str(secret), "x", (64,))
+                file.create_virtual_dataset("a/x", layout)
+        with pytest.raises(TwincapsError, match="is kept in another file"):
+            formats.read(tmp_path / f"{kind}.h5")
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = np.ones(3, "f4")
+    with h5py.File(tmp_path / "link.h5", "w") as file:
+        file["mine"] = np.ones(3, "f4")
+        file["theirs"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "x")
+    assert list(formats.read(tmp_path / "link.h5").tensors) == ["mine"]
+
+
+def test_an_h5_that_claims_numbers_without_end_is_refused(tmp_path):
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        file.create_dataset("a/x", (10**9,), "f4", chunks=(10**6,))
+    with pytest.raises(TwincapsError, match=r"not a whole \.h5 file"):
+        formats.read(tmp_path / "w.h5")
+
+
+def npz_claiming(shape: str) -> bytes:
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    array = b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header.encode() + bytes(8)
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.writestr("x.npy", array)
+    return made.getvalue()
+
+
+def mat_claiming(rows: int, nbytes: int) -> bytes:
+    inner = struct.pack("<IIII", 6, 8, 6, 0) + struct.pack("<IIii", 5, 8, rows, 1)
+    inner += struct.pack("<HH4s", 1, 1, b"X") + struct.pack("<II", 9, nbytes) + bytes(8)
+    return bytes(124) + b"\0\1IM" + struct.pack("<II", 14, len(inner)) + inner
+
+
+BOMBS = {
+    "IDX": lambda: idx.parse(struct.pack(">HBBII", 0, 8, 2, 2**31, 2**31), "x"),
+    "IDX of no bytes": lambda: idx.parse(
+        struct.pack(">HBBIII", 0, 8, 3, 0, *[2**32 - 1] * 2), "x"
+    ),
+    "IDX of many axes": lambda: idx.parse(
+        struct.pack(">HBB", 0, 8, 99) + b"\0\0\0\1" * 99 + b"\1", "x"
+    ),
+    "smallNORB": lambda: smallnorb.parse(struct.pack("<5i", 0x1E3D4C55, 3, *[2**30] * 3), "x"),
+    "smallNORB of no bytes": lambda: smallnorb.parse(
+        struct.pack("<6I", 0x1E3D4C55, 4, 0, *[2**32 - 1] * 3), "x"
+    ),
+    "a place in a pickle's memo": lambda: pickled.loads(b"\x80\2Nr\xff\xff\xff\x7f.", "x"),
+    "bytes in a pickle": lambda: pickled.loads(
+        b"\x80\4\x8e" + struct.pack("<Q", 2**40) + b".", "x"
+    ),
+    "a bytearray in a pickle": lambda: pickled.loads(
+        b"\x80\5\x96" + struct.pack("<Q", 2**40) + b".", "x"
+    ),
+    "an array made in a pickle": lambda: pickled.loads(
+        b"\x80\2cnumpy\nndarray\nJ\xff\xff\xff\x7f\x85\x85R.", "x"
+    ),
+    ".mat, rows": lambda: matlab.loads(mat_claiming(2**31 - 1, 8), "x"),
+    ".mat, bytes": lambda: matlab.loads(mat_claiming(1, 2**31), "x"),
+}  # fmt: skip
+
+
+def peak(work) -> float:
+    """MiB that Python and NumPy allocated at most."""
+    tracemalloc.start()
+    try:
+        work()
+    finally:
+        found = tracemalloc.get_traced_memory()[1] / 2**20
+        tracemalloc.stop()
+    return found
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_size_in_a_header_is_not_believed(name):
+    def work():
+        with pytest.raises(DataError):
+            BOMBS[name]()
+
+    assert peak(work) < 8
+
+
+@pytest.mark.parametrize("shape", ["(100000000000,)", "(-1,)", "(2**9,)", "((), 1)"])
+def test_an_npz_that_claims_other_sizes_is_refused(shape, tmp_path):
+    (tmp_path / "a.npz").write_bytes(npz_claiming(shape))
+
+    def work():
+        with pytest.raises(DataError, match=r"not a whole \.npz"):
+            packed.npz(tmp_path / "a.npz")
+
+    assert peak(work) < 8
+
+
+def test_an_idx_file_is_unpacked_as_far_as_its_header_says(tmp_path):
+    head = struct.pack(">HBBI", 0, 8, 1, 5)
+    (tmp_path / "a.gz").write_bytes(gzip.compress(head + bytes(200 << 20)))
+
+    def work():
+        with pytest.raises(DataError, match="has bytes too many"):
+            idx.read(tmp_path / "a.gz")
+
+    assert peak(work) < 8
+
+
+def test_a_list_in_itself_is_no_end_of_labels():
+    endless: list = []
+    endless += [endless, endless]
+    from parity.data import cifar10
+
+    content = pickle.dumps({b"data": np.zeros((2, 3072), np.uint8), b"labels": endless}, 4)
+    with pytest.raises(DataError, match="a list of whole numbers"):
+        cifar10.read("data_batch_1", content)
+
+
+@TORCH
+@pytest.mark.parametrize("newer", [True, False])
+def test_a_pt_whose_tensors_claim_more_than_the_file_is_refused(newer, tmp_path):
+    import torch
+
+    file = tmp_path / "w.pt"
+    torch.save({"x": torch.ones(1).expand(10**9)}, file, _use_new_zipfile_serialization=newer)
+    with pytest.raises(TwincapsError, match="more numbers than the file"):
+        formats.read(file)
+    torch.save({"x": torch.ones(257)}, file, _use_new_zipfile_serialization=newer)
+    content = file.read_bytes()
+    claimed = content.replace(b"M\1\1", b"M\xff\xff")  # 257 numbers as 65,535
+    assert claimed != content
+    if newer:
+        made = io.BytesIO()
+        with zipfile.ZipFile(file) as old, zipfile.ZipFile(made, "w") as new:
+            for each in old.infolist():
+                new.writestr(each, old.read(each).replace(b"M\1\1", b"M\xff\xff"))
+        claimed = made.getvalue()
+    file.write_bytes(claimed)
+    with pytest.raises(TwincapsError, match="storage"):
+        formats.read(file)
+
+
+def png_claiming(width: int, height: int) -> bytes:
+    import zlib
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        whole = kind + data
+        return struct.pack(">I", len(data)) + whole + struct.pack(">I", zlib.crc32(whole))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(9)))
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_huge_picture_in_a_folder_is_refused_before_it_is_decoded(tmp_path):
+    (tmp_path / "a.png").write_bytes(png_claiming(9000, 9000))
+    with pytest.raises(DataError, match="9000x9000 is too large to be decoded"):
+        folder.read([tmp_path / "a.png"])
+
+
+def test_a_picture_in_a_folder_that_is_a_program_is_not_run(tmp_path):
+    """Pillow would hand PostScript to a program, whatever the file is called."""
+    content = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(DataError, match="not a whole picture"):
+        folder.read([tmp_path / "a.png"])
+
+
+@pytest.mark.parametrize("value", ["[" * 100_000, "{}", "5", "null", '"x"'])
+def test_any_header_of_weights_is_refused(value, tmp_path):
+    file = tmp_path / "w.safetensors"
+    file.write_bytes(safetensors.numpy.save(draw(TINY), metadata={"twincaps": value}))
+    with pytest.raises(TwincapsError):
+        weights.load(file)
+
+
+@given(st.integers(0, 255), st.lists(st.integers(0, 2**32 - 1), max_size=80), st.binary(max_size=9))
+def test_any_header_of_idx_is_read_or_refused(kind, sizes, content):
+    file = struct.pack(f">HBB{len(sizes)}I", 0, kind, len(sizes), *sizes) + content
+    try:
+        found = idx.parse(file, "x")
+    except DataError:
+        return
+    assert idx.dump(found) == file
+
+
+@given(st.integers(-9, 9), st.lists(st.integers(-(2**31), 2**31 - 1), max_size=9), st.binary())
+def test_any_header_of_smallnorb_is_read_or_refused(axes, sizes, content):
+    file = struct.pack(f"<ii{len(sizes)}i", 0x1E3D4C55, axes, *sizes) + content
+    try:
+        found = smallnorb.parse(file, "x")
+    except DataError:
+        return
+    assert file.endswith(found.tobytes())
+
+
+@given(st.binary(max_size=200), st.sampled_from(["<", ">"]))
+def test_any_elements_of_a_mat_file_are_read_or_refused(content, order):
+    file = bytes(124) + (b"\0\1IM" if order == "<" else b"\1\0MI") + content
+    try:
+        matlab.loads(file, "x")
+    except DataError:
+        return
+    assert not content or len(content) >= 8
