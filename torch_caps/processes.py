@@ -84,7 +84,7 @@ class Group:
         dist.destroy_process_group()
 
 
-def _store(rank: int, address: str) -> dist.Store:
+def _store(rank: int, address: str) -> dist.Store:  # pyright: ignore[reportPrivateImportUsage]
     """Where the processes leave each other their addresses."""
     host, _, port = address.rpartition(":")
     # torchrun's agent has one already. It outlives the workers, so those it starts anew would
@@ -92,8 +92,8 @@ def _store(rank: int, address: str) -> dist.Store:
     agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     again = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     limit = timedelta(seconds=TIMEOUT)
-    store = dist.TCPStore(host, int(port), is_master=rank == 0 and not agent, timeout=limit)
-    return dist.PrefixStore(f"twincaps/{again}", store)
+    store = dist.TCPStore(host, int(port), is_master=rank == 0 and not agent, timeout=limit)  # pyright: ignore[reportPrivateImportUsage]
+    return dist.PrefixStore(f"twincaps/{again}", store)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _line(error: Exception) -> str:
