@@ -326,10 +326,8 @@ def make_trainer(
         return wing.Trainer(spec, training, **how)
     except (RuntimeError, AssertionError) as error:
         if group is not None and (reason := group.lost(error)) is not None:
-            raise ProcessError(
-                f"another process is gone before the first step ({reason}); see what it said, and "
-                "start all of them again"
-            ) from error
+            said = f"another process is gone before the first step ({reason})"
+            raise ProcessError(f"{said}; start all of them again") from error
         if options.device == "cpu":
             raise
         said = str(error).splitlines()[0]
@@ -345,19 +343,15 @@ def _join(backend: str, device: str, training: TrainingSpec, place: Place | None
         processes.check_batch(training.batch_size, place.count)
         address = processes.address(backend)
         group = join(place.rank, place.count, place.local, address, device)
-    if group is not None:
-        what = "processes" if group.shares == group.count else "devices"
-        processes.check_batch(training.batch_size, group.shares, what)
+    processes.rows(group, training.batch_size)
     return group
 
 
 def _announce(run: "Run", trainer: "Trainer") -> None:
+    from parity import loop
+
     training, options = run.training, run.options
-    group: Any = getattr(trainer, "group", None)
-    where = options.device
-    if group is not None:
-        where += f" in {group.count} processes" if group.count > 1 else ""
-        where += f" with {group.shares} devices" if group.shares > group.count else ""
+    where = options.device + processes.told(loop.group_of(trainer))
     print(
         f"{run.preset or 'a network'} on {training.dataset}, "
         f"{options.backend} on {where}, {training.precision}: {training.epochs} epochs, "
@@ -380,7 +374,7 @@ def _announce(run: "Run", trainer: "Trainer") -> None:
 def _finish(run: "Run", trainer: "Trainer", dataset: "Dataset") -> None:
     from parity import loop
 
-    with processes.parting(getattr(trainer, "group", None)):
+    with processes.parting(loop.group_of(trainer)):
         history = loop.train(trainer, dataset, run)
     if not history.lines:
         print(f"nothing to train: {run.training.epochs} epochs are done; --epochs N adds more")
@@ -396,7 +390,7 @@ def _follow(trainer: "Trainer", dataset: "Dataset") -> None:
     """Train as one of several processes that is not the first, which alone writes and speaks."""
     from parity import loop
 
-    with processes.parting(getattr(trainer, "group", None)):
+    with processes.parting(loop.group_of(trainer)):
         loop.train(trainer, dataset, progress=False)
 
 
