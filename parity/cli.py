@@ -156,9 +156,7 @@ def _reporting(place: Place | None = None) -> Iterator[list[int]]:
 
 
 def _train_together(first: Flags, parse: Callable[[Flags], Flags], place: Place) -> None:
-    """`_train` as one of several processes, which ends at once: what frameworks do last may wait
-    for the others, and these may be gone.
-    """
+    """`_train`, and the end: what frameworks do last may wait for processes that are gone."""
     with _reporting(place) as code:
         try:
             _train(first, parse, place)
@@ -323,8 +321,7 @@ def make_trainer(
         return wing.Trainer(spec, training, **how)
     except (RuntimeError, AssertionError) as error:
         if group is not None and (reason := group.lost(error)) is not None:
-            said = f"another process is gone before the first step ({reason})"
-            raise ProcessError(f"{said}; start all of them again") from error
+            raise ProcessError(f"another process is gone before step 1 ({reason})") from error
         if options.device == "cpu":
             raise
         said = str(error).splitlines()[0]
