@@ -8,6 +8,8 @@
     python train.py --resume runs/NAME                  go on after Ctrl-C, kill -9, a full disk
     python train.py --resume runs/NAME --backend jax    ... in the other framework
     python train.py --resume auto --out runs/NAME       begin, or go on: for jobs that are restarted
+    torchrun --nproc-per-node 2 train.py                the same run by two processes, or by those
+                                                        that srun starts; see docs/processes.md
 
 A flag that is not given has the value of the data set's recipe, or else of the preset. What runs,
 and how it departs from the preset, is printed first. `--help` shows every default.

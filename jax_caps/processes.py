@@ -12,7 +12,7 @@ from parity.spec import TwincapsError
 
 TIMEOUT = 300  # seconds that a process waits for the others
 LOST = ("gloo", "nccl", "connection", "socket", "coordination", "deadline", "timed out", "timeout")
-LONGEST = 8192  # bytes of a text that is shared
+_LONGEST = 8192  # bytes of a text that is shared
 
 
 def join(
@@ -53,9 +53,9 @@ class Group:
         """The text of the first, in all of them."""
         if self.count == 1:
             return text
-        held = np.zeros(LONGEST, np.uint8)
+        held = np.zeros(_LONGEST, np.uint8)
         content = text.encode()
-        assert len(content) <= LONGEST
+        assert len(content) <= _LONGEST
         held[: len(content)] = np.frombuffer(content, np.uint8)
         found = np.asarray(multihost_utils.broadcast_one_to_all(held), np.uint8)
         return found.tobytes().rstrip(b"\0").decode()

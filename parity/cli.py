@@ -156,9 +156,7 @@ def _reporting(place: Place | None = None) -> Iterator[list[int]]:
 
 
 def _train_together(first: Flags, parse: Callable[[Flags], Flags], place: Place) -> None:
-    """`_train` as one of several processes, which ends at once: what frameworks do last may wait
-    for the others, and these may be gone.
-    """
+    """`_train`, and the end: what frameworks do last may wait for processes that are gone."""
     with _reporting(place) as code:
         try:
             _train(first, parse, place)
@@ -248,8 +246,7 @@ def _begin(flags: Flags, path: Path | None, place: Place | None) -> None:
     image, classes = dataset.train.shape, dataset.classes
     spec = dataclasses.replace(card.network, image=image, classes=classes)
     trainer = make_trainer(spec, training, options, dataset, several=True, place=place)
-    if place is not None and place.rank > 0:
-        _follow(trainer, dataset)
+    if _follows(place, trainer, dataset):
         return
     with runs.Run.create(out, spec, training, options, flags.preset) as run:
         _announce(run, trainer)
@@ -273,8 +270,7 @@ def _go_on(run: "Run", known: Flags, flags: Flags, place: Place | None) -> None:
     options = _options(flags, run.options)
     dataset = data.load(training.dataset, options.data_dir)
     trainer = make_trainer(run.spec, training, options, dataset, several=True, place=place)
-    if place is not None and place.rank > 0:
-        _follow(trainer, dataset)
+    if _follows(place, trainer, dataset):
         return
     if (training, options) != (run.training, run.options):
         run.change(training, options)
@@ -294,10 +290,9 @@ def make_trainer(
     """The Trainer of the wing that `options` names, for a data set that suits it, if any is given.
 
     Sets that wing's precision, determinism and cache of compiled code for the whole process.
-    With `several` it trains on all the devices that one process of this wing uses, and with a
-    `place` among other processes, together with them. Raises UsageError where its framework,
-    naming the extra to install, or the device is missing; ProcessError for a batch that cannot
-    be shared.
+    With `several` it trains on all devices that this wing uses at once, and together with the
+    other processes of a `place`. Raises UsageError where its framework, naming the extra to
+    install, or the device is missing; ProcessError for a batch that cannot be shared.
     """
     from parity import cache, loop
 
@@ -326,10 +321,7 @@ def make_trainer(
         return wing.Trainer(spec, training, **how)
     except (RuntimeError, AssertionError) as error:
         if group is not None and (reason := group.lost(error)) is not None:
-            raise ProcessError(
-                f"another process is gone before the first step ({reason}); see what it said, and "
-                "start all of them again"
-            ) from error
+            raise ProcessError(f"another process is gone before step 1 ({reason})") from error
         if options.device == "cpu":
             raise
         said = str(error).splitlines()[0]
@@ -337,7 +329,6 @@ def make_trainer(
 
 
 def _join(backend: str, device: str, training: TrainingSpec, place: Place | None) -> Any:
-    """The group that this process trains in, None where it is alone and has one device."""
     join = importlib.import_module(f"{backend}_caps.processes").join
     if place is None:
         group = join(device=device)
@@ -345,19 +336,15 @@ def _join(backend: str, device: str, training: TrainingSpec, place: Place | None
         processes.check_batch(training.batch_size, place.count)
         address = processes.address(backend)
         group = join(place.rank, place.count, place.local, address, device)
-    if group is not None:
-        what = "processes" if group.shares == group.count else "devices"
-        processes.check_batch(training.batch_size, group.shares, what)
+    processes.rows(group, training.batch_size)  # refuses a batch that its devices cannot share
     return group
 
 
 def _announce(run: "Run", trainer: "Trainer") -> None:
+    from parity import loop
+
     training, options = run.training, run.options
-    group: Any = getattr(trainer, "group", None)
-    where = options.device
-    if group is not None:
-        where += f" in {group.count} processes" if group.count > 1 else ""
-        where += f" with {group.shares} devices" if group.shares > group.count else ""
+    where = options.device + processes.told(loop.group_of(trainer))
     print(
         f"{run.preset or 'a network'} on {training.dataset}, "
         f"{options.backend} on {where}, {training.precision}: {training.epochs} epochs, "
@@ -380,7 +367,7 @@ def _announce(run: "Run", trainer: "Trainer") -> None:
 def _finish(run: "Run", trainer: "Trainer", dataset: "Dataset") -> None:
     from parity import loop
 
-    with processes.parting(getattr(trainer, "group", None)):
+    with processes.parting(loop.group_of(trainer)):
         history = loop.train(trainer, dataset, run)
     if not history.lines:
         print(f"nothing to train: {run.training.epochs} epochs are done; --epochs N adds more")
@@ -392,12 +379,15 @@ def _finish(run: "Run", trainer: "Trainer", dataset: "Dataset") -> None:
     print(f"evaluate it with: python -m parity evaluate {run.path}")
 
 
-def _follow(trainer: "Trainer", dataset: "Dataset") -> None:
-    """Train as one of several processes that is not the first, which alone writes and speaks."""
+def _follows(place: Place | None, trainer: "Trainer", dataset: "Dataset") -> bool:
+    """Whether this is not the first process, which alone writes and speaks: it has trained then."""
+    if place is None or place.rank == 0:
+        return False
     from parity import loop
 
-    with processes.parting(getattr(trainer, "group", None)):
+    with processes.parting(loop.group_of(trainer)):
         loop.train(trainer, dataset, progress=False)
+    return True
 
 
 def _illustrate(run: "Run", trainer: "Trainer", dataset: "Dataset") -> None:

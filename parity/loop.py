@@ -79,6 +79,11 @@ class History:
         return self.waited / self.seconds if self.seconds else 0.0
 
 
+def group_of(trainer: Trainer) -> Group | None:
+    """The processes that a Trainer trains with, None where it is alone."""
+    return getattr(trainer, "group", None)
+
+
 def check(spec: NetworkSpec, dataset: Dataset) -> None:
     """Raise RunError unless this network takes the images and classes of this data set."""
     if (dataset.train.shape, dataset.classes) != (spec.image, spec.classes):
@@ -93,7 +98,7 @@ def evaluate(trainer: Trainer, split: Split, batch_size: int) -> dict[str, Any]:
     """Mean loss and accuracy over every image of a split, and their count: exact, no rounding
     of the last batch.
     """
-    rows = processes.rows(_group(trainer), batch_size)
+    rows = processes.rows(group_of(trainer), batch_size)
     return _score(trainer, batches.evaluation(split, batch_size, rows))
 
 
@@ -150,7 +155,7 @@ class _Session:
         self.trainer, self.dataset, self.run, self.stop = trainer, dataset, run, stop
         self.training = trainer.training
         self.per_epoch = batches.per_epoch(dataset.train, trainer.training)
-        self.group = _group(trainer)
+        self.group = group_of(trainer)
         self.first = self.group is None or self.group.rank == 0
         self.rows = processes.rows(self.group, self.training.batch_size)
         self.folder = None if run is None else run.path
@@ -351,10 +356,6 @@ class _Session:
             if stop if self.group is None else self.group.any(stop):
                 raise _Stop
             yield item
-
-
-def _group(trainer: Trainer) -> Group | None:
-    return getattr(trainer, "group", None)
 
 
 def _score(trainer: Trainer, padded: Iterable[Batch]) -> dict[str, Any]:

@@ -144,9 +144,18 @@ def rows(group: Group | None, batch_size: int) -> slice:
     """The rows of the global batch that are this process's own; all of them where it is alone."""
     if group is None:
         return slice(0, batch_size)
-    check_batch(batch_size, group.shares)
+    what = "processes" if group.shares == group.count else "devices"
+    check_batch(batch_size, group.shares, what)
     size = batch_size // group.count
     return slice(group.rank * size, (group.rank + 1) * size)
+
+
+def told(group: Group | None) -> str:
+    """What there is of processes and of devices, where it is more than one."""
+    if group is None:
+        return ""
+    count = f" in {group.count} processes" if group.count > 1 else ""
+    return count + (f" with {group.shares} devices" if group.shares > group.count else "")
 
 
 @contextlib.contextmanager

@@ -37,6 +37,8 @@ def wing(tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, f"{name}.numerics", numerics)
         training = types.SimpleNamespace(Trainer=fakes.Trainer)
         monkeypatch.setitem(sys.modules, f"{name}.training", training)
+        processes = types.SimpleNamespace(join=lambda **_: None)
+        monkeypatch.setitem(sys.modules, f"{name}.processes", processes)
     monkeypatch.setitem(spec.PRESETS, "fake", fakes.PRESET)
     monkeypatch.chdir(tmp_path)
     return strict
