@@ -33,7 +33,7 @@ def wing(tmp_path, monkeypatch):
     """Both wings are the fake one; the working folder is new and its preset is `fake`."""
     strict = []
     for name in ("torch_caps", "jax_caps"):
-        numerics = types.SimpleNamespace(strict=strict.append)
+        numerics = types.SimpleNamespace(strict=strict.append, cache=lambda folder: None)
         monkeypatch.setitem(sys.modules, f"{name}.numerics", numerics)
         training = types.SimpleNamespace(Trainer=fakes.Trainer)
         monkeypatch.setitem(sys.modules, f"{name}.training", training)

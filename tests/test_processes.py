@@ -44,7 +44,7 @@ def environment(**more: str) -> dict[str, str]:
     not spent its time on.
     """
     ours = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "DOOR_FIGURES": "none"}
-    ours["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
+    ours["XLA_FLAGS"] = f"--xla_backend_optimization_level=0 {os.environ.get('XLA_FLAGS', '')}"
     return {**os.environ, **ours, **more}
 
 
@@ -257,7 +257,7 @@ def test_the_devices_of_one_process_share_a_batch(whole, tmp_path):
     how = ("--backend", "jax", "--precision", "float64", "--out", tmp_path / "run")
     done = subprocess.run(
         script("door.py", *RUN, *how),
-        env=environment(XLA_FLAGS=f"{flags} --xla_force_host_platform_device_count=3"),
+        env=environment(XLA_FLAGS=f"--xla_force_host_platform_device_count=3 {flags}"),
         capture_output=True,
         text=True,
         check=False,
