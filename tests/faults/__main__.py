@@ -36,27 +36,33 @@ def main() -> int:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     backends = [each for each in wings.NAMES if each in words] or list(wings.NAMES)
     kinds = [each for each in KINDS if each in words] or list(KINDS)
-    began, console, rows = time.monotonic(), Console(width=140), list[Row]()
+    failed = False
     with tempfile.TemporaryDirectory(prefix="twincaps-faults-") as place:
         for backend in backends:
-            rows += tried(backend, Path(place) / backend, kinds, asked.kills, asked.seed, say)
-    shown = Table(*HEADER)
+            began = time.monotonic()
+            rows = tried(backend, Path(place) / backend, kinds, asked.kills, asked.seed, say)
+            failed |= told(backend, rows, time.monotonic() - began, pages)
+    return 1 if failed else 0
+
+
+def told(backend: str, rows: list[Row], seconds: float, pages: list[str]) -> bool:
+    """Show what became of the faults with one backend; whether anything was lost."""
+    shown, console = Table(*HEADER), Console(width=140)
     for row in rows:
         shown.add_row(*map(Text, row.cells()))
-    minutes = (time.monotonic() - began) / 60
     killed = sum(row.tried for row in rows if row.fault.startswith("killed"))
     lost = [each for row in rows for each in row.losses]
     said = (
         f"{killed} processes killed, {sum(row.tried for row in rows) - killed} other faults, "
-        f"{len(lost)} lost, in {minutes:.0f} minutes"
+        f"{len(lost)} lost"
     )
-    console.print(shown, said)
+    console.print(shown, f"{said}, in {seconds / 60:.0f} minutes")
     for each in lost:
         console.print(Text(f"lost: {each}", style="red"))
     text = f"    make faults      # {said}\n\n{table(HEADER, [row.cells() for row in rows])}"
     for page in pages:
-        fill(page, "faults", text)
-    return 1 if lost else 0
+        fill(page, f"faults with {backend}", text)
+    return bool(lost)
 
 
 def say(text: str) -> None:

@@ -1,5 +1,6 @@
 """kill -9 at random moments: while it starts, while it trains, inside the write of a checkpoint."""
 
+import itertools
 import random
 import time
 from collections.abc import Callable
@@ -35,10 +36,14 @@ def undisturbed(backend: str, folder: Path) -> Undisturbed:
     path = folder / "whole" / "run"
     with Process(command(backend, path), environment(folder)) as process:
         assert process.wait() == 0, process.output
+        lines = [at for at, _ in process.lines]
         announced, done = process.said(ANNOUNCED), process.said(DONE)
     assert announced is not None, process.output
     assert done is not None, process.output
-    return Undisturbed(path, end(path), announced - process.began, done - announced)
+    # A machine that stood still for a while was not training.
+    lines = [at for at in lines if announced <= at <= done]
+    training = sum(min(b - a, 0.5) for a, b in itertools.pairwise(lines))
+    return Undisturbed(path, end(path), announced - process.began, training)
 
 
 def halfway(backend: str, folder: Path, whole: Undisturbed) -> Path:
