@@ -16,7 +16,7 @@ BACKEND ?= torch
 PYTHON ?= python3
 PIP_FLAGS ?=
 ARGS ?=
-PYTEST_FLAGS ?= -n auto --dist loadfile
+PYTEST_FLAGS ?= -n auto --dist loadfile --no-loadscope-reorder
 
 BIN := .venv/bin
 EXTRAS := torch jax dev

@@ -18,6 +18,10 @@ import wings
 # What the command line compiles is kept for the next test, and not among the user's own.
 os.environ["XDG_CACHE_HOME"] = str(wings.ROOT / ".pytest_cache")
 
+LONGEST = {
+    f"test_{name}.py" for name in ("handover", "processes", "network", "resume", "one_wing", "lean")
+}
+
 hypothesis.settings.register_profile("twincaps", hypothesis.settings.default, deadline=None)
 hypothesis.settings.load_profile("twincaps")
 
@@ -44,6 +48,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for mark, reason in reasons.items():
             if reason and item.get_closest_marker(mark):
                 item.add_marker(pytest.mark.skip(reason=reason))
+    # Begun first, so that no worker is left with one of them at the end.
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(params=wings.NAMES)
