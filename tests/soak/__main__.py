@@ -57,7 +57,8 @@ def main() -> int:
         shown.add_row(*map(str, row))
     Console(width=120).print(shown)
     for page in pages:
-        fill(page, "soak", f"    make soak\n\n{table(HEADER, rows)}")
+        shown_in_page = "![Memory and open files, step by step](soak.png)"
+        fill(page, "soak", f"    make soak\n\n{table(HEADER, rows)}\n\n{shown_in_page}")
         draw(found).savefig(Path(page).with_name("soak.png"), metadata={"Software": None}, dpi=200)
     return 0 if flat else 1
 
