@@ -6,6 +6,7 @@ wait for it without end. A file that cannot be written any more is told of once 
 
 import contextlib
 import sys
+from collections.abc import Callable
 from typing import Any
 
 PREFIX = "twincaps-events"  # of paths, by which tensorboardX knows whose files they are
@@ -56,8 +57,10 @@ class _Sinks:
         return Sink(path.removeprefix(f"{PREFIX}:"))
 
 
-def summary_writer(folder: Any, **options: Any) -> Any:
-    """A SummaryWriter of tensorboardX for a run folder, or None where that is not installed."""
+def writer() -> Callable[..., Any] | None:
+    """What opens a SummaryWriter of tensorboardX, with its options, for a run folder; None where
+    that is not installed, or cannot be loaded.
+    """
     # tensorboardX imports torch wherever that is installed; a run of the JAX wing must not.
     hide = "torch" not in sys.modules
     if hide:
@@ -71,4 +74,4 @@ def summary_writer(folder: Any, **options: Any) -> Any:
         if hide:
             del sys.modules["torch"]
     register_writer_factory(PREFIX, _Sinks())
-    return SummaryWriter(f"{PREFIX}:{folder}", **options)
+    return lambda folder, **options: SummaryWriter(f"{PREFIX}:{folder}", **options)

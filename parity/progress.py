@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from parity.data import Split
-from parity.events import summary_writer
+from parity.events import writer
 from parity.figures.glimpse import Glimpse, glimpse
 from parity.figures.model import Model
 from parity.spec import TrainingSpec
@@ -129,8 +129,13 @@ class Bar:
 class Events:
     """TensorBoard scalars, through tensorboardX, and what `look` sees after each evaluation."""
 
-    def __init__(self, folder: os.PathLike, look: Callable[[], Glimpse] | None = None) -> None:
-        self.writer, self.folder, self.look = None, folder, look
+    def __init__(
+        self,
+        opener: Callable[..., Any],
+        folder: os.PathLike,
+        look: Callable[[], Glimpse] | None = None,
+    ) -> None:
+        self.open, self.writer, self.folder, self.look = opener, None, folder, look
 
     def train(self, line: Line) -> None:
         self._add("train", line)
@@ -145,7 +150,7 @@ class Events:
 
     def _add(self, group: str, line: Line) -> Any:
         if self.writer is None:  # what an earlier process wrote from this step on is void
-            self.writer = summary_writer(self.folder, purge_step=line["step"])
+            self.writer = self.open(self.folder, purge_step=line["step"])
         for name, value in line.items():
             if name not in ("event", "epoch", "step"):
                 self.writer.add_scalar(f"{group}/{name}", value, line["step"])
@@ -161,18 +166,17 @@ def events(folder: os.PathLike, trainer: Any, test: Split) -> list[Watcher]:
 
     A wing's Trainer is looked at too; its pictures need Pillow.
     """
-    batch_size = trainer.training.batch_size
-    if importlib.util.find_spec("tensorboardX") is None:
+    opener, batch_size = writer(), trainer.training.batch_size
+    if opener is None:
         return []
     if not isinstance(trainer, Model) or importlib.util.find_spec("PIL") is None:
-        return [Events(folder)]
-    return [Events(folder, glimpse(trainer, test, batch_size))]
+        return [Events(opener, folder)]
+    return [Events(opener, folder, glimpse(trainer, test, batch_size))]
 
 
 def show(folder: os.PathLike, step: int, pictures: Mapping[str, np.ndarray]) -> None:
     """Add pictures [H, W, C], by name, to the events of a run that has ended."""
-    writer = summary_writer(folder, filename_suffix=".figures")
-    if writer is not None:
-        with writer as opened:
+    if (opener := writer()) is not None:
+        with opener(folder, filename_suffix=".figures") as opened:
             for name, picture in pictures.items():
                 opened.add_image(f"figures/{name}", picture, step, dataformats="HWC")

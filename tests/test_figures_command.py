@@ -159,3 +159,15 @@ def test_tensorboard_goes_without_what_is_not_installed(tmp_path, monkeypatch, m
     events = b"".join(each.read_bytes() for each in run.path.glob("events*"))
     assert (b"test/accuracy" in events) == (missing == "PIL")
     assert b"routing/entropy" not in events
+
+
+def test_tensorboard_that_cannot_be_loaded_is_gone_without(tmp_path, monkeypatch):
+    broken = tmp_path / "tensorboardX"
+    broken.mkdir()
+    (broken / "__init__.py").write_text("raise ImportError('cannot import name X from protobuf')\n")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tensorboardX"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(tmp_path)
+    with Run.create(tmp_path / "run", fakes.SPEC, fakes.TRAINING) as run:
+        loop.train(Trainer(), fakes.dataset(), run)
+    assert list(run.path.glob("events*")) == []
