@@ -15,6 +15,7 @@ import traceback
 from typing import Any, TextIO
 
 from benchmarks.contract import Run
+from parity import allocator
 
 
 def main(wing: str) -> None:
@@ -27,6 +28,7 @@ def main(wing: str) -> None:
 
 def serve(wing: str, requests: TextIO, replies: TextIO) -> None:
     """Answer each line of `requests` with {"ok": ...} or {"failed": why}."""
+    allocator.keep()
     importlib.import_module(f"{wing}_caps.numerics").strict("float32")  # as train.py does
     shelf = Shelf(importlib.import_module(f"benchmarks.{wing}_cases"))
     for line in requests:

@@ -36,7 +36,10 @@ if TYPE_CHECKING:
     from parity.runs import Run
 
 EXTRAS = {"torch": ("torch",), "jax": ("jax", "jaxlib", "flax", "optax")}
-RESUMABLE = ("backend", "epochs", "data_dir", "device", "compile")
+RESUMABLE = (
+    *("backend", "epochs", "data_dir"),
+    *("device", "compile", "lean", "block", "checkpoint_every"),
+)
 
 
 class UsageError(TwincapsError):
@@ -70,6 +73,8 @@ class Flags:
     """Training images a step."""
     learning_rate: float
     """The rate of the first step; it decays from there."""
+    decay_steps: int
+    """Steps in which the rate decays by the preset's factor (0.96 in all of ours)."""
     optimizer: Annotated[str, _shown("{adam,adamw,sgd}")]
     """The optimiser."""
     seed: int
@@ -82,6 +87,14 @@ class Flags:
     """Run the network through the framework's compiler (JAX always does)."""
     clip_norm: Annotated[float | None, _shown("FLOAT", "no clipping")]
     """Scale gradients down to this norm where it is larger."""
+    ema: Annotated[float | None, _shown("FLOAT", "no averages")]
+    """Keep moving averages of the weights with this decay, 0.999 say, and evaluate them too."""
+    lean: bool
+    """Route without storing the votes."""
+    block: Annotated[int | None, _shown("INT", "from the sizes")]
+    """Input capsules whose votes lean routing holds at a time."""
+    checkpoint_every: int
+    """Steps between checkpoints; 0: at the end of each epoch alone."""
     out: Annotated[str | None, _shown("DIR", "runs/PRESET-DATASET-BACKEND-SEED")]
     """The run folder to make."""
     resume: Annotated[str | None, _shown("{RUN,auto}", "start anew")]
@@ -256,6 +269,8 @@ def _begin(flags: Flags, path: Path | None, place: Place | None) -> None:
 def _go_on(run: "Run", known: Flags, flags: Flags, place: Place | None) -> None:
     from parity import data
 
+    changeable = ", ".join(RESUMABLE[:-1]).replace("_", "-")
+    changeable += f" and {RESUMABLE[-1].replace('_', '-')}"
     for each in dataclasses.fields(Flags):
         before, now = getattr(known, each.name), getattr(flags, each.name)
         if each.name == "out":
@@ -263,8 +278,7 @@ def _go_on(run: "Run", known: Flags, flags: Flags, place: Place | None) -> None:
         if before != now and each.name not in RESUMABLE:
             raise UsageError(
                 f"--{each.name.replace('_', '-')} {now}: the run at {run.path} has {before}; "
-                "--resume may change backend, epochs, data-dir, device and compile alone: leave "
-                "it out, or start another run"
+                f"--resume may change {changeable} alone: leave it out, or start another run"
             )
     training = dataclasses.replace(run.training, epochs=flags.epochs)
     options = _options(flags, run.options)
@@ -289,16 +303,18 @@ def make_trainer(
 ) -> "Trainer":
     """The Trainer of the wing that `options` names, for a data set that suits it, if any is given.
 
-    Sets that wing's precision, determinism and cache of compiled code for the whole process.
+    Sets that wing's precision, determinism and cache of compiled code, and that freed memory is
+    kept, for the whole process.
     With `several` it trains on all devices that this wing uses at once, and together with the
     other processes of a `place`. Raises UsageError where its framework, naming the extra to
     install, or the device is missing; ProcessError for a batch that cannot be shared.
     """
-    from parity import cache, loop
+    from parity import allocator, cache, loop
 
     if dataset is not None:
         loop.check(spec, dataset)
     backend = options.backend
+    allocator.keep()
     try:
         numerics = importlib.import_module(f"{backend}_caps.numerics")
         numerics.strict(training.precision)

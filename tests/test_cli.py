@@ -23,8 +23,9 @@ from parity.runs import Run
 
 FLAGS = [
     *("--backend", "--preset", "--dataset", "--data-dir", "--epochs", "--batch-size"),
-    *("--learning-rate", "--optimizer", "--seed", "--precision", "--device", "--compile"),
-    *("--clip-norm", "--out", "--resume"),
+    *("--learning-rate", "--decay-steps", "--optimizer", "--seed", "--precision", "--device"),
+    *("--compile", "--clip-norm", "--ema", "--lean", "--block", "--checkpoint-every"),
+    *("--out", "--resume"),
 ]
 
 
@@ -86,11 +87,14 @@ def test_what_is_not_given_comes_from_the_recipe_or_else_the_preset(preset, data
 
 
 def test_a_recipe_may_set_what_has_no_flag(monkeypatch, capsys):
-    monkeypatch.setitem(spec.RECIPES, "mnist-mini", {"epochs": 1, "ema": 0.75, "decay_steps": 7})
-    assert train("--out", "r", "--batch-size", 500) == 0
+    monkeypatch.setitem(spec.RECIPES, "mnist-mini", {"epochs": 1, "ema": 0.75, "beta1": 0.5})
+    assert train("--out", "r", "--batch-size", 500, "--decay-steps", 7) == 0
     with Run.open("r") as run:
-        assert (run.training.ema, run.training.decay_steps, run.training.epochs) == (0.75, 7, 1)
-    assert "decay steps 7 (preset 2000), ema 0.75 (preset None)" in capsys.readouterr().out
+        training = run.training
+        assert (training.ema, training.decay_steps, training.beta1) == (0.75, 7, 0.5)
+    told = capsys.readouterr().out
+    assert "decay steps 7 (preset 2000)" in told
+    assert "ema 0.75 (preset None)" in told
 
 
 def test_a_folder_of_pictures_decides_the_size_and_classes_of_the_network(capsys):
@@ -151,10 +155,11 @@ def test_a_run_goes_on_with_more_epochs_another_wing_and_another_device(capsys):
     assert "nothing to train: 1 epochs are done" in out
     assert out.count("\ntest accuracy 0.") == 2
     more = ("--epochs", 2, "--backend", "jax", "--device", "cuda", "--compile", "--data-dir", ".")
+    more += ("--no-lean", "--block", 3, "--checkpoint-every", 100)
     assert resume("r", *more) == 0
     with Run.open("r") as run:
         assert run.training.epochs == 2
-        options = spec.RunOptions("jax", "cuda", True, data_dir=str(Path().absolute()))
+        options = spec.RunOptions("jax", "cuda", True, False, 3, 100, str(Path().absolute()))
         assert run.options == options
         assert [line["step"] for line in run.metrics() if line["event"] == "eval"] == [156, 312]
     assert resume("r", "--no-compile") == 0  # what is not given stays as it was
@@ -183,6 +188,8 @@ def test_resume_auto_begins_and_goes_on_with_the_same_command_line():
         ("--seed", 4),
         ("--precision", "float64"),
         ("--clip-norm", 2.0),
+        ("--decay-steps", 3),
+        ("--ema", 0.5),
         ("--out", "other"),
     ],
 )
@@ -206,6 +213,8 @@ BAD = {
     "seed": (["--seed", -1], "seed is -1"),
     "rate": (["--learning-rate", "nan"], "learning_rate is nan"),
     "clip norm": (["--clip-norm", 0], "clip_norm is 0.0"),
+    "ema": (["--ema", 1.5], "ema is 1.5; expected a number below 1"),
+    "block": (["--block", 0], "block is 0"),
     "no data folder": (["--dataset", "mnist", "--data-dir", "nowhere"], "nowhere"),
     "no run": (["--resume", "nowhere"], "nowhere: no run here"),
     "kernel": (["--preset", "coarse"], "a kernel of 29x29 (stride 1) is larger than its input"),

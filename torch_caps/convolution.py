@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+# Called as it is by compiled code too: with a compiler around it, oneDNN's layouts are lost.
+@torch.compiler.disable
 def conv(
     x_BHWC: Tensor, kernel: Tensor, stride: int, compute: torch.dtype, bias: Tensor | None = None
 ) -> Tensor:

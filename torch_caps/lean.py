@@ -72,9 +72,9 @@ def dynamic(
 
 
 def _fitting(inputs_BIK: Tensor, kernel_IJKD: Tensor) -> int:
-    """As many input capsules as have votes that fit a core's second cache, or a GPU's memory."""
+    """As many input capsules as have votes that fit two cores' caches, or a GPU's memory."""
     _, outputs, _, size = kernel_IJKD.shape
-    fits = 2**20 if inputs_BIK.device.type == "cpu" else 2**26
+    fits = 2**21 if inputs_BIK.device.type == "cpu" else 2**26
     return max(1, fits // max(1, len(inputs_BIK) * outputs * size * inputs_BIK.element_size()))
 
 
