@@ -65,6 +65,7 @@ def _lines(axes: Any, lines: Mapping[str, list[tuple[float, float]]], label: str
     axes.yaxis.set_major_formatter(lambda y, place: f"{y:,g}")
     axes.set_xticks(ticks, [f"{each:,.0f}" for each in ticks])
     axes.minorticks_off()
+    axes.set_ylim(top=6 * axes.get_ylim()[1])  # room for the legend
     axes.set_xlabel("input capsules")
     axes.set_ylabel(label)
     axes.legend(frameon=False, fontsize=8)

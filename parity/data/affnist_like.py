@@ -2,8 +2,8 @@
 
 Each test digit is mapped once, the same in every run: scaled by 0.8 to 1.2 along either axis,
 sheared by -0.2 to 0.2, rotated by -20 to 20 degrees, all about the middle, and moved to where all
-its ink stays in the picture; each number is uniform. The ranges are those affNIST's page gives,
-the making is ours, so scores are near affNIST's and not comparable with them to the digit.
+its ink stays in the picture; each number is uniform. Ranges and making are ours, chosen to be of
+affNIST's kind: a score on it is never one on affNIST.
 
 Axes: N images, P pixels of one; points are (down, right).
 """

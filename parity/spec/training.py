@@ -15,9 +15,10 @@ class TrainingSpec:
 
     The rate of step t (from 0) is max(learning_rate * decay_rate ** (t / decay_steps),
     minimum_rate); see `schedule.py`. `shift` is the largest random translation of a training
-    image, in pixels. `weight_decay` is decoupled, and used by adamw alone. `ema` is the decay of
-    an average of the weights that moves beside them, e.g. 0.999: it begins at the first weights,
-    without a bias correction, and after each step average += (1 - ema) * (weights - average).
+    image, in pixels; data sets that crop or place their images at random do not use it.
+    `weight_decay` is decoupled, and used by adamw alone. `ema` is the decay of an average of the
+    weights that moves beside them, e.g. 0.999: it begins at the first weights, without a bias
+    correction, and after each step average += (1 - ema) * (weights - average).
     """
 
     dataset: str = "mnist-mini"
