@@ -1,4 +1,4 @@
-"""The flags of train.py, and what becomes of them; one wing is loaded, by name, when asked.
+"""What becomes of train.py's flags.
 
 What the command line lacks comes from the run that is gone on with, or else from the data set's
 recipe, or else from the preset. Nothing is written before flags, data and network are known good.
@@ -12,93 +12,26 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
 from parity import processes
-from parity.processes import Place, ProcessError
-from parity.spec import (
-    PRESETS,
-    RECIPES,
-    NetworkSpec,
-    RunOptions,
-    TrainingSpec,
-    TwincapsError,
-    preset_card,
-)
+from parity.flags import Flags, defaults, of_run, pick, recipe
+from parity.processes import Place
+from parity.spec import PRESETS, RunOptions, TrainingSpec, TwincapsError, preset_card
+from parity.wing import UsageError, make_trainer
 
 if TYPE_CHECKING:
     from parity.data import Dataset
     from parity.loop import Trainer
     from parity.runs import Run
 
-EXTRAS = {"torch": ("torch",), "jax": ("jax", "jaxlib", "flax", "optax")}
 RESUMABLE = (
     *("backend", "epochs", "data_dir"),
     *("device", "compile", "lean", "block", "checkpoint_every"),
 )
-
-
-class UsageError(TwincapsError):
-    """A command line that asks for something that cannot be."""
-
-
-def _shown(metavar: str, unset: str | None = None, helptext: str | None = None) -> Any:
-    hint = None if unset is None else f"(default: {unset})"
-    return tyro.conf.arg(metavar=metavar, help=helptext, help_behavior_hint=hint)
-
-
-_PRESETS = f"The network and its training: one of {', '.join(PRESETS)}."
-
-
-@dataclass(frozen=True)
-class Flags:
-    """Train a capsule network. What is not given comes from the data set's recipe, or else from
-    the preset; what ran, and how it departs from the preset, is printed.
-    """
-
-    backend: Annotated[str, _shown("{torch,jax}")]
-    """The framework to train with."""
-    preset: Annotated[str, _shown("NAME", helptext=_PRESETS)]
-    dataset: Annotated[str, _shown("NAME")]
-    """What to train on; `python -m parity data` lists them."""
-    data_dir: Annotated[str | None, _shown("DIR", "TWINCAPS_DATA and the usual places")]
-    """Where the files of the data set are."""
-    epochs: int
-    """Passes over the training images."""
-    batch_size: int
-    """Training images a step."""
-    learning_rate: float
-    """The rate of the first step; it decays from there."""
-    decay_steps: int
-    """Steps in which the rate decays by the preset's factor (0.96 in all of ours)."""
-    optimizer: Annotated[str, _shown("{adam,adamw,sgd}")]
-    """The optimiser."""
-    seed: int
-    """Decides first weights, order and augmentation: the same in both frameworks."""
-    precision: Annotated[str, _shown("{float32,float64,bfloat16}")]
-    """Of the network; bfloat16 is for convolutions and decoder alone."""
-    device: Annotated[str, _shown("NAME")]
-    """Where to compute: cpu, or cuda."""
-    compile: bool
-    """Run the network through the framework's compiler (JAX always does)."""
-    clip_norm: Annotated[float | None, _shown("FLOAT", "no clipping")]
-    """Scale gradients down to this norm where it is larger."""
-    ema: Annotated[float | None, _shown("FLOAT", "no averages")]
-    """Keep moving averages of the weights with this decay, 0.999 say, and evaluate them too."""
-    lean: bool
-    """Route without storing the votes."""
-    block: Annotated[int | None, _shown("INT", "from the sizes")]
-    """Input capsules whose votes lean routing holds at a time."""
-    checkpoint_every: int
-    """Steps between checkpoints; 0: at the end of each epoch alone."""
-    out: Annotated[str | None, _shown("DIR", "runs/PRESET-DATASET-BACKEND-SEED")]
-    """The run folder to make."""
-    resume: Annotated[str | None, _shown("{RUN,auto}", "start anew")]
-    """Go on with a run folder; auto: the one at --out, or a new one."""
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
@@ -108,7 +41,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
         return tyro.cli(Flags, prog=prog, args=argv, default=default)
 
     # Twice: first for what decides the defaults of the second, and for --help before any import.
-    first = parse(_defaults("sabour2017", "mnist-mini"))
+    first = parse(defaults("sabour2017", "mnist-mini"))
     with _reporting() as code:
         place = processes.place()
         if place is None:
@@ -186,39 +119,15 @@ def _train(first: Flags, parse: Callable[[Flags], Flags], place: Place | None = 
     path = _resumed(first)
     if path is not None and (first.resume != "auto" or runs.holds_run(path)):
         with runs.Run.open(path, read_only=place is not None and place.rank > 0) as run:
-            known = _flags(run.preset, run.training, run.options, str(path), first.resume)
+            known = of_run(run.preset, run.training, run.options, str(path), first.resume)
             _go_on(run, known, parse(known), place)
     else:
         data.entry(first.dataset)
-        _begin(parse(_defaults(first.preset, first.dataset)), path, place)
-
-
-def _recipe(preset: str, dataset: str) -> TrainingSpec:
-    """The preset's training as the data set's recipe changes it."""
-    recipe = RECIPES.get(dataset, {})
-    return dataclasses.replace(preset_card(preset).training, dataset=dataset, **recipe)
-
-
-def _defaults(preset: str, dataset: str) -> Flags:
-    return _flags(preset, _recipe(preset, dataset), RunOptions(), None, None)
-
-
-def _flags(
-    preset: str, training: TrainingSpec, options: RunOptions, out: str | None, resume: str | None
-) -> Flags:
-    return Flags(
-        preset=preset, out=out, resume=resume, **_pick(Flags, training), **_pick(Flags, options)
-    )
-
-
-def _pick(kind: type, source: Any) -> dict[str, Any]:
-    """The fields of a dataclass that `source` has too."""
-    names = [each.name for each in dataclasses.fields(kind)]
-    return {name: getattr(source, name) for name in names if hasattr(source, name)}
+        _begin(parse(defaults(first.preset, first.dataset)), path, place)
 
 
 def _options(flags: Flags, before: RunOptions) -> RunOptions:
-    options = dataclasses.replace(before, **_pick(RunOptions, flags))
+    options = dataclasses.replace(before, **pick(RunOptions, flags))
     if flags.data_dir is None:
         return options
     return dataclasses.replace(options, data_dir=str(Path(flags.data_dir).expanduser().absolute()))
@@ -249,8 +158,8 @@ def _begin(flags: Flags, path: Path | None, place: Place | None) -> None:
     from parity.data import batches
 
     card = preset_card(flags.preset)
-    recipe = _recipe(flags.preset, flags.dataset)
-    training = dataclasses.replace(recipe, **_pick(TrainingSpec, flags))
+    chosen = recipe(flags.preset, flags.dataset)
+    training = dataclasses.replace(chosen, **pick(TrainingSpec, flags))
     options = _options(flags, RunOptions())
     out = path or (Path(flags.out) if flags.out else _free(_default_out(flags)))
     runs.refuse_occupied(out)
@@ -290,70 +199,6 @@ def _go_on(run: "Run", known: Flags, flags: Flags, place: Place | None) -> None:
         run.change(training, options)
     _announce(run, trainer)
     _finish(run, trainer, dataset)
-
-
-def make_trainer(
-    spec: NetworkSpec,
-    training: TrainingSpec,
-    options: RunOptions,
-    dataset: "Dataset | None" = None,
-    *,
-    several: bool = False,
-    place: Place | None = None,
-) -> "Trainer":
-    """The Trainer of the wing that `options` names, for a data set that suits it, if any is given.
-
-    Sets that wing's precision, determinism and cache of compiled code, and that freed memory is
-    kept, for the whole process.
-    With `several` it trains on all devices that this wing uses at once, and together with the
-    other processes of a `place`. Raises UsageError where its framework, naming the extra to
-    install, or the device is missing; ProcessError for a batch that cannot be shared.
-    """
-    from parity import allocator, cache, loop
-
-    if dataset is not None:
-        loop.check(spec, dataset)
-    backend = options.backend
-    allocator.keep()
-    try:
-        numerics = importlib.import_module(f"{backend}_caps.numerics")
-        numerics.strict(training.precision)
-        if (kept := cache.folder()) is not None:
-            numerics.cache(kept)
-        wing = importlib.import_module(f"{backend}_caps.training")
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").split(".")[0]
-        if missing not in EXTRAS[backend]:
-            raise
-        raise UsageError(
-            f"--backend {backend}: {missing} is not installed; "
-            f"install it with: pip install 'twincaps[{backend}]'"
-        ) from None
-    how = {name: getattr(options, name) for name in ("device", "compile", "lean", "block")}
-    group = None
-    try:
-        if several and (group := _join(backend, options.device, training, place)) is not None:
-            how["group"] = group
-        return wing.Trainer(spec, training, **how)
-    except (RuntimeError, AssertionError) as error:
-        if group is not None and (reason := group.lost(error)) is not None:
-            raise ProcessError(f"another process is gone before step 1 ({reason})") from error
-        if options.device == "cpu":
-            raise
-        said = str(error).splitlines()[0]
-        raise UsageError(f"--device {options.device}: {said}; try --device cpu") from error
-
-
-def _join(backend: str, device: str, training: TrainingSpec, place: Place | None) -> Any:
-    join = importlib.import_module(f"{backend}_caps.processes").join
-    if place is None:
-        group = join(device=device)
-    else:
-        processes.check_batch(training.batch_size, place.count)
-        address = processes.address(backend)
-        group = join(place.rank, place.count, place.local, address, device)
-    processes.rows(group, training.batch_size)  # refuses a batch that its devices cannot share
-    return group
 
 
 def _announce(run: "Run", trainer: "Trainer") -> None:

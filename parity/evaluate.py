@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from parity import cli, data, loop, reference, runs
+from parity import data, loop, reference, runs
 from parity.data import Split, batches
 from parity.data.windows import translate
 from parity.spec import RunOptions, TrainingSpec, TwincapsError
+from parity.wing import make_trainer
 
 
 def evaluate(
@@ -47,7 +48,7 @@ def evaluate(
     options = dataclasses.replace(options, backend=backend or options.backend)
     spec, arrays = runs.read_weights(run, averaged=ema)
     images = data.load(training.dataset, data_dir or options.data_dir)
-    trainer = cli.make_trainer(spec, training, options, images)
+    trainer = make_trainer(spec, training, options, images)
     state = trainer.get_state()
     held = {name: arrays[name].astype(array.dtype) for name, array in state["weights"].items()}
     trainer.set_state({**state, "weights": held})

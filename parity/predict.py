@@ -13,13 +13,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from parity import cli, pictures, reference, runs
+from parity import pictures, reference, runs
 from parity import weights as canonical
 from parity.data import fashion_mnist
 from parity.difference import difference
 from parity.figures.model import Model
 from parity.spec import BACKENDS, NetworkSpec, RunOptions, TrainingSpec, TwincapsError
 from parity.weights import Arrays
+from parity.wing import EXTRAS, make_trainer
 
 CLASS_NAMES = {"fashion-mnist": fashion_mnist.CLASSES}
 FITS = {"fashion-mnist": "garment"}  # of other data sets, by the size of the image
@@ -127,7 +128,7 @@ def asked(backend: str | None) -> list[str]:
         return list(BACKENDS)
     if backend is not None:
         return [RunOptions(backend=backend).backend]  # refuses what is no wing
-    found = [wing for wing in BACKENDS if all(map(importlib.util.find_spec, cli.EXTRAS[wing]))]
+    found = [wing for wing in BACKENDS if all(map(importlib.util.find_spec, EXTRAS[wing]))]
     if not found:
         raise TwincapsError(
             "neither framework is installed; install one with: pip install 'twincaps[torch]', or "
@@ -140,7 +141,7 @@ def see(known: Known, images: np.ndarray, backends: list[str]) -> list[Seen]:
     """What each of these wings makes of images [N, H, W, C], in float32."""
     poses, drawn = {}, None
     for wing in backends:
-        model = cli.make_trainer(known.spec, TrainingSpec(), RunOptions(backend=wing))
+        model = make_trainer(known.spec, TrainingSpec(), RunOptions(backend=wing))
         model.set_state({**model.get_state(), "weights": known.arrays})
         assert isinstance(model, Model)
         parts = [images[n : n + AT_ONCE] for n in range(0, len(images), AT_ONCE)]

@@ -19,6 +19,7 @@ from wings import ROOT
 
 import parity.__main__ as door
 from parity import cli, data, spec
+from parity.flags import Flags, defaults
 from parity.runs import Run
 
 FLAGS = [
@@ -63,7 +64,7 @@ def tree() -> set[str]:
 
 
 def test_the_flags_are_the_fifteen_of_the_design(capsys):
-    names = [f"--{each.name.replace('_', '-')}" for each in dataclasses.fields(cli.Flags)]
+    names = [f"--{each.name.replace('_', '-')}" for each in dataclasses.fields(Flags)]
     assert names == FLAGS
     with pytest.raises(SystemExit) as ended:
         cli.main(["--help"])
@@ -77,7 +78,7 @@ def test_the_flags_are_the_fifteen_of_the_design(capsys):
 @pytest.mark.parametrize("preset", ["sabour2017", "sabour2017-official", "small"])
 @pytest.mark.parametrize("dataset", ["mnist-mini", "mnist"])
 def test_what_is_not_given_comes_from_the_recipe_or_else_the_preset(preset, dataset):
-    flags, training = cli._defaults(preset, dataset), spec.PRESETS[preset].training
+    flags, training = defaults(preset, dataset), spec.PRESETS[preset].training
     recipe = spec.RECIPES.get(dataset, {})
     assert flags.epochs == recipe.get("epochs", training.epochs)
     assert flags.batch_size == recipe.get("batch_size", training.batch_size)

@@ -19,7 +19,7 @@ from wings import ROOT
 
 FRAMEWORKS = {"torch": {"torch"}, "jax": {"jax", "jaxlib", "flax", "optax"}}
 # Who may import by name: the bridges a wing, when asked, and the registry the files beside it.
-IMPORTERS = r"parity\.(cli|convert|compare|conformance)(\..+)?|parity\.data\.registry"
+IMPORTERS = r"parity\.(cli|wing|convert|compare|conformance)(\..+)?|parity\.data\.registry"
 OURS = {"parity", *wings.PACKAGES.values(), "train"}
 SHARED = r"parity(\.(spec|weights|schedule))?"
 

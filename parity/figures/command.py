@@ -4,13 +4,14 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
-from parity import cli, data, progress, runs
+from parity import data, progress, runs
 from parity.data import Dataset
 from parity.figures import curves, style
 from parity.figures.album import album
 from parity.figures.model import Model, look
 from parity.runs import Run
 from parity.spec import RunOptions, TrainingSpec
+from parity.wing import make_trainer
 
 QUICK = 2000  # test images that figures at the end of a training are made from
 
@@ -50,7 +51,7 @@ def figures(
     training = dataclasses.replace(opened.training, dataset=dataset or opened.training.dataset)
     options = dataclasses.replace(opened.options, backend=backend or opened.options.backend)
     images = data.load(training.dataset, data_dir or options.data_dir)
-    trainer = cli.make_trainer(opened.spec, training, options, images)
+    trainer = make_trainer(opened.spec, training, options, images)
     state, note = found.trainer_state, _note(opened, training, options, found.state.step)
     if ema:
         _, state["weights"] = runs.read_weights(found.path, averaged=True)
