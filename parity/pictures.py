@@ -7,6 +7,7 @@
 Axes: H W C an image.
 """
 
+import io
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,6 +73,13 @@ def prepare(path: str | Path, image: tuple[int, int, int], fit: str) -> np.ndarr
     return _placed(small, int(down), int(right), height, width)[..., None]
 
 
+def content(path: str | Path) -> io.BytesIO:
+    """The bytes of a file for a decoder: one that asks for more than there are, because a header
+    says so, gets what there is, where an open file would make room for all of it first.
+    """
+    return io.BytesIO(Path(path).read_bytes())
+
+
 def read(path: str | Path) -> "Image":
     """A picture as RGB of 8 bits, upright, on white where it is transparent, and no larger than
     `ENOUGH`; its size is looked at before anything is decoded. Raises PictureError.
@@ -87,7 +95,7 @@ def read(path: str | Path) -> "Image":
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what a damaged file means is said below
-            with Image.open(path, formats=FORMATS) as picture:
+            with Image.open(content(path), formats=FORMATS) as picture:
                 width, height = picture.size
                 if width * height > LARGEST:
                     raise Image.DecompressionBombError(f"{width}x{height}")

@@ -14,7 +14,7 @@ import numpy as np
 
 from parity.data.registry import Entry
 from parity.data.splits import DataError, Dataset, Split
-from parity.pictures import FORMATS, LARGEST
+from parity.pictures import FORMATS, LARGEST, content
 
 ENDS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
 GREY, COLOUR = ("1", "L"), ("P", "RGB")
@@ -87,7 +87,7 @@ def _open(path: Path) -> Any:
     except ImportError as error:
         raise DataError(f"{path}: reading it needs Pillow; pip install twincaps[data]") from error
     try:
-        with Image.open(path, formats=FORMATS) as picture:
+        with Image.open(content(path), formats=FORMATS) as picture:
             width, height = picture.size
             if width * height > LARGEST:
                 raise DataError(
