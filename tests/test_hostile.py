@@ -1,5 +1,6 @@
 """Files made to do harm: names that lead elsewhere, sizes without end, links, commands."""
 
+import contextlib
 import gzip
 import io
 import pickle
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from specs import TINY
 from weight_files import TORCH, draw
 
-from parity import weights
+from parity import pictures, weights
 from parity.convert import formats
 from parity.data import DataError, folder, idx, matlab, packed, pickled, smallnorb
 from parity.files import RunError
@@ -260,6 +261,25 @@ def test_a_huge_picture_in_a_folder_is_refused_before_it_is_decoded(tmp_path):
     (tmp_path / "a.png").write_bytes(png_claiming(9000, 9000))
     with pytest.raises(DataError, match="9000x9000 is too large to be decoded"):
         folder.read([tmp_path / "a.png"])
+
+
+@pytest.mark.parametrize(
+    "read", [lambda path: folder.read([path]), pictures.read], ids=["folder", "predict"]
+)
+def test_a_chunk_of_a_picture_that_claims_2_gib_has_no_room_made_for_it(read, tmp_path):
+    whole = png_claiming(2, 3)
+    claiming = whole.replace(
+        struct.pack(">I", len(whole) - 8 - 25 - 12) + b"IDAT", b"\x7f\xff\xff\xf0IDAT"
+    )
+    assert claiming != whole
+    (tmp_path / "a.png").write_bytes(claiming)
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(TwincapsError):
+            read(tmp_path / "a.png")
+        assert tracemalloc.get_traced_memory()[1] < 2**25
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_picture_in_a_folder_that_is_a_program_is_not_run(tmp_path):
