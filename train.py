@@ -27,6 +27,8 @@ What to train
 
 How to train
     --epochs, --batch-size, --learning-rate, --optimizer {adam,adamw,sgd}
+    --decay-steps INT         steps in which the rate decays by the preset's factor
+    --ema FLOAT               keep moving averages of the weights, and evaluate them too
     --clip-norm FLOAT         scale gradients down to this norm where it is larger
     --seed INT                first weights, order of images, augmentation: the same in both
     --precision {float32,float64,bfloat16}
@@ -34,13 +36,15 @@ How to train
 Where to compute
     --device NAME             cpu (the default) or cuda
     --compile                 through torch.compile; JAX compiles always
+    --no-lean, --block INT    store the votes; or how many input capsules' are held at a time
 
 Where to keep it
     --out DIR                 the run folder, runs/PRESET-DATASET-BACKEND-SEED unless given. One
                               that holds a run is never overwritten
+    --checkpoint-every INT    steps between checkpoints, besides those at the end of each epoch
     --resume {RUN,auto}       go on from the newest whole checkpoint. Only --backend, --epochs,
-                              --data-dir, --device and --compile may be given beside it, and others
-                              only as they were
+                              --data-dir, --checkpoint-every and where to compute may differ from
+                              what the run has
 
 The run folder holds spec.json and training.json, metrics.jsonl (a line for each step and each
 evaluation), checkpoints/ with the last three and the best, and, with the extra "figures", pictures

@@ -16,8 +16,8 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of <malloc.h>
 def keep() -> bool:
     """Have this process keep what it frees: whether that was done.
 
-    Only glibc is told, and not where the user has set its allocator through the environment. What
-    a process holds at its highest does not change; it holds it to its end.
+    Only glibc is told, and not where the user has set its allocator through the environment. The
+    process then holds to its end what it held at its highest.
     """
     chosen = "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")
     if sys.platform != "linux" or chosen or any(name.startswith("MALLOC_") for name in os.environ):

@@ -63,7 +63,7 @@ def tree() -> set[str]:
     return {str(path) for path in Path().rglob("*")}
 
 
-def test_the_flags_are_the_fifteen_of_the_design(capsys):
+def test_the_flags_are_these_and_help_shows_each(capsys):
     names = [f"--{each.name.replace('_', '-')}" for each in dataclasses.fields(Flags)]
     assert names == FLAGS
     with pytest.raises(SystemExit) as ended:
