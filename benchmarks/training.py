@@ -7,6 +7,7 @@ from typing import Any
 from benchmarks import arrays
 from benchmarks.contract import Run
 from parity import loop as training_loop
+from parity import scoring
 from parity.data import Dataset, batches
 from parity.spec import NetworkSpec, TrainingSpec, from_dict
 
@@ -31,13 +32,13 @@ def step(
 
 
 def evaluate(make: MakeTrainer, spec: Any, batch: int, images: int) -> Run:
-    """`parity.loop.evaluate` of that many images, making of batches included."""
+    """`parity.scoring.evaluate` of that many images, making of batches included."""
     network = from_dict(NetworkSpec, spec)
     trainer = make(network, TrainingSpec(batch_size=batch))
     split = arrays.images(network, images)
 
     def run() -> None:
-        training_loop.evaluate(trainer, split, batch)
+        scoring.evaluate(trainer, split, batch)
 
     return run
 

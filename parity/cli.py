@@ -25,8 +25,8 @@ from parity.wing import UsageError, make_trainer
 
 if TYPE_CHECKING:
     from parity.data import Dataset
-    from parity.loop import Trainer
     from parity.runs import Run
+    from parity.trainer import Trainer
 
 RESUMABLE = (
     *("backend", "epochs", "data_dir"),
@@ -202,10 +202,8 @@ def _go_on(run: "Run", known: Flags, flags: Flags, place: Place | None) -> None:
 
 
 def _announce(run: "Run", trainer: "Trainer") -> None:
-    from parity import loop
-
     training, options = run.training, run.options
-    where = options.device + processes.told(loop.group_of(trainer))
+    where = options.device + processes.told(processes.group_of(trainer))
     print(
         f"{run.preset or 'a network'} on {training.dataset}, "
         f"{options.backend} on {where}, {training.precision}: {training.epochs} epochs, "
@@ -228,7 +226,7 @@ def _announce(run: "Run", trainer: "Trainer") -> None:
 def _finish(run: "Run", trainer: "Trainer", dataset: "Dataset") -> None:
     from parity import loop
 
-    with processes.parting(loop.group_of(trainer)):
+    with processes.parting(processes.group_of(trainer)):
         history = loop.train(trainer, dataset, run)
     if not history.lines:
         print(f"nothing to train: {run.training.epochs} epochs are done; --epochs N adds more")
@@ -246,7 +244,7 @@ def _follows(place: Place | None, trainer: "Trainer", dataset: "Dataset") -> boo
         return False
     from parity import loop
 
-    with processes.parting(loop.group_of(trainer)):
+    with processes.parting(processes.group_of(trainer)):
         loop.train(trainer, dataset, progress=False)
     return True
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from parity import weights
 from parity.data import Batch, Dataset, batches
+from parity.runs import Run
 from parity.spec import NetworkSpec, TrainingSpec
 
 MOST = 5000  # steps that are done again
@@ -23,6 +24,26 @@ def first_state(spec: NetworkSpec, training: TrainingSpec) -> dict[str, Any]:
     drawn = weights.draw(spec, training.seed)
     slots = weights.first_slots(weights.kinds(training.optimizer, training.ema), drawn)
     return {"step": 0, "weights": drawn, "optimizer": slots}
+
+
+def since(
+    trainer: Any, dataset: Dataset, run: Run | None, saved: tuple[int, int, int], done: int
+) -> str:
+    """In words, the first tensor that is not finite since the newest checkpoint, "" if unknown.
+
+    saved  step, whole epochs and batches of the next one where training began, if there is no
+           checkpoint
+    done   the steps that led to the fault
+    """
+    step, epoch, cursor = saved
+    state = first_state(trainer.spec, trainer.training)
+    try:
+        if run is not None and (found := run.newest()) is not None:
+            state, where = found.trainer_state, found.state
+            step, epoch, cursor = where.step, where.epoch, where.cursor
+        return first_fault(trainer, dataset, state, (epoch, cursor), done - step)
+    except Exception as error:  # what it is about is told even where this fails
+        return f"what was the first tensor cannot be told ({error})"
 
 
 def first_fault(

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from parity import data, loop, reference, runs
+from parity import data, reference, runs, scoring
 from parity.data import Split, batches
 from parity.data.windows import translate
 from parity.spec import RunOptions, TrainingSpec, TwincapsError
+from parity.trainer import Trainer
 from parity.wing import make_trainer
 
 
@@ -53,7 +54,7 @@ def evaluate(
     held = {name: arrays[name].astype(array.dtype) for name, array in state["weights"].items()}
     trainer.set_state({**state, "weights": held})
     if shifts == 0:
-        found = loop.evaluate(trainer, images.test, training.batch_size)
+        found = scoring.evaluate(trainer, images.test, training.batch_size)
     else:
         found = shifted(trainer, images.test, training.batch_size, shifts)
     count, right = found["count"], round(found["accuracy"] * found["count"])
@@ -72,7 +73,7 @@ def evaluate(
     )
 
 
-def shifted(trainer: loop.Trainer, split: Split, batch_size: int, reach: int) -> dict[str, Any]:
+def shifted(trainer: Trainer, split: Split, batch_size: int, reach: int) -> dict[str, Any]:
     """Accuracy over a split, and its count, where an image's capsule lengths are the mean of those
     of all its shifts of up to `reach` pixels in each direction, zeros moving in.
     """

@@ -1,60 +1,29 @@
-"""The one training loop. It knows a Trainer, NumPy batches and a run folder, and no framework.
-
-A Trainer has `.spec`, `.training`, and
-    step(images, labels, parts) -> {"loss", "accuracy", "learning_rate"}
-    evaluate(images, labels, weights, parts) -> {"loss", "correct", "count"}, weighted sums
-    poses(images) -> the class capsules [B, J, D]
-    get_state() -> {"step", "weights", "optimizer"}, set_state(state)
-and, if it can be looked into, trace(images, labels, parts) -> values, gradients by name.
-The parts are what an image of several things is made of (`Batch.made_of`), None for others. A
-Trainer may have a `.group` (`parity.processes.Group`): it is then one of several processes that
-run this loop together, each with its own rows of every batch.
-"""
+"""The one training loop. It knows a Trainer, NumPy batches and a run folder, and no framework."""
 
 import contextlib
 import json
 import math
-import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any
 
 from parity import checkpoints, processes, schedule, weights
 from parity.checkpoints import Checkpoint
-from parity.data import Batch, Dataset, Split, batches
-from parity.diagnosis import first_fault, first_state, spoilt
+from parity.data import Batch, Dataset, batches
+from parity.diagnosis import since, spoilt
 from parity.files import RunError
+from parity.interrupt import Stopped, signals
 from parity.prefetch import Prefetch
-from parity.processes import Group, ProcessError
+from parity.processes import ProcessError
 from parity.progress import Line, Watcher, watchers
 from parity.runs import Run
-from parity.spec import NetworkSpec, TrainingSpec
+from parity.scoring import averaged, total
+from parity.trainer import Trainer, check
 
 MEND = "try a smaller --learning-rate, or --clip-norm 1"
-
-
-class Trainer(Protocol):
-    """What the loop asks of a wing."""
-
-    spec: NetworkSpec
-    training: TrainingSpec
-
-    def step(self, images: Any, targets: Any, parts: Any = None) -> dict[str, float]: ...
-    def evaluate(
-        self, images: Any, targets: Any, weights_B: Any, parts: Any = None
-    ) -> dict[str, float]: ...
-    def poses(self, images: Any) -> np.ndarray: ...
-    def get_state(self) -> dict[str, Any]: ...
-    def set_state(self, state: Any) -> None: ...
-
-
-class Stopped(KeyboardInterrupt):
-    """Training was interrupted, after the step in progress; its message says how to go on."""
 
 
 @dataclass
@@ -79,40 +48,6 @@ class History:
         return self.waited / self.seconds if self.seconds else 0.0
 
 
-def group_of(trainer: Trainer) -> Group | None:
-    """The processes that a Trainer trains with, None where it is alone."""
-    return getattr(trainer, "group", None)
-
-
-def check(spec: NetworkSpec, dataset: Dataset) -> None:
-    """Raise RunError unless this network takes the images and classes of this data set."""
-    if (dataset.train.shape, dataset.classes) != (spec.image, spec.classes):
-        raise RunError(
-            f"{dataset.name} has images of {dataset.train.shape} in {dataset.classes} classes, "
-            f"the network takes {spec.image} in {spec.classes}; give its spec the data's image "
-            "and classes"
-        )
-
-
-def evaluate(trainer: Trainer, split: Split, batch_size: int) -> dict[str, Any]:
-    """Mean loss and accuracy over every image of a split, and their count: exact, no rounding
-    of the last batch.
-    """
-    rows = processes.rows(group_of(trainer), batch_size)
-    return _score(trainer, batches.evaluation(split, batch_size, rows))
-
-
-@contextlib.contextmanager
-def averaged(trainer: Trainer) -> Iterator[None]:
-    """Puts the averages of a Trainer in the place of its weights, and all back as it was."""
-    state = trainer.get_state()
-    trainer.set_state({**state, "weights": weights.averages(state["optimizer"])})
-    try:
-        yield
-    finally:
-        trainer.set_state(state)
-
-
 def train(
     trainer: Trainer, dataset: Dataset, run: Run | None = None, *, progress: bool = True
 ) -> History:
@@ -124,7 +59,7 @@ def train(
     processes only the first has the run, and shows progress; ProcessError, where another is gone.
     """
     check(trainer.spec, dataset)
-    with _signals() as stop, contextlib.ExitStack() as shown:
+    with signals() as stop, contextlib.ExitStack() as shown:
         session = _Session(trainer, dataset, run, stop)
         shown.enter_context(session.together())
         session.restore()
@@ -155,7 +90,7 @@ class _Session:
         self.trainer, self.dataset, self.run, self.stop = trainer, dataset, run, stop
         self.training = trainer.training
         self.per_epoch = batches.per_epoch(dataset.train, trainer.training)
-        self.group = group_of(trainer)
+        self.group = processes.group_of(trainer)
         self.first = self.group is None or self.group.rank == 0
         self.rows = processes.rows(self.group, self.training.batch_size)
         self.folder = None if run is None else run.path
@@ -263,7 +198,7 @@ class _Session:
 
     def _tested(self) -> dict[str, Any]:
         padded = batches.evaluation(self.dataset.test, self.training.batch_size, self.rows)
-        measured = _score(self.trainer, self._until_stopped(padded))
+        measured = total(self.trainer, self._until_stopped(padded))
         if not math.isfinite(measured["loss"]):
             raise RunError(
                 f"the test loss is {measured['loss']} at step {self.step}, the end of epoch "
@@ -333,16 +268,8 @@ class _Session:
         """
         if self.group is not None:  # the others do not do the steps again
             return "--resume it with one process to have the first such tensor named; "
-        step, *place = self.saved
-        state = first_state(self.trainer.spec, self.training)
-        try:
-            if self.run is not None and (found := self.run.newest()) is not None:
-                state, step = found.trainer_state, found.state.step
-                place = [found.state.epoch, found.state.cursor]
-            steps = self.step + more - step
-            told = first_fault(self.trainer, self.dataset, state, (place[0], place[1]), steps)
-        except Exception as error:  # what it is about is told even where this fails
-            told = f"what was the first tensor cannot be told ({error})"
+        done = self.step + more
+        told = since(self.trainer, self.dataset, self.run, self.saved, done)
         return f"{told}; " if told else ""
 
     def _kept(self) -> str:
@@ -356,41 +283,3 @@ class _Session:
             if stop if self.group is None else self.group.any(stop):
                 raise _Stop
             yield item
-
-
-def _score(trainer: Trainer, padded: Iterable[Batch]) -> dict[str, Any]:
-    sums = {"loss": 0.0, "correct": 0.0, "count": 0.0}
-    for batch in padded:
-        found = trainer.evaluate(batch.images, batch.labels, batch.weights, batch.made_of)
-        for name, value in found.items():
-            sums[name] += float(value)
-    count = round(sums["count"])
-    return {
-        "loss": sums["loss"] / count,
-        "accuracy": round(sums["correct"]) / count,
-        "count": count,
-    }
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set; a second one interrupts at once.
-
-    Only the main thread may take signals; elsewhere the event stays unset.
-    """
-    stop = threading.Event()
-
-    def handle(number: int, frame: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 from parity.spec import TwincapsError
 
@@ -42,6 +42,11 @@ class Group(Protocol):
     def share(self, text: str) -> str: ...
     def lost(self, error: Exception) -> str | None: ...
     def close(self) -> None: ...
+
+
+def group_of(trainer: Any) -> Group | None:
+    """The processes that a Trainer trains with, None where it is alone."""
+    return getattr(trainer, "group", None)
 
 
 @dataclass(frozen=True)

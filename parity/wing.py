@@ -9,7 +9,7 @@ from parity.spec import NetworkSpec, RunOptions, TrainingSpec, TwincapsError
 
 if TYPE_CHECKING:
     from parity.data import Dataset
-    from parity.loop import Trainer
+    from parity.trainer import Trainer
 
 EXTRAS = {"torch": ("torch",), "jax": ("jax", "jaxlib", "flax", "optax")}
 
@@ -35,10 +35,11 @@ def make_trainer(
     other processes of a `place`. Raises UsageError where its framework, naming the extra to
     install, or the device is missing; ProcessError for a batch that cannot be shared.
     """
-    from parity import allocator, cache, loop
+    from parity import allocator, cache
+    from parity.trainer import check
 
     if dataset is not None:
-        loop.check(spec, dataset)
+        check(spec, dataset)
     backend = options.backend
     allocator.keep()
     try:

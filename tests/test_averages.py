@@ -14,7 +14,7 @@ from test_loop import KEYS, created, interrupt
 from test_network import random_case
 from test_training import PRECISIONS, batches, training
 
-from parity import checkpoints, loop
+from parity import checkpoints, loop, scoring
 from parity.runs import Run, read_weights
 from parity.spec import OPTIMIZERS
 from parity.weights import WeightsError, averages, first_slots, kinds
@@ -126,12 +126,12 @@ def test_the_averages_take_the_place_of_the_weights_and_leave_it_again(wing):
         trainer.step(*batch)
     before, ones = trainer.get_state(), np.ones(8, "float32")
     raw = trainer.evaluate(*given[0], ones)
-    with loop.averaged(trainer):
+    with scoring.averaged(trainer):
         inside, shown = trainer.get_state()["weights"], trainer.evaluate(*given[0], ones)
     for name, array in averages(before["optimizer"]).items():
         np.testing.assert_array_equal(inside[name], array)
     assert shown["loss"] != raw["loss"]
-    with pytest.raises(KeyError), loop.averaged(trainer):
+    with pytest.raises(KeyError), scoring.averaged(trainer):
         raise KeyError
     same(before, trainer.get_state())
     assert trainer.evaluate(*given[0], ones) == raw
@@ -165,7 +165,7 @@ def test_evaluations_tell_of_both_and_the_better_one_counts(tmp_path):
         assert (history.accuracy, history.best) == (better[-1], max(better))
         _, arrays = read_weights(run.path, averaged=True)
     trainer.arrays = arrays
-    again = loop.evaluate(trainer, fakes.dataset().test, 4)
+    again = scoring.evaluate(trainer, fakes.dataset().test, 4)
     expected = {f"ema_{name}": again[name] for name in ("loss", "accuracy")}
     assert expected.items() <= tested[-1].items()
 

@@ -10,7 +10,7 @@ import pytest
 from test_cli import told, train, wing  # noqa: F401 (a fixture that every test here uses)
 
 import parity.__main__ as door
-from parity import data, evaluate, loop, spec, weights
+from parity import data, evaluate, scoring, spec, weights
 from parity.runs import Run
 
 
@@ -89,7 +89,7 @@ def test_the_mean_over_shifts_is_of_lengths_of_each_image_moved():
     for batch_size in (11, 53):
         found = evaluate.shifted(trainer, split, batch_size, 2)
         assert found == {"accuracy": 45 / 53, "count": 53}
-    assert loop.evaluate(trainer, split, 11)["accuracy"] != 45 / 53
+    assert scoring.evaluate(trainer, split, 11)["accuracy"] != 45 / 53
 
 
 def test_evaluate_refuses_what_it_cannot_read(capsys):

@@ -13,7 +13,7 @@ import fakes
 import numpy as np
 import pytest
 
-from parity import loop, progress
+from parity import loop, progress, scoring
 from parity.data import DataError, batches
 from parity.files import RunError
 from parity.prefetch import Prefetch
@@ -80,7 +80,7 @@ def test_it_learns_and_says_how_well(whole):
     assert history.best == max(line["accuracy"] for line in evals)
     assert evals[-1]["loss"] < evals[0]["loss"]
     assert 0 <= history.waiting < 1
-    found = loop.evaluate(trainer, fakes.dataset().test, 4)
+    found = scoring.evaluate(trainer, fakes.dataset().test, 4)
     assert found == {"loss": evals[-1]["loss"], "accuracy": 1.0, "count": 7}
 
 
@@ -88,7 +88,7 @@ def test_it_learns_and_says_how_well(whole):
 def test_an_evaluation_is_exact_for_every_batch_size(batch_size):
     trainer, test = fakes.Trainer(), fakes.dataset().test
     _, p = trainer._probabilities(test.images)
-    found = loop.evaluate(trainer, test, batch_size)
+    found = scoring.evaluate(trainer, test, batch_size)
     assert found["count"] == len(test) == 7
     assert found["accuracy"] == (p.argmax(1) == test.labels).mean()
     loss = -np.log(p[np.arange(7), test.labels]).mean()

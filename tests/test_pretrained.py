@@ -9,7 +9,7 @@ import pytest
 import wings
 from wings import ROOT, difference
 
-from parity import data, evaluate, loop, weights
+from parity import data, evaluate, scoring, weights
 from parity.spec import TrainingSpec, preset
 from parity.weights import WeightsError
 
@@ -117,7 +117,7 @@ def test_a_network_scores_what_its_card_says(wing, name):
     trainer = wing.Trainer(spec, TrainingSpec())
     held = {key: array.astype(np.float32) for key, array in arrays.items()}
     trainer.set_state({**trainer.get_state(), "weights": held})
-    found = loop.evaluate(trainer, data.load(name.removeprefix("small-")).test, 500)
+    found = scoring.evaluate(trainer, data.load(name.removeprefix("small-")).test, 500)
     right = round(found["accuracy"] * found["count"])
     assert right == pytest.approx(stated(name)[0], abs=3)  # a tie may break otherwise elsewhere
 

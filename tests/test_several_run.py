@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import wings
 
-from parity import loop
+from parity import loop, scoring
 from parity.data import Dataset, batches
 from parity.data.multi_mnist import Pairs
 from parity.runs import Run, read_weights
@@ -67,10 +67,10 @@ def test_it_learns_pairs_and_evaluates_them(wing, trained):
     tested = [line for line in history.lines if line["event"] == "eval"]
     assert (len(losses), len(tested)) == (STEPS, 3)
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
-    found = loop.evaluate(trainer, dataset().test, 11)
+    found = scoring.evaluate(trainer, dataset().test, 11)
     assert found["count"] == TESTED
     assert (found["loss"], found["accuracy"]) == (tested[-1]["loss"], tested[-1]["accuracy"])
-    assert loop.evaluate(trainer, dataset().test, 23) == {
+    assert scoring.evaluate(trainer, dataset().test, 23) == {
         **found,
         "loss": pytest.approx(found["loss"], rel=1e-6),
     }
