@@ -10,9 +10,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import parity.data
-from parity.data import DataError, Dataset, Split, batches, from_arrays, listing, mnist_mini, packed
+from parity.data import (
+    DataError,
+    Dataset,
+    Split,
+    affnist,
+    batches,
+    from_arrays,
+    listing,
+    locate,
+    mnist,
+    mnist_mini,
+    packed,
+    smallnorb,
+)
 from parity.spec import NetworkSpec, TrainingSpec
 
 SHIPPED = ("fashion-mnist", "mnist", "mnist-mini")
@@ -271,16 +285,47 @@ def test_affnist_like_from_the_real_digits():
     assert 1.37 < ratio.max() < 1.46
 
 
-def test_the_list_names_every_data_set_and_what_is_here(monkeypatch, tmp_path, capsys):
-    monkeypatch.setenv("TWINCAPS_DATA", str(tmp_path))
+@pytest.fixture
+def nowhere(monkeypatch, tmp_path):
+    """A machine with no copy of anything, in an empty folder."""
+    for name in ("TWINCAPS_DATA", "KERAS_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.setenv("TWINCAPS_OFFLINE", "0")
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    listing.listing(json=True)
+    monkeypatch.setattr(locate, "SYSTEM", tmp_path)
+    return tmp_path
+
+
+def test_the_list_names_every_data_set_and_where_it_was_found(nowhere, capsys):
+    pictures = np.random.default_rng(5).integers(0, 256, (2, 5, 7, 3, 3), np.uint8)
+    for kind, many in zip(("cat", "dog"), pictures, strict=True):
+        (nowhere / kind).mkdir()
+        for n, each in enumerate(many):
+            Image.fromarray(each).save(nowhere / kind / f"{n}.png")
+    listing.listing(data_dir=nowhere, json=True)
     rows = json.loads(capsys.readouterr().out)
     assert list(rows) == parity.data.names()
-    assert rows["mnist-mini"]["here"] == "5,000 + 1,000"
-    assert rows["mnist"]["here"] == "no"
+    mini = rows["mnist-mini"]
+    assert (mini["train"], mini["test"], mini["place"]) == (5_000, 1_000, str(mnist_mini.FILE))
+    assert (rows["mnist"]["place"], rows["mnist"]["fault"]) == (None, None)
     assert rows["smallnorb"]["shape"] == [32, 32, 2]
+    own = rows["folder"]
+    assert (own["shape"], own["classes"], own["train"], own["test"]) == ([7, 3, 3], 2, 8, 2)
+    assert own["place"] == str(nowhere)
+
+
+def test_the_list_says_what_is_wrong_with_a_copy(nowhere, capsys):
+    (nowhere / mnist.NAMES[0]).write_bytes(b"cut short")
+    listing.listing(data_dir=nowhere, json=True)
+    rows = json.loads(capsys.readouterr().out)
+    for name in ("mnist", "multi-mnist"):
+        assert rows[name]["place"] is None
+        assert f"{nowhere / mnist.NAMES[0]}: holds 9 bytes" in rows[name]["fault"]
+
+
+def test_the_list_for_a_terminal_cuts_no_name_and_no_address(nowhere, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     listing.listing()
-    assert "multi-mnist" in capsys.readouterr().out
+    words = capsys.readouterr().out.split()
+    assert set(parity.data.names()) <= set(words)
+    assert {mnist.SOURCE.url, affnist.SOURCE.url, smallnorb.SOURCE.url} <= set(words)
+    assert "5,000" in words

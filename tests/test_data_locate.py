@@ -95,11 +95,13 @@ LAYOUTS = {
 @pytest.mark.parametrize("how", ["data_dir", "TWINCAPS_DATA"])
 def test_every_layout_below_a_named_folder(layout, how, fakes, tmp_path, monkeypatch):
     name, folder, form = LAYOUTS[layout]
-    fakes[name].write(tmp_path / "own" / folder, **form)
+    place = fakes[name].write(tmp_path / "own" / folder, **form)
     if how == "TWINCAPS_DATA":
         monkeypatch.setenv(how, str(tmp_path / "own"))
         fakes[name].assert_is(load(name))
+        assert load(name).place == place
     else:
+        assert load(name, tmp_path / "own").place == place
         fakes[name].assert_is(load(name, tmp_path / "own"))
         fakes[name].assert_is(load(name, str(tmp_path / "own")))
 
@@ -107,6 +109,7 @@ def test_every_layout_below_a_named_folder(layout, how, fakes, tmp_path, monkeyp
 def test_keras_has_mnist_as_one_file(digits, home, tmp_path, monkeypatch):
     digits.write_npz(home / ".keras/datasets")
     digits.assert_is(load("mnist"))
+    assert load("mnist").place == home / ".keras/datasets/mnist.npz"
     digits.assert_is(load("mnist", home / ".keras/datasets"))
     digits.write_npz(tmp_path / "keras/datasets")
     (home / ".keras/datasets/mnist.npz").unlink()
@@ -289,14 +292,17 @@ def server(digits, tmp_path, monkeypatch):
 def test_a_download_is_kept(cache, server, digits, tmp_path, monkeypatch, capsys):
     if cache == "elsewhere":
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / cache))
-    digits.assert_is(load("mnist"))
+    downloaded = load("mnist")
+    digits.assert_is(downloaded)
     assert len(server[1]) == 4
     assert capsys.readouterr().err.count("downloading http://127.0.0.1") == 4
     kept = tmp_path / cache / "twincaps"
+    assert downloaded.place == kept / "mnist"
     assert [path.name for path in kept.iterdir()] == ["mnist"]
     assert {path.name for path in (kept / "mnist").iterdir()} == set(mnist.SOURCE.remote)
     monkeypatch.setenv("TWINCAPS_OFFLINE", "1")
     digits.assert_is(load("mnist"))
+    assert load("mnist").place == kept / "mnist"
     assert len(server[1]) == 4
 
 

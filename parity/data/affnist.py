@@ -42,9 +42,10 @@ def placed(split: Split) -> Placed:
 
 def load(data_dir: Path | None) -> Dataset:
     """The data set; raises DataError where its files or MNIST's are not found, or SciPy is not."""
-    contents = locate.find(SOURCE, data_dir)
+    copy = locate.find(SOURCE, data_dir)
     train = placed(mnist.DATASET.load(data_dir).train)
-    return Dataset("affnist", train, tested(contents[TEST]), classes=10)
+    test = tested(copy.contents[TEST])
+    return Dataset("affnist", train, test, classes=10, place=copy.place)
 
 
 def tested(content: bytes) -> Split:

@@ -26,7 +26,7 @@ def load(data_dir: Path | None) -> Dataset:
     """The data set, from a copy of MNIST; raises DataError where there is none."""
     whole = mnist.DATASET.load(data_dir)
     test = Split(mapped(whole.test.images), whole.test.labels)
-    return Dataset("affnist-like", placed(whole.train), test, classes=10)
+    return Dataset("affnist-like", placed(whole.train), test, classes=10, place=whole.place)
 
 
 def mapped(images: np.ndarray) -> np.ndarray:

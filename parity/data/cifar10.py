@@ -51,9 +51,10 @@ SOURCE = locate.Source(
 
 def load(data_dir: Path | None) -> Dataset:
     """The data set; raises DataError where no whole copy is found."""
-    contents = locate.find(SOURCE, data_dir)
-    *train, test = (read(name, content) for name, content in contents.items())
-    return Dataset("cifar10", _split(train), _split([test]), len(CLASS_NAMES), CLASS_NAMES)
+    copy = locate.find(SOURCE, data_dir)
+    *train, test = (read(name, content) for name, content in copy.contents.items())
+    splits = _split(train), _split([test])
+    return Dataset("cifar10", *splits, len(CLASS_NAMES), CLASS_NAMES, copy.place)
 
 
 def _split(batches: list[tuple[np.ndarray, np.ndarray]]) -> Cropped:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from parity.data.registry import Entry
-from parity.data.splits import DataError, Dataset, Split
+from parity.data.splits import DataError, Dataset, NotFoundError, Split
 from parity.pictures import FORMATS, LARGEST, content
 
 ENDS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
@@ -26,7 +26,7 @@ Labelled = list[tuple[Path, int]]
 def load(data_dir: Path | None) -> Dataset:
     """The pictures below `data_dir`; raises DataError naming the file or folder that is amiss."""
     if data_dir is None or not data_dir.is_dir():
-        raise DataError(
+        raise NotFoundError(
             f"folder: {data_dir} is no folder; name the one that holds a subfolder for each class "
             "with --data-dir or data_dir="
         )
@@ -50,7 +50,7 @@ def load(data_dir: Path | None) -> Dataset:
     labels = np.array([label for _, label in train + test])
     count = len(train)
     splits = Split(images[:count], labels[:count]), Split(images[count:], labels[count:])
-    return Dataset("folder", *splits, len(names), tuple(names))
+    return Dataset("folder", *splits, len(names), tuple(names), data_dir)
 
 
 def _classes(folder: Path) -> list[str]:

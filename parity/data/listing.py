@@ -1,4 +1,4 @@
-"""The verb `data`: what can be trained on, whether it is on this machine, and how to get it."""
+"""The verb `data`: what can be trained on, where it is on this machine, and how to get it."""
 
 import json as jsonlib
 import os
@@ -7,13 +7,14 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from parity.data.registry import entry, names
-from parity.data.splits import DataError
+from parity.data.splits import DataError, NotFoundError
 
 
 def listing(*, data_dir: Path | None = None, json: bool = False) -> None:
-    """List the data sets: images and classes, whether a whole copy is here, licence and source.
+    """List the data sets: images and classes, where a whole copy was found, licence and source.
 
     Args:
         data_dir: Look in this folder too.
@@ -24,26 +25,36 @@ def listing(*, data_dir: Path | None = None, json: bool = False) -> None:
     if json:
         print(jsonlib.dumps(rows, indent=1))
         return
-    table = Table("--dataset", "what", "image", "here", "licence", "how to get it")
+    table = Table.grid(padding=(0, 2, 1, 0))
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column(overflow="fold")
     for name, row in rows.items():
-        image = "your own" if row["shape"] is None else "x".join(map(str, row["shape"]))
-        table.add_row(name, row["title"], image, row["here"], row["licence"], row["source"])
-    Console().print(table)
+        table.add_row(name, Text("\n".join(_lines(row))))
+    Console(highlight=False).print(table)
 
 
 def describe(name: str, data_dir: Path | None = None) -> dict[str, Any]:
-    """What the table says of one data set."""
+    """What is said of one data set; `fault` is what is wrong with the copy that was found."""
     found = entry(name)
+    row = {"title": found.title, "shape": found.shape, "classes": found.classes}
+    row |= {"train": None, "test": None, "place": None, "fault": None}
     try:
         dataset = found.load(data_dir)
-        here = f"{len(dataset.train):,} + {len(dataset.test):,}"
-    except DataError:
-        here = "no"
-    return {
-        "title": found.title,
-        "shape": found.shape,
-        "classes": found.classes,
-        "here": here,
-        "licence": found.licence,
-        "source": found.source,
-    }
+        row |= {"shape": dataset.train.shape, "classes": dataset.classes}
+        row |= {"train": len(dataset.train), "test": len(dataset.test)}
+        row["place"] = str(dataset.place)
+    except NotFoundError:
+        pass
+    except DataError as error:
+        row["fault"] = str(error)
+    return row | {"licence": found.licence, "source": found.source}
+
+
+def _lines(row: dict[str, Any]) -> list[str]:
+    here = "not here"
+    if row["fault"] is not None:
+        here = f"not here: {row['fault']}"
+    elif row["place"] is not None:
+        here = f"here: {row['train']:,} + {row['test']:,} images from {row['place']}"
+    size = "" if row["shape"] is None else f"{'x'.join(map(str, row['shape']))}, "
+    return [row["title"], f"{size}{here}", f"get it: {row['source']}", f"licence: {row['licence']}"]

@@ -17,12 +17,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parity.data import packed
-from parity.data.splits import DataError
+from parity.data.splits import DataError, NotFoundError
 
 SYSTEM = Path("/usr/share/datasets")  # Debian's packages dataset-*
 TIMEOUT = 10.0  # seconds without a byte
 
 Contents = dict[str, bytes]
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A whole copy: the folder or archive it was found in, and the unpacked content by name."""
+
+    place: Path
+    contents: Contents
 
 
 @dataclass(frozen=True)
@@ -61,8 +69,8 @@ class Source:
     others: tuple[tuple[File, ...], ...] = ()
 
 
-def find(source: Source, data_dir: Path | None = None) -> Contents:
-    """Name -> unpacked content of every file, from the first whole copy, or downloaded.
+def find(source: Source, data_dir: Path | None = None) -> Copy:
+    """The first whole copy, or one that is downloaded.
 
     A copy that is there but not whole is an error in the `data_dir` that the user named, and
     passed over elsewhere. Raises DataError with every place and URL tried, and the fix.
@@ -76,9 +84,9 @@ def find(source: Source, data_dir: Path | None = None) -> Contents:
     for root in ([] if data_dir is None else [data_dir]) + _roots():
         faults: list[str] = []
         for folder in source.folders:
-            contents = _copy(source, root / folder, faults)
-            if contents is not None:
-                return contents
+            found = _copy(source, root / folder, faults)
+            if found is not None:
+                return found
         if faults and root == data_dir:
             raise DataError(
                 f"{source.name}: the copy in {data_dir} is not whole:\n  "
@@ -109,15 +117,17 @@ def _wanted(source: Source) -> str:
     return f"{names} (.gz or not)" + (f", or {source.archive.name}" if source.archive else "")
 
 
-def _copy(source: Source, folder: Path, faults: list[str]) -> Contents | None:
+def _copy(source: Source, folder: Path, faults: list[str]) -> Copy | None:
     """The whole copy in a folder, if there is one; what is wrong with it is added to `faults`."""
     for files in (source.files, *source.others):
         found = _together(files, folder, faults)
         if found is not None:
-            return found
-    if source.archive is None or not os.path.isfile(folder / source.archive.name):
+            return Copy(folder, found)
+    if source.archive is None:
         return None
-    return _unpacked(source, folder / source.archive.name, source.archive, faults)
+    path = folder / source.archive.name
+    found = _unpacked(source, path, source.archive, faults) if os.path.isfile(path) else None
+    return None if found is None else Copy(path, found)
 
 
 def _together(files: tuple[File, ...], folder: Path, faults: list[str]) -> Contents | None:
@@ -177,7 +187,7 @@ def _check(file: File, content: bytes, what: str) -> None:
         raise DataError(f"{what}: its unpacked content has MD5 {md5}, expected {file.md5}")
 
 
-def _download(source: Source, tried: list[str]) -> Contents:
+def _download(source: Source, tried: list[str]) -> Copy:
     """Fetch into a folder beside the cache's, check, then move file by file into place."""
     places = "\n  ".join(tried)
     looked = f"{source.name}: no whole copy found; looked in\n  {places}\n"
@@ -186,9 +196,11 @@ def _download(source: Source, tried: list[str]) -> Contents:
         "TWINCAPS_DATA; mnist-mini needs no files"
     )
     if not source.url:
-        raise DataError(f"{looked}it has no download; {fix}")
+        raise NotFoundError(f"{looked}it has no download; {fix}")
     if os.environ.get("TWINCAPS_OFFLINE", "0") not in ("", "0"):
-        raise DataError(f"{looked}TWINCAPS_OFFLINE forbids the download from {source.url}; {fix}")
+        raise NotFoundError(
+            f"{looked}TWINCAPS_OFFLINE forbids the download from {source.url}; {fix}"
+        )
     url = source.url
     try:
         cache().mkdir(parents=True, exist_ok=True)
@@ -197,8 +209,8 @@ def _download(source: Source, tried: list[str]) -> Contents:
                 url = source.url + name
                 _fetch(url, Path(beside) / name)
             url, faults = source.url, []
-            contents = _copy(source, Path(beside), faults)
-            if contents is None:
+            fetched = _copy(source, Path(beside), faults)
+            if fetched is None:
                 listed = "\n  ".join(faults)
                 raise DataError(f"{looked}what came from {url} is not it:\n  {listed}\n{fix}")
             place = cache() / source.name
@@ -207,7 +219,7 @@ def _download(source: Source, tried: list[str]) -> Contents:
                 os.replace(Path(beside) / name, place / name)
     except (OSError, http.client.HTTPException) as error:
         raise DataError(f"{looked}the download of {url} failed ({error}); {fix}") from error
-    return contents
+    return Copy(place, fetched.contents)
 
 
 def _fetch(url: str, path: Path) -> None:

@@ -28,11 +28,12 @@ def keras_npz(path: Path) -> locate.Contents:
 
 def read(source: locate.Source, data_dir: Path | None) -> Dataset:
     """A data set of ten classes in the four files of MNIST."""
-    contents = locate.find(source, data_dir)
-    arrays = [idx.parse(contents[name], f"{source.name}: {name}") for name in NAMES]
+    copy = locate.find(source, data_dir)
+    arrays = [idx.parse(copy.contents[name], f"{source.name}: {name}") for name in NAMES]
     train_images, train_labels, test_images, test_labels = arrays
     train = Split(train_images[..., None], train_labels)
-    return Dataset(source.name, train, Split(test_images[..., None], test_labels), classes=10)
+    test = Split(test_images[..., None], test_labels)
+    return Dataset(source.name, train, test, classes=10, place=copy.place)
 
 
 SOURCE = locate.Source(

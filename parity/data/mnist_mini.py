@@ -30,7 +30,7 @@ def load(path: Path = FILE) -> Dataset:
         )
     train = Split(arrays["train_images"], arrays["train_labels"])
     test = Split(arrays["test_images"], arrays["test_labels"])
-    return Dataset("mnist-mini", train, test, classes=10)
+    return Dataset("mnist-mini", train, test, classes=10, place=path)
 
 
 def digest(arrays: dict[str, np.ndarray]) -> str:

@@ -103,7 +103,7 @@ def load(data_dir: Path | None) -> Dataset:
         Pairs(split.images, split.labels, f"multi-mnist/{which}")
         for which, split in (("train", whole.train), ("test", whole.test))
     )
-    return Dataset("multi-mnist", train, test, CLASSES)
+    return Dataset("multi-mnist", train, test, CLASSES, place=whole.place)
 
 
 DATASET = Entry(

@@ -38,16 +38,17 @@ SOURCE = locate.Source(
 
 def load(data_dir: Path | None) -> Dataset:
     """The data set; raises DataError where no whole copy is found."""
-    contents = locate.find(SOURCE, data_dir)
+    copy = locate.find(SOURCE, data_dir)
 
     def split(which: str) -> Cropped:
         pairs, labels = (
-            parse(contents.pop(name), f"smallnorb: {name}")
+            parse(copy.contents.pop(name), f"smallnorb: {name}")
             for name in (f"{which}-dat.mat", f"{which}-cat.mat")
         )
         return Cropped(halved(pairs), labels, (WINDOW, WINDOW))
 
-    return Dataset("smallnorb", split(TRAINING), split(TESTING), len(CLASS_NAMES), CLASS_NAMES)
+    splits = split(TRAINING), split(TESTING)
+    return Dataset("smallnorb", *splits, len(CLASS_NAMES), CLASS_NAMES, copy.place)
 
 
 def parse(content: bytes, what: str) -> np.ndarray:

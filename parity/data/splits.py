@@ -4,6 +4,7 @@ Axes: N images of a split, B images of a batch, H W C an image.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,10 @@ from parity.spec import TwincapsError
 
 class DataError(TwincapsError):
     """A data set that is not there, not whole, or does not fit what is asked of it."""
+
+
+class NotFoundError(DataError):
+    """A data set of which there is no copy, nor leave to fetch one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,13 +85,17 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Two splits of images of one shape, with labels from 0 to classes - 1, and their names."""
+    """Two splits of images of one shape, with labels from 0 to classes - 1, and their names.
+
+    place  the folder or file they were read from, None if there is none
+    """
 
     name: str
     train: Split
     test: Split
     classes: int
     class_names: tuple[str, ...] = ()
+    place: Path | None = None
 
     def __post_init__(self) -> None:
         if self.train.shape != self.test.shape:

@@ -26,9 +26,9 @@ SOURCE = locate.Source(
 
 def load(data_dir: Path | None) -> Dataset:
     """The data set; raises DataError where no whole copy is found, or SciPy is not there."""
-    contents = locate.find(SOURCE, data_dir)
-    train, test = (split(contents[name], f"svhn: {name}") for name in (TRAIN, TEST))
-    return Dataset("svhn", train, test, classes=10)
+    copy = locate.find(SOURCE, data_dir)
+    train, test = (split(copy.contents[name], f"svhn: {name}") for name in (TRAIN, TEST))
+    return Dataset("svhn", train, test, classes=10, place=copy.place)
 
 
 def split(content: bytes, what: str) -> Split:
