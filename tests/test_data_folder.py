@@ -119,6 +119,19 @@ def test_folders_that_do_not_fit_are_refused(tmp_path):
         load("folder", tmp_path)
 
 
+@pytest.mark.parametrize("place", ["dog", "train/dog", "test/dog"])
+@pytest.mark.parametrize("beside", [None, "notes.txt", ".hidden.png"])
+def test_an_empty_class_is_named(place, beside, tmp_path):
+    for which in ("train", "test") if "/" in place else ("",):
+        fill(tmp_path / which, {"cat": 5, "dog": 5})
+    for path in (tmp_path / place).iterdir():
+        path.unlink()
+    if beside is not None:
+        (tmp_path / place / beside).write_bytes(b"text")
+    with pytest.raises(DataError, match=rf"{tmp_path / place}: this class has no picture \("):
+        load("folder", tmp_path)
+
+
 def test_without_pillow_it_says_so(tmp_path, monkeypatch):
     fill(tmp_path, {"a": 5})
     monkeypatch.setitem(sys.modules, "PIL", None)

@@ -61,9 +61,22 @@ def _labelled(folder: Path, names: list[str], first: int = 0) -> Labelled:
     return [
         (path, label)
         for label, name in enumerate(names, first)
-        for path in sorted((folder / name).iterdir())
+        for path in _pictures(folder / name)
+    ]
+
+
+def _pictures(folder: Path) -> list[Path]:
+    found = [
+        path
+        for path in sorted(folder.iterdir())
         if path.suffix.lower() in ENDS and not path.name.startswith(".")
     ]
+    if not found:
+        raise DataError(
+            f"{folder}: this class has no picture ({' '.join(sorted(ENDS))}); put some there, or "
+            "delete the folder if it is no class"
+        )
+    return found
 
 
 def read(paths: list[Path]) -> np.ndarray:
