@@ -1,6 +1,7 @@
 """Pictures from anywhere, as the images that a network was trained on.
 
     digit    MNIST's: ink on black, its box fitted into 20x20, its centre of mass in the middle
+    digits   MultiMNIST's: ink on black, the box of two digits fitted into 24x24, in the middle
     garment  Fashion-MNIST's: a thing on black, its box fitted into the image, in the middle
     whole    any other: the middle of the picture, in the image's size and channels
 
@@ -19,13 +20,17 @@ from parity.spec import TwincapsError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-FITS = ("digit", "garment", "whole")
+FITS = ("digit", "digits", "garment", "whole")
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # others of Pillow's run programs
 LARGEST = 64_000_000  # pixels; more are not decoded
 ENOUGH = 1024  # pixels a side; more are averaged away first
-DIGIT = 20  # the side of the square that MNIST's digits are fitted into
+SIDES = {"digit": 20, "digits": 24}  # of the squares that they are fitted into
 FAINTEST = 0.1  # the contrast, from 0 to 1, below which there is nothing in a picture
-EDGE = {"digit": 0.15, "garment": 0.02}  # the share of the strongest ink where its box ends
+EDGE = {
+    "digit": 0.15,
+    "digits": 0.15,
+    "garment": 0.02,
+}  # the share of the strongest ink where its box ends
 
 SIXTEEN = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 EIGHT = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
@@ -38,7 +43,7 @@ class PictureError(TwincapsError):
 def prepare(path: str | Path, image: tuple[int, int, int], fit: str) -> np.ndarray:
     """A picture as an image [H, W, C] of a network, float32 in [0, 1].
 
-    fit  one of `FITS`; a digit and a garment may be dark on light or light on dark
+    fit  one of `FITS`; all but a whole may be dark on light or light on dark
     Raises PictureError, which names the file.
     """
     height, width, channels = image
@@ -47,12 +52,13 @@ def prepare(path: str | Path, image: tuple[int, int, int], fit: str) -> np.ndarr
     if channels not in ((1, 3) if fit == "whole" else (1,)):
         raise PictureError(
             f"{path}: the network takes images of {channels} channels, for which --fit {fit} "
-            "makes none; whole makes 1 (grey) and 3 (colour), digit and garment make 1"
+            "makes none; whole makes 1 (grey) and 3 (colour), the others make 1"
         )
-    if fit == "digit" and min(height, width) < DIGIT:
+    side = SIDES.get(fit)
+    if side is not None and min(height, width) < side:
         raise PictureError(
-            f"{path}: the network takes images of {height}x{width}, a digit is {DIGIT}x{DIGIT}; "
-            "use --fit whole"
+            f"{path}: the network takes images of {height}x{width}, "
+            f"--fit {fit} needs {side}x{side}; use --fit whole"
         )
     picture = read(path)
     if fit == "whole":
@@ -63,13 +69,12 @@ def prepare(path: str | Path, image: tuple[int, int, int], fit: str) -> np.ndarr
             f"{path}: empty, nothing in it stands out from its border (by a tenth of the way from "
             "black to white); what is transparent counts as white"
         )
-    if fit == "digit":
-        small = resized(found, DIGIT, DIGIT)
+    small = resized(found, side or height, side or width)
+    down, right = (height + 1 - small.shape[0]) // 2, (width + 1 - small.shape[1]) // 2
+    if side is not None:
         small /= small.max()  # thin lines are faint when they are small, MNIST's are not
+    if fit == "digit":
         down, right = np.round(np.array([height // 2, width // 2]) - centre_of_mass(small))
-    else:
-        small = resized(found, height, width)
-        down, right = (height + 1 - small.shape[0]) // 2, (width + 1 - small.shape[1]) // 2
     return _placed(small, int(down), int(right), height, width)[..., None]
 
 

@@ -13,17 +13,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from parity import pictures, reference, runs
-from parity import weights as canonical
-from parity.data import fashion_mnist
+from parity import pictures, reference
 from parity.difference import difference
 from parity.figures.model import Model
-from parity.spec import BACKENDS, NetworkSpec, RunOptions, TrainingSpec, TwincapsError
-from parity.weights import Arrays
+from parity.known import Known, look_up
+from parity.spec import BACKENDS, RunOptions, TrainingSpec, TwincapsError
 from parity.wing import EXTRAS, make_trainer
 
-CLASS_NAMES = {"fashion-mnist": fashion_mnist.CLASSES}
-FITS = {"fashion-mnist": "garment"}  # of other data sets, by the size of the image
+FITS = {"fashion-mnist": "garment", "multi-mnist": "digits"}  # of others, by the image's size
 AT_ONCE = 128
 
 
@@ -32,33 +29,30 @@ def _shown(metavar: str, unset: str) -> Any:
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
-    """A network as it was saved, and the name of the data set it was trained on, if told."""
-
-    spec: NetworkSpec
-    arrays: Arrays
-    dataset: str | None
-
-
-@dataclass(frozen=True, eq=False)
 class Seen:
-    """What each wing makes of one image [H, W, C]: `poses` [J, D], and the longest one's class.
+    """What each wing makes of one image [H, W, C] of so many `things`.
 
-    `reconstruction` [H, W, C] is by the first wing from the capsule of its answer; None where the
-    network has no decoder.
+    poses            [J, D] by wing
+    answers          by wing, the classes of its longest poses, in order
+    reconstructions  [P, H, W, C], by the first wing, from the capsules of its answers; None where
+                     the network has no decoder
     """
 
     image: np.ndarray
     poses: dict[str, np.ndarray]
-    reconstruction: np.ndarray | None
+    reconstructions: np.ndarray | None
+    things: int = 1
 
     @property
     def lengths(self) -> dict[str, np.ndarray]:
         return {wing: reference.lengths(poses) for wing, poses in self.poses.items()}
 
     @property
-    def answers(self) -> dict[str, int]:
-        return {wing: int(lengths.argmax()) for wing, lengths in self.lengths.items()}
+    def answers(self) -> dict[str, tuple[int, ...]]:
+        return {
+            wing: tuple(longest(lengths[None], self.things)[0].tolist())
+            for wing, lengths in self.lengths.items()
+        }
 
     @property
     def difference(self) -> float | None:
@@ -70,18 +64,20 @@ def predict(
     images: Annotated[list[str], tyro.conf.arg(metavar="IMAGE...", help_behavior_hint="")],
     weights: Annotated[str, tyro.conf.arg(metavar="NAME|RUN|FILE")] = "small-mnist",
     backend: Annotated[str | None, _shown("{torch,jax,both}", "those installed")] = None,
-    fit: Annotated[str | None, _shown("{digit,garment,whole}", "what the network is for")] = None,
+    fit: Annotated[
+        str | None, _shown("{digit,digits,garment,whole}", "what the network is for")
+    ] = None,
     out: Annotated[str | None, _shown("DIR", "write nothing")] = None,
     json: bool = False,
 ) -> None:
-    """Say what pictures show: the class, and the length of every class's capsule.
+    """Say what pictures show: the class, or both digits, and the length of every class's capsule.
 
     Args:
         images: Pictures, PNG for example, of any size: drawn dark on light or light on dark.
         weights: small-mnist, small-fashion-mnist, a run, one of its checkpoints, or .safetensors.
         backend: Which framework answers.
-        fit: How a picture becomes an image: as MNIST's, as Fashion-MNIST's, or as it is.
-        out: A folder for what the network saw, and its reconstruction, as PNG.
+        fit: How a picture becomes an image: as MNIST's, MultiMNIST's, Fashion-MNIST's, or as it is.
+        out: A folder for what the network saw, and its reconstructions, as PNG.
         json: Print one JSON object instead.
     """
     known = look_up(weights)
@@ -100,26 +96,8 @@ def predict(
         told = [_plain(*each) for each in zip(images, seen, files, strict=True)]
         print(jsonlib.dumps({"weights": weights, "fit": fit, "pictures": told}))
         return
-    names = CLASS_NAMES.get(known.dataset or "", tuple(map(str, range(known.spec.classes))))
     for each in zip(images, seen, files, strict=True):
-        _show(*each, names)
-
-
-def look_up(name: str) -> Known:
-    """A network that comes with twincaps, by its name, or that of a run or file."""
-    path = Path(name)
-    if name in canonical.pretrained_names():
-        return Known(*canonical.load_pretrained(name), name.removeprefix("small-"))
-    if not path.exists():
-        raise TwincapsError(
-            f"{name}: no such run or file, and no network of that name comes with twincaps; "
-            f"expected one of {', '.join(canonical.pretrained_names())}, or a path"
-        )
-    dataset = None
-    if runs.holds_run(path):
-        with runs.Run.open(path, read_only=True) as run:
-            dataset = run.training.dataset
-    return Known(*runs.read_weights(path), dataset)
+        _show(*each, known.names)
 
 
 def asked(backend: str | None) -> list[str]:
@@ -147,17 +125,29 @@ def see(known: Known, images: np.ndarray, backends: list[str]) -> list[Seen]:
         parts = [images[n : n + AT_ONCE] for n in range(0, len(images), AT_ONCE)]
         poses[wing] = np.concatenate([model.poses(each) for each in parts])
         if drawn is None and known.spec.decoder is not None:
-            drawn = model.reconstruct(poses[wing], reference.lengths(poses[wing]).argmax(-1))
+            answers = longest(reference.lengths(poses[wing]), known.things)
+            drawn = np.stack([model.reconstruct(poses[wing], each) for each in answers.T], 1)
     return [
-        Seen(image, {w: each[n] for w, each in poses.items()}, None if drawn is None else drawn[n])
+        Seen(
+            image,
+            {wing: each[n] for wing, each in poses.items()},
+            None if drawn is None else drawn[n],
+            known.things,
+        )
         for n, image in enumerate(images)
     ]
+
+
+def longest(lengths_NJ: np.ndarray, count: int) -> np.ndarray:
+    """The classes of the `count` longest capsules of each image, in order, [N, count]."""
+    return np.sort(np.argsort(-lengths_NJ, 1, kind="stable")[:, :count], 1)
 
 
 def write(folder: Path, images: list[str], seen: list[Seen]) -> list[dict[str, str]]:
     """Write NAME-input.png and NAME-reconstruction.png of each picture; returns their paths.
 
-    Nothing that was asked about is replaced, nor one picture's files by another's of its name.
+    Of an image of several things each reconstruction's name ends in its class. Nothing that was
+    asked about is replaced, nor one picture's files by another's of its name.
     """
     from PIL import Image
 
@@ -165,8 +155,7 @@ def write(folder: Path, images: list[str], seen: list[Seen]) -> list[dict[str, s
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, each in zip(images, seen, strict=True):
-            shown = {"input": each.image, "reconstruction": each.reconstruction}
-            held = {what: array for what, array in shown.items() if array is not None}
+            held = _pictures(each)
             paths = _free(folder, Path(path).stem, held, taken)
             for what, array in held.items():
                 bytes_HWC = np.rint(array * 255).astype(np.uint8)
@@ -176,6 +165,17 @@ def write(folder: Path, images: list[str], seen: list[Seen]) -> list[dict[str, s
     except OSError as error:
         raise TwincapsError(f"{folder}: could not be written to ({error})") from error
     return files
+
+
+def _pictures(seen: Seen) -> dict[str, np.ndarray]:
+    drawn = seen.reconstructions
+    if drawn is None:
+        return {"input": seen.image}
+    if seen.things == 1:
+        return {"input": seen.image, "reconstruction": drawn[0]}
+    answers = next(iter(seen.answers.values()))
+    named = {f"reconstruction-{label}": each for label, each in zip(answers, drawn, strict=True)}
+    return {"input": seen.image, **named}
 
 
 def _free(folder: Path, stem: str, whats: Iterable[str], taken: set[Path]) -> dict[str, Path]:
@@ -192,24 +192,31 @@ def _free(folder: Path, stem: str, whats: Iterable[str], taken: set[Path]) -> di
 
 def _plain(path: str, seen: Seen, files: dict[str, str]) -> dict[str, Any]:
     answers = {
-        wing: {"class": seen.answers[wing], "lengths": [float(x) for x in lengths]}
+        wing: {
+            "class": int(lengths.argmax()),
+            "classes": list(seen.answers[wing]),
+            "lengths": [float(x) for x in lengths],
+        }
         for wing, lengths in seen.lengths.items()
     }
     return {"picture": path, "answers": answers, "difference": seen.difference, **files}
 
 
 def _show(path: str, seen: Seen, files: dict[str, str], names: tuple[str, ...]) -> None:
-    console, answers = Console(), seen.answers
-    says = " or ".join(dict.fromkeys(names[each] for each in answers.values()))
+    console = Console()
+    answers = {
+        wing: " and ".join(names[each] for each in found) for wing, found in seen.answers.items()
+    }
+    says = " or ".join(dict.fromkeys(answers.values()))
     console.print(Text.assemble(f"{path}: ", (says, "bold")))
     table = Table("class", *(f"length, {wing}" for wing in answers))
     for label, name in enumerate(names):
-        style = "bold" if label in answers.values() else "none"
+        style = "bold" if any(label in each for each in seen.answers.values()) else "none"
         cells = (f"{lengths[label]:.4f}" for lengths in seen.lengths.values())
         table.add_row(name, *cells, style=style)
     console.print(table)
     if seen.difference is not None:
-        each = ", ".join(f"{wing} says {names[answer]}" for wing, answer in answers.items())
+        each = ", ".join(f"{wing} says {answer}" for wing, answer in answers.items())
         console.print(Text(f"{each}; their capsules differ by {seen.difference:.1e}"))
     if files:
         console.print(Text(f"wrote {', '.join(files.values())}"), soft_wrap=True)

@@ -83,6 +83,19 @@ def test_thin_lines_are_as_black_as_thick_ones(tmp_path, pen):
     assert box(found)[2] == 20
 
 
+@pytest.mark.parametrize("light", [False, True])
+def test_two_digits_are_fitted_into_the_middle_together(tmp_path, light):
+    shown = np.full((211, 173), 255, np.uint8)
+    shown[20:120, 41:91] = 90  # much ink on one side: the middle is that of the box
+    shown[90:140, 71:161] = 30
+    shown = 255 - shown if light else shown
+    found = prepare(save(tmp_path / "a.png", shown), (36, 37, 1), "digits")
+    assert found.shape == (36, 37, 1)
+    assert box(found) == (6, 7, 24, 24)
+    assert found.max() == 1
+    assert found[6 + 2, 7 + 4, 0] == pytest.approx(165 / 225, abs=1e-5)
+
+
 def test_a_garment_fills_the_image_and_keeps_its_greys(tmp_path):
     shown = np.full((211, 173), 255, np.uint8)
     shown[10:150, 31:131] = 155
@@ -226,8 +239,9 @@ def test_an_image_that_cannot_be_made_is_told_of(tmp_path):
     for image, fit, says in (
         ((32, 32, 2), "whole", r"a\.png: the network takes images of 2 channels"),
         ((28, 28, 3), "digit", r"images of 3 channels, for which --fit digit makes none"),
-        ((19, 28, 1), "digit", r"images of 19x28, a digit is 20x20; use --fit whole"),
-        ((28, 28, 1), "round", r"fit 'round' is unknown; expected one of digit, garment, whole"),
+        ((19, 28, 1), "digit", r"images of 19x28, --fit digit needs 20x20; use --fit whole"),
+        ((31, 23, 1), "digits", r"images of 31x23, --fit digits needs 24x24; use --fit whole"),
+        ((28, 28, 1), "round", r"fit 'round' is unknown; expected one of digit, digits, garment"),
     ):
         with pytest.raises(PictureError, match=says):
             prepare(path, image, fit)

@@ -19,7 +19,7 @@ from wings import ROOT
 import parity.__main__ as door
 from parity import pictures, predict, weights
 from parity.runs import Run
-from parity.spec import TrainingSpec, preset
+from parity.spec import NetworkSpec, RunOptions, TrainingSpec, preset
 
 DRAWN = {"three": 3, "four": 4, "nine": 9}
 FOLDER = ROOT / "tests/pictures"
@@ -56,6 +56,16 @@ def colours(path: str, height: int = 61, width: int = 53, seed: int = 0) -> str:
 def network(path: str, spec=specs.PRIMES, seed: int = 5) -> str:
     weights.save(path, spec, weights.draw(spec, seed))
     return path
+
+
+def trained(path: str, spec: NetworkSpec, dataset: str, **options: str) -> weights.Arrays:
+    """A run of random weights, and these."""
+    held = weights.draw(spec, 7)
+    state = {"step": 3, "weights": held, "optimizer": weights.first_slots(("sgd.momentum",), held)}
+    training = TrainingSpec(dataset=dataset, optimizer="sgd")
+    with Run.create(path, spec, training, RunOptions(**options)) as run:
+        run.save(state, epoch=1, cursor=0)
+    return held
 
 
 def pixels(path: str) -> np.ndarray:
@@ -179,12 +189,59 @@ def test_it_prints_a_table(both_wings, capsys, monkeypatch):
 def test_wings_that_disagree_are_both_told(capsys):
     poses = {"torch": np.eye(3, 2, dtype=np.float32), "jax": np.eye(3, 2, -1, np.float32)}
     seen = predict.Seen(np.zeros((2, 2, 1), np.float32), poses, None)
-    assert seen.answers == {"torch": 0, "jax": 1}
+    assert seen.answers == {"torch": (0,), "jax": (1,)}
     assert seen.difference == 1
     predict._show("a.png", seen, {}, ("ant", "bee", "cat"))
     shown = capsys.readouterr().out
     assert shown.startswith("a.png: ant or bee\n")
     assert shown.endswith("torch says ant, jax says bee; their capsules differ by 1.0e+00\n")
+
+
+def test_both_digits_of_a_pair_are_told_and_drawn(wing, capsys):
+    name = wing.__name__.removesuffix("_caps")
+    spec = dataclasses.replace(specs.PRIMES, image=(29, 31, 1), classes=5)
+    held = trained("run", spec, "multi-mnist")
+    files = [colours(f"{n}.png", seed=n) for n in range(3)]
+    said = found(capsys, *files, "--weights", "run", "--backend", name, "--out", "made")
+    assert said["fit"] == "digits"
+    net = wing.CapsuleNetwork(spec)
+    wing.weights.from_numpy(net, held)
+    images = np.stack([pictures.prepare(each, spec.image, "digits") for each in files])
+    poses = net(images)
+    lengths, both = wings.numpy(wing.lengths(poses)), wings.numpy(net.predict(images, count=2))
+    for n, each in enumerate(said["pictures"]):
+        answer = each["answers"][name]
+        assert answer["class"] == lengths[n].argmax() == both[n][0]
+        assert answer["classes"] == sorted(both[n])
+        for label in answer["classes"]:
+            drawn = wings.numpy(net.reconstruct(poses, np.full(3, label)))[n]
+            path = each[f"reconstruction-{label}"]
+            assert path == f"made/{n}-reconstruction-{label}.png"
+            assert np.abs(pixels(path) - drawn[..., 0]).max() < 0.6 / 255
+        assert set(os.listdir("made")) >= {f"{n}-input.png"}
+    assert door.main(["predict", files[0], "--weights", "run", "--backend", name]) == 0
+    low, high = sorted(both[0])
+    assert capsys.readouterr().out.startswith(f"0.png: {low} and {high}\n")
+
+
+def test_pictures_of_ones_own_are_called_by_their_folders(capsys):
+    for label in ("ant", "bee", "cat"):
+        Path(f"own/{label}").mkdir(parents=True)
+    spec = dataclasses.replace(specs.PRIMES, classes=3)
+    trained("run", spec, "folder", data_dir="own")
+    answer = found(capsys, colours("a.png"), "--weights", "run")["pictures"][0]["answers"][ALONE]
+    argv = ["predict", "a.png", "--weights", "run", "--backend", ALONE]
+
+    def called() -> list[str]:
+        assert door.main(argv) == 0
+        lines = capsys.readouterr().out.splitlines()
+        names = [line.split()[1] for line in lines if line.startswith("│")]
+        assert lines[0] == f"a.png: {names[answer['class']]}"
+        return names
+
+    assert called() == ["ant", "bee", "cat"]
+    Path("own/cat").rename("cat")  # since then there are fewer, and the numbers are all there is
+    assert called() == ["0", "1", "2"]
 
 
 def test_clothes_are_called_by_their_names_and_fitted_as_such(capsys):
@@ -205,10 +262,7 @@ def test_clothes_are_called_by_their_names_and_fitted_as_such(capsys):
 )
 def test_a_run_says_what_it_was_trained_on(dataset, fit):
     spec = dataclasses.replace(preset("small"), decoder=None)
-    held = weights.draw(spec, 7)
-    state = {"step": 3, "weights": held, "optimizer": weights.first_slots(("sgd.momentum",), held)}
-    with Run.create("run", spec, TrainingSpec(dataset=dataset, optimizer="sgd")) as run:
-        run.save(state, epoch=1, cursor=0)
+    held = trained("run", spec, dataset)
     known = predict.look_up("run")
     assert (known.spec, known.dataset) == (spec, dataset)
     np.testing.assert_array_equal(known.arrays["digit.kernel"], held["digit.kernel"])

@@ -102,4 +102,5 @@ DATASET = Entry(
     licence="none stated; cite Krizhevsky, Learning Multiple Layers of Features, 2009",
     source=f"a copy of torchvision, Keras or the batches, or a download from {SOURCE.url}",
     load=load,
+    class_names=CLASS_NAMES,
 )

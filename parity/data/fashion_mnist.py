@@ -39,4 +39,5 @@ DATASET = Entry(
     licence="MIT, (c) Zalando SE",
     source=f"a copy of torchvision, Keras, Debian or the files, or a download from {SOURCE.url}",
     load=load,
+    class_names=CLASSES,
 )

@@ -30,13 +30,13 @@ def load(data_dir: Path | None) -> Dataset:
             f"folder: {data_dir} is no folder; name the one that holds a subfolder for each class "
             "with --data-dir or data_dir="
         )
-    if (data_dir / "train").is_dir() and (data_dir / "test").is_dir():
-        names = _classes(data_dir / "train")
-        if names != (tested := _classes(data_dir / "test")):
+    if _parted(data_dir):
+        names = _below(data_dir / "train")
+        if names != (tested := _below(data_dir / "test")):
             raise DataError(f"{data_dir}: classes are {names} in train and {tested} in test")
         train, test = (_labelled(data_dir / which, names) for which in ("train", "test"))
     else:
-        names = _classes(data_dir)
+        names = _below(data_dir)
         train, test = [], []
         for which in (_labelled(data_dir, [name], label) for label, name in enumerate(names)):
             train += [each for n, each in enumerate(which, 1) if n % EVERY]
@@ -53,7 +53,18 @@ def load(data_dir: Path | None) -> Dataset:
     return Dataset("folder", *splits, len(names), tuple(names), data_dir)
 
 
-def _classes(folder: Path) -> list[str]:
+def classes(folder: Path) -> list[str]:
+    """The names of the classes in such a folder, [] where there is none."""
+    if not folder.is_dir():
+        return []
+    return _below(folder / "train" if _parted(folder) else folder)
+
+
+def _parted(folder: Path) -> bool:
+    return (folder / "train").is_dir() and (folder / "test").is_dir()
+
+
+def _below(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 

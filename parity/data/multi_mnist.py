@@ -114,4 +114,5 @@ DATASET = Entry(
     licence=mnist.DATASET.licence,
     source="made from MNIST",
     load=load,
+    things=2,
 )

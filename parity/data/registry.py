@@ -23,6 +23,8 @@ class Entry:
     licence  of the data, as its owners state it
     source   how to get it
     load     makes it, given the folder the user named, if any
+    class_names  of the classes, where numbers are not their names
+    things   classes that each image shows
     """
 
     name: str
@@ -32,6 +34,8 @@ class Entry:
     licence: str
     source: str
     load: Callable[[Path | None], Dataset]
+    class_names: tuple[str, ...] = ()
+    things: int = 1
 
 
 def names() -> list[str]:

@@ -98,4 +98,5 @@ DATASET = Entry(
     licence="for research purposes, not to be sold; cite LeCun, Huang, Bottou, CVPR 2004",
     source=f"the four -dat and -cat files, or a download from {SOURCE.url}",
     load=load,
+    class_names=CLASS_NAMES,
 )
