@@ -50,7 +50,7 @@ class Seen:
     @property
     def answers(self) -> dict[str, tuple[int, ...]]:
         return {
-            wing: tuple(longest(lengths[None], self.things)[0].tolist())
+            wing: tuple(np.sort(reference.longest(lengths, self.things)).tolist())
             for wing, lengths in self.lengths.items()
         }
 
@@ -125,7 +125,7 @@ def see(known: Known, images: np.ndarray, backends: list[str]) -> list[Seen]:
         parts = [images[n : n + AT_ONCE] for n in range(0, len(images), AT_ONCE)]
         poses[wing] = np.concatenate([model.poses(each) for each in parts])
         if drawn is None and known.spec.decoder is not None:
-            answers = longest(reference.lengths(poses[wing]), known.things)
+            answers = np.sort(reference.longest(reference.lengths(poses[wing]), known.things))
             drawn = np.stack([model.reconstruct(poses[wing], each) for each in answers.T], 1)
     return [
         Seen(
@@ -136,11 +136,6 @@ def see(known: Known, images: np.ndarray, backends: list[str]) -> list[Seen]:
         )
         for n, image in enumerate(images)
     ]
-
-
-def longest(lengths_NJ: np.ndarray, count: int) -> np.ndarray:
-    """The classes of the `count` longest capsules of each image, in order, [N, count]."""
-    return np.sort(np.argsort(-lengths_NJ, 1, kind="stable")[:, :count], 1)
 
 
 def write(folder: Path, images: list[str], seen: list[Seen]) -> list[dict[str, str]]:

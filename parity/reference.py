@@ -144,6 +144,14 @@ def margin(
     return scale * terms.sum(1).mean()
 
 
+def longest(lengths, count: int | None = None) -> Array:
+    """The classes of the `count` longest capsules, [..., count], or of all; longest first.
+
+    The first of equal lengths counts as longer.
+    """
+    return np.argsort(-np.asarray(lengths), axis=-1, kind="stable")[..., :count]
+
+
 def correct(lengths_BJ, targets) -> Array:
     """Whether the classes present are the longest of all, bool [B]; targets int [B] or 0/1 [B, J].
 
@@ -151,8 +159,7 @@ def correct(lengths_BJ, targets) -> Array:
     """
     lengths_BJ = np.asarray(lengths_BJ)
     present = one_hot(targets, lengths_BJ.shape[1])
-    order = np.argsort(-lengths_BJ, axis=1, kind="stable")
-    ranked = np.take_along_axis(present, order, 1)
+    ranked = np.take_along_axis(present, longest(lengths_BJ), 1)
     in_order = ranked[:, 1:] <= ranked[:, :-1]  # not one that is present after one that is not
     return np.asarray(in_order.all(1))
 

@@ -322,6 +322,16 @@ def test_the_list_says_what_is_wrong_with_a_copy(nowhere, capsys):
         assert f"{nowhere / mnist.NAMES[0]}: holds 9 bytes" in rows[name]["fault"]
 
 
+def test_a_data_set_that_lies_nowhere_is_still_here(nowhere, monkeypatch, capsys):
+    made = replace(mnist_mini.load(), place=None)
+    entry = replace(mnist_mini.DATASET, load=lambda data_dir: made)
+    monkeypatch.setattr(mnist_mini, "DATASET", entry)
+    assert listing.describe("mnist-mini")["place"] is None
+    listing.listing()
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert any(line.endswith("28x28x1, here: 5,000 + 1,000 images") for line in lines)
+
+
 def test_the_list_for_a_terminal_cuts_no_name_and_no_address(nowhere, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     listing.listing()

@@ -30,13 +30,12 @@ def load(data_dir: Path | None) -> Dataset:
             f"folder: {data_dir} is no folder; name the one that holds a subfolder for each class "
             "with --data-dir or data_dir="
         )
+    names = classes(data_dir)
     if _parted(data_dir):
-        names = _below(data_dir / "train")
         if names != (tested := _below(data_dir / "test")):
             raise DataError(f"{data_dir}: classes are {names} in train and {tested} in test")
         train, test = (_labelled(data_dir / which, names) for which in ("train", "test"))
     else:
-        names = _below(data_dir)
         train, test = [], []
         for which in (_labelled(data_dir, [name], label) for label, name in enumerate(names)):
             train += [each for n, each in enumerate(which, 1) if n % EVERY]

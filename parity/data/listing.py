@@ -42,7 +42,7 @@ def describe(name: str, data_dir: Path | None = None) -> dict[str, Any]:
         dataset = found.load(data_dir)
         row |= {"shape": dataset.train.shape, "classes": dataset.classes}
         row |= {"train": len(dataset.train), "test": len(dataset.test)}
-        row["place"] = str(dataset.place)
+        row["place"] = None if dataset.place is None else str(dataset.place)
     except NotFoundError:
         pass
     except DataError as error:
@@ -54,7 +54,8 @@ def _lines(row: dict[str, Any]) -> list[str]:
     here = "not here"
     if row["fault"] is not None:
         here = f"not here: {row['fault']}"
-    elif row["place"] is not None:
-        here = f"here: {row['train']:,} + {row['test']:,} images from {row['place']}"
+    elif row["train"] is not None:
+        here = f"here: {row['train']:,} + {row['test']:,} images"
+        here += "" if row["place"] is None else f" from {row['place']}"
     size = "" if row["shape"] is None else f"{'x'.join(map(str, row['shape']))}, "
     return [row["title"], f"{size}{here}", f"get it: {row['source']}", f"licence: {row['licence']}"]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from parity import reference
 from parity.figures import confusion, couplings, perturbations, reconstructions, separations, style
 from parity.figures.model import Seen
 
@@ -75,7 +76,7 @@ def _confusion(seen: Seen, names: Sequence[str], note: str) -> "Figure":
 
 def _pairs(seen: Seen) -> tuple[np.ndarray, np.ndarray]:
     """The two longest capsules of each image, [N, 2], and whether they are its two classes, [N]."""
-    answers = np.argsort(-seen.lengths, axis=1, kind="stable")[:, :2]
+    answers = reference.longest(seen.lengths, 2)
     right = np.take_along_axis(seen.labels, answers, 1).sum(1) == 2
     return answers, right
 

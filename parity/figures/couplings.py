@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from parity import reference
 from parity.figures import style
 from parity.spec import NetworkSpec
 
@@ -60,7 +61,7 @@ def draw(
     maps           what `strongest` returns
     lengths_J      of the class capsules, shown under their names
     """
-    shown = np.sort(np.argsort(-lengths_J, kind="stable")[:MOST])
+    shown = np.sort(reference.longest(lengths_J, MOST))
     even = 1 / (spec.classes + spec.routing.leaky)
     left, right, low, high = extent(spec)
     tile = min((style.WIDTH - SIDE - BAR + GAP) / len(shown) - GAP, 0.9)
