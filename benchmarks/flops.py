@@ -26,7 +26,7 @@ def forward(spec: NetworkSpec, batch: int) -> Counts:
         width = (width - conv.kernel) // conv.stride + 1
         counts[name] = 2.0 * batch * height * width * out * channels * conv.kernel**2
         channels = out
-    counts["digit"] = digit(spec, batch, spec.num_inputs, spec.routing.num_iters)
+    counts["digit"] = digit(spec, batch, spec.num_inputs, spec.routing.options["num_iters"])
     if spec.decoder is not None:
         widths = [spec.classes * spec.pose, *spec.decoder, math.prod(spec.image)]
         counts["decoder"] = sum(2.0 * batch * a * b for a, b in pairwise(widths))

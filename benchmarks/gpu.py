@@ -26,8 +26,8 @@ from parity import compare
 from parity.compare import show, subject, wings
 from parity.compare.climb import SKIPPED
 from parity.compare.rungs import GPU_STEPS
-from parity.difference import differences, worst
 from parity.spec import TwincapsError
+from parity.traces.measure import differences, worst
 
 OUT = Path(__file__).resolve().parent.parent / "docs" / "gpu"
 PRESETS = ("small", "sabour2017", "sabour2017-official")

@@ -14,7 +14,7 @@ VARIANTS = ("torch plain", "torch lean", "torch lean compiled", "JAX plain", "JA
 
 def measure(bench: Bench) -> dict[str, Any]:
     scale, groups = bench.scale, []
-    num_iters = scale.spec.routing.num_iters
+    num_iters = scale.spec.routing.options["num_iters"]
     for inputs in scale.inputs:
         bench.say(f"growth: {inputs} input capsules")
         found = cases(scale, scale.batch, inputs, num_iters, True)

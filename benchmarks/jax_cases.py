@@ -15,7 +15,7 @@ from jax import Array
 import jax_caps
 from benchmarks import arrays, training
 from benchmarks.contract import Run
-from jax_caps import layers, lean, routing
+from jax_caps import convolution, lean, routing
 from jax_caps.numerics import dtypes
 from parity.spec import NetworkSpec, from_dict
 
@@ -100,7 +100,7 @@ def conv(spec: Any, batch: int, precision: str, backward: bool) -> Run:
     stride, compute = network.primary.stride, dtypes(precision)[1]
 
     def call(x_BHWC: Array, kernel: Array) -> Array:
-        return layers.conv(x_BHWC, kernel, stride, compute)
+        return convolution.conv(x_BHWC, kernel, stride, compute)
 
     if not backward:
         return _waiting(jax.jit(call), x_BHWC, kernel)
@@ -120,7 +120,7 @@ def convolutions(spec: Any, batch: int, images: int) -> Run:
     @jax.jit
     def forward(x: Array, kernels: list[Array]) -> Array:
         for kernel, stride in zip(kernels, strides, strict=True):
-            x = layers.conv(x, kernel, stride, x.dtype)
+            x = convolution.conv(x, kernel, stride, x.dtype)
         return x
 
     def run() -> None:

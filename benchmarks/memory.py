@@ -41,7 +41,7 @@ def measure(bench: Bench) -> dict[str, Any]:
         for num_iters in scale.memory_iterations:
             for name in VARIANTS:
                 rows.append(_row(bench, name, inputs, num_iters, "digit"))
-    largest, num_iters = max(scale.memory_inputs), scale.spec.routing.num_iters
+    largest, num_iters = max(scale.memory_inputs), scale.spec.routing.options["num_iters"]
     for name in ("torch lean", "torch lean compiled", "JAX lean"):
         rows.append(_row(bench, name, largest, num_iters, "digit_step"))
     votes = {str(each): votes_bytes(scale.spec, scale.batch, each) for each in scale.memory_inputs}

@@ -14,7 +14,7 @@ import torch_caps
 from benchmarks import arrays, textbook, training
 from benchmarks.contract import Run
 from parity.spec import NetworkSpec, from_dict
-from torch_caps import layers, lean, routing
+from torch_caps import convolution, lean, routing
 from torch_caps.numerics import compiled, dtypes
 
 Layer = Callable[..., Tensor]
@@ -88,13 +88,13 @@ def conv(spec: Any, batch: int, precision: str, backward: bool) -> Run:
 
     def forward() -> None:
         with torch.no_grad():
-            layers.conv(x_BHWC, kernel, stride, compute)
+            convolution.conv(x_BHWC, kernel, stride, compute)
 
     def both() -> None:
-        y = layers.conv(x_BHWC, kernel, stride, compute)
+        y = convolution.conv(x_BHWC, kernel, stride, compute)
         torch.autograd.grad(y, (x_BHWC, kernel), gradient)
 
-    gradient = torch.ones_like(layers.conv(x_BHWC, kernel, stride, compute))
+    gradient = torch.ones_like(convolution.conv(x_BHWC, kernel, stride, compute))
     if backward:
         x_BHWC.requires_grad_()
         kernel.requires_grad_()
@@ -116,7 +116,7 @@ def convolutions(spec: Any, batch: int, images: int) -> Run:
         for _ in range(calls):
             x = x_BHWC
             for kernel, stride in zip(held, strides, strict=True):
-                x = layers.conv(x, kernel, stride, x.dtype)
+                x = convolution.conv(x, kernel, stride, x.dtype)
 
     return run
 

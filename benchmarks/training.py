@@ -7,8 +7,8 @@ from typing import Any
 from benchmarks import arrays
 from benchmarks.contract import Run
 from parity import loop as training_loop
-from parity import scoring
 from parity.data import Dataset, batches
+from parity.loop import scoring
 from parity.spec import NetworkSpec, TrainingSpec, from_dict
 
 MakeTrainer = Callable[..., Any]
@@ -32,7 +32,7 @@ def step(
 
 
 def evaluate(make: MakeTrainer, spec: Any, batch: int, images: int) -> Run:
-    """`parity.scoring.evaluate` of that many images, making of batches included."""
+    """`parity.loop.scoring.evaluate` of that many images, making of batches included."""
     network = from_dict(NetworkSpec, spec)
     trainer = make(network, TrainingSpec(batch_size=batch))
     split = arrays.images(network, images)

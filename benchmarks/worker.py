@@ -15,7 +15,7 @@ import traceback
 from typing import Any, TextIO
 
 from benchmarks.contract import Run
-from parity import allocator
+from parity.wing import memory
 
 
 def main(wing: str) -> None:
@@ -28,7 +28,7 @@ def main(wing: str) -> None:
 
 def serve(wing: str, requests: TextIO, replies: TextIO) -> None:
     """Answer each line of `requests` with {"ok": ...} or {"failed": why}."""
-    allocator.keep()
+    memory.keep()
     importlib.import_module(f"{wing}_caps.numerics").strict("float32")  # as train.py does
     shelf = Shelf(importlib.import_module(f"benchmarks.{wing}_cases"))
     for line in requests:

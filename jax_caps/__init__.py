@@ -1,26 +1,29 @@
 """Capsule networks in JAX and Flax NNX: the wing that mirrors the PyTorch one, file by file."""
 
 from jax_caps import (
+    arrays,
     capsules,
     convolution,
     layers,
     lean,
     losses,
-    network,
+    networks,
     numerics,
     processes,
     routing,
+    tracing,
     training,
     weights,
 )
 from jax_caps.capsules import lengths, squash, votes
-from jax_caps.network import CapsuleNetwork
+from jax_caps.networks import CapsuleNetwork
 from jax_caps.training import Trainer
 from jax_caps.weights import load_pretrained
 
 __all__ = [
     "CapsuleNetwork",
     "Trainer",
+    "arrays",
     "capsules",
     "convolution",
     "layers",
@@ -28,11 +31,12 @@ __all__ = [
     "lengths",
     "load_pretrained",
     "losses",
-    "network",
+    "networks",
     "numerics",
     "processes",
     "routing",
     "squash",
+    "tracing",
     "training",
     "votes",
     "weights",

@@ -8,16 +8,12 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from parity.spec import SpecError
+from parity.spec import check_targets
 
 
 def one_hot(targets: Array, classes: int, dtype: DTypeLike) -> Array:
     """Integer labels [B], or 0/1 targets [B, J], as [B, J] of `dtype`."""
-    if targets.ndim not in (1, 2) or (targets.ndim == 2 and targets.shape[1] != classes):
-        raise SpecError(
-            f"targets have shape {tuple(targets.shape)}; expected labels (batch,), or zeros and "
-            f"ones (batch, {classes})"
-        )
+    check_targets(targets, classes)
     if targets.ndim == 1:
         return jax.nn.one_hot(targets, classes, dtype=dtype)
     return targets.astype(dtype)

@@ -1,7 +1,7 @@
 """Trainer: one step, one evaluation, and a state that either wing can take over."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -13,13 +13,13 @@ from flax import nnx
 from jax import Array, lax
 from jax.sharding import PartitionSpec
 
-from jax_caps import weights
-from jax_caps.network import CapsuleNetwork, check_images, check_parts
+from jax_caps import arrays, tracing
+from jax_caps.networks import CapsuleNetwork
 from jax_caps.numerics import compiled
 from jax_caps.processes import Group
 from parity import schedule
 from parity import weights as canonical
-from parity.spec import NetworkSpec, TrainingSpec
+from parity.spec import NetworkSpec, TrainingSpec, check_images, check_parts
 
 # slot of the canonical state -> optax's own field in an optimiser's state
 SLOTS = {"adam.m": "mu", "adam.v": "nu", "sgd.momentum": "trace"}
@@ -66,11 +66,6 @@ def clip(gradients: Any, norm: float) -> Any:
     total = jnp.sqrt(sum((each * each).sum() for each in jax.tree.leaves(gradients)))
     factor = norm / jnp.where(total > norm, total, norm)
     return jax.tree.map(lambda each: each * factor, gradients)
-
-
-def _by_name(state: Any) -> dict[str, nnx.Variable]:
-    """A state of the network's structure as {canonical name: variable}."""
-    return {".".join(map(str, path)): each for path, each in nnx.to_flat_state(state)}
 
 
 def average(averages: Any, parameters: Any, decay: float) -> Any:
@@ -150,38 +145,38 @@ class Trainer:
 
     def poses(self, images_BHWC: np.ndarray) -> np.ndarray:
         """The class capsules of images [B, H, W, C]: [B, J, D]."""
-        return weights.numpy(self._poses(self._local(self.params), self._placed(images_BHWC)))
+        return arrays.numpy(self._poses(self._local(self.params), self._placed(images_BHWC)))
 
     def couplings(self, images_BHWC: np.ndarray) -> np.ndarray:
         """The coupling coefficients of each routing iteration: [T, B, I, J]."""
-        return weights.numpy(self._couplings(self._local(self.params), self._placed(images_BHWC)))
+        return arrays.numpy(self._couplings(self._local(self.params), self._placed(images_BHWC)))
 
     def reconstruct(self, poses_BJD: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """The decoder's images from the capsules of the labels alone, as the network's."""
         given = np.asarray(poses_BJD, self.dtype), np.asarray(labels, np.int32)
         placed = jax.device_put(given, self.device)
-        return weights.numpy(self._decode(self._local(self.params), *placed))
+        return arrays.numpy(self._decode(self._local(self.params), *placed))
 
     def trace(
         self, images_BHWC: np.ndarray, targets: np.ndarray, parts: Any = None
     ) -> tuple[canonical.Arrays, canonical.Arrays]:
-        """Every tensor of a step with the weights of this moment, as `trace` gives them."""
+        """Every tensor of a step with the weights of this moment, as `tracing.trace` gives them."""
         batch = self._batch(images_BHWC, targets, parts)
-        return trace(self.net, batch["images_BHWC"], batch["targets"], batch["parts"])
+        return tracing.trace(self.net, batch["images_BHWC"], batch["targets"], batch["parts"])
 
     def get_state(self) -> dict[str, Any]:
         """Copies of `step`, `weights` and the optimiser's slots (`optimizer`), canonical."""
         slots = self._local(self.slots)
-        held = {slot: _by_name(optax.tree.get(slots, SLOTS[slot])) for slot in self._slots}
+        held = {slot: arrays._by_name(optax.tree.get(slots, SLOTS[slot])) for slot in self._slots}
         if self.averages is not None:
-            held[canonical.AVERAGE] = _by_name(self._local(self.averages))
+            held[canonical.AVERAGE] = arrays._by_name(self._local(self.averages))
         return {
             "step": self.step_count,
-            "weights": weights.to_numpy(self.net),
+            "weights": arrays.to_numpy(self.net),
             "optimizer": {
-                f"{slot}/{name}": weights.to_canonical(held[slot][name][...], orders)
+                f"{slot}/{name}": arrays.to_canonical(held[slot][name][...], orders)
                 for slot in held
-                for name, orders in weights.axes(self.spec).items()
+                for name, orders in arrays.axes(self.spec).items()
             },
         }
 
@@ -190,7 +185,7 @@ class Trainer:
         rows = canonical.slots(self.spec, self.training.optimizer, self.training.ema)
         canonical.check(state["optimizer"], rows, "optimizer state")
         net = self.net
-        weights.from_numpy(net, state["weights"])
+        arrays.from_numpy(net, state["weights"])
         self.params = self._keep(nnx.state(net, nnx.Param))
         self.step_count = int(state["step"])
         new: dict[str, Any] = {
@@ -207,12 +202,12 @@ class Trainer:
     def _slots(self) -> tuple[str, ...]:
         return canonical.SLOTS[self.training.optimizer]
 
-    def _structured(self, arrays: Mapping[str, np.ndarray], slot: str) -> Any:
-        orders = weights.axes(self.spec)
+    def _structured(self, slots: Mapping[str, np.ndarray], slot: str) -> Any:
+        orders = arrays.axes(self.spec)
 
         def value(path: tuple[Any, ...], parameter: nnx.Variable) -> nnx.Variable:
             name = ".".join(map(str, path))
-            array = weights.from_canonical(arrays[f"{slot}/{name}"], orders[name])
+            array = arrays.from_canonical(slots[f"{slot}/{name}"], orders[name])
             return parameter.replace(array.astype(self.dtype))
 
         return nnx.map_state(value, self.params)
@@ -310,58 +305,3 @@ class Trainer:
 
     def _decoded(self, params: Any, poses: Array, labels: Array) -> Array:
         return nnx.merge(self.graph, params).reconstruct(poses, labels)
-
-
-def trace(
-    net: CapsuleNetwork,
-    images_BHWC: np.ndarray,
-    targets: np.ndarray,
-    parts: Any = None,
-    *,
-    compile: bool | None = None,
-) -> tuple[canonical.Arrays, canonical.Arrays]:
-    """(values, gradients of the loss) of every tapped tensor and, after them, every parameter.
-
-    Both are in the order of execution; parameters are named `parameter/<name>`, canonical axes.
-    A tap adds a zero to its tensor: the gradient of that zero is the tensor's own.
-
-    parts    as in `CapsuleNetwork.terms`
-    compile  True for jax.jit, False for operation by operation; None as usual: the former
-    """
-    graph, params = nnx.split(net, nnx.Param)
-    labels = jnp.asarray(targets)
-    order: list[str] = []
-
-    def run(params: Any, zeros: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
-        tapped: dict[str, Array] = {}
-
-        def tap(name: str, x: Array) -> Array:
-            order.append(name)
-            tapped[name] = x + zeros[name] if zeros else x
-            return tapped[name]
-
-        loss, _ = nnx.merge(graph, params).loss(images_BHWC, labels, tap, parts)
-        return loss, tapped
-
-    _, shapes = jax.eval_shape(run, params, {})
-    names = tuple(order)
-    zeros = {name: jnp.zeros(shapes[name].shape, shapes[name].dtype) for name in names}
-    with jax.disable_jit(compile is False):
-        backward = compiled(jax.grad(run, argnums=(0, 1), has_aux=True))
-        (slopes, gradients), values = backward(params, zeros)
-    values = {name: weights.numpy(values[name]) for name in names}
-    gradients = {name: weights.numpy(gradients[name]) for name in names}
-    slopes = _by_name(slopes)
-    for name, each, orders in weights.parameters(net):
-        values[f"parameter/{name}"] = weights.to_canonical(each[...], orders)
-        gradients[f"parameter/{name}"] = weights.to_canonical(slopes[name][...], orders)
-    return values, gradients
-
-
-def differentiate(
-    function: Callable[..., Array], arrays: Sequence[np.ndarray], cotangent: np.ndarray
-) -> tuple[np.ndarray, list[np.ndarray]]:
-    """function(*arrays), and the gradient of sum(function(*arrays) * cotangent) by each array."""
-    value, pull = jax.vjp(function, *map(jnp.array, arrays))
-    slopes = pull(jnp.broadcast_to(jnp.asarray(cotangent, value.dtype), value.shape))
-    return weights.numpy(value), [weights.numpy(each) for each in slopes]

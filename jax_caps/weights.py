@@ -1,86 +1,33 @@
-"""This wing's parameters <-> NumPy, under the canonical names.
-
-JAX's order of axes is stated here; every permutation is computed from it and the canonical one.
-"""
+"""Weights of this wing: canonical files, native files, and networks that come with twincaps."""
 
 import os
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
-from flax import nnx, serialization, traverse_util
-from jax import Array
+from flax import serialization, traverse_util
 
+from jax_caps.arrays import from_numpy, to_numpy
+from jax_caps.networks import CapsuleNetwork
 from parity import weights as canonical
-from parity.spec import NetworkSpec
 
-if TYPE_CHECKING:
-    from jax_caps.network import CapsuleNetwork
-
-# canonical axes -> this wing's; an order that is not here is the same
-AXES: dict[str, str] = {}
-
-
-def axes(spec: NetworkSpec) -> dict[str, tuple[str, str]]:
-    """Name -> (canonical axes, JAX axes) for every parameter, in the order of execution."""
-    rows = canonical.table(spec)
-    return {name: (row.axes, AXES.get(row.axes, row.axes)) for name, row in rows.items()}
+__all__ = [
+    "from_numpy",
+    "load",
+    "load_pretrained",
+    "read_file",
+    "save",
+    "to_numpy",
+    "write_file",
+]
 
 
-def to_canonical(tensor: Array, orders: tuple[str, str]) -> np.ndarray:
-    """A copy of a JAX array in this wing's axes as one in canonical axes, bit for bit."""
-    return np.array(canonical.transpose(numpy(tensor), orders[1], orders[0]), order="C")
-
-
-def from_canonical(array: np.ndarray, orders: tuple[str, str]) -> Array:
-    """A copy of an array in canonical axes as a JAX array in this wing's axes, bit for bit."""
-    return tensor(np.array(canonical.transpose(array, *orders), order="C"))
-
-
-def numpy(tensor: Array) -> np.ndarray:
-    """A JAX array as a NumPy array of the same dtype, bfloat16 through ml_dtypes."""
-    return np.asarray(tensor)
-
-
-def tensor(array: np.ndarray) -> Array:
-    """A NumPy array as a JAX array of the same dtype."""
-    return jnp.array(array)
-
-
-def parameters(net: "CapsuleNetwork") -> Iterator[tuple[str, nnx.Param, tuple[str, str]]]:
-    """(name, parameter, axes) in the order of execution."""
-    for name, orders in axes(net.spec).items():
-        held: Any = net
-        for part in name.split("."):
-            held = held[int(part)] if part.isdigit() else getattr(held, part)
-        yield name, held, orders
-
-
-def to_numpy(net: "CapsuleNetwork") -> canonical.Arrays:
-    """A copy of every parameter, by canonical name and axes, in the network's dtype."""
-    return {name: to_canonical(each[...], orders) for name, each, orders in parameters(net)}
-
-
-def from_numpy(net: "CapsuleNetwork", arrays: Mapping[str, np.ndarray]) -> None:
-    """Copy canonical arrays into a network, cast to its dtype.
-
-    Strict: WeightsError lists every missing, unexpected and mis-shaped name, and nothing is copied.
-    """
-    canonical.check(arrays, canonical.table(net.spec))
-    for name, parameter, orders in parameters(net):
-        parameter.set_value(from_canonical(arrays[name], orders).astype(net.dtype))
-
-
-def save(net: "CapsuleNetwork", path: str | os.PathLike) -> None:
+def save(net: CapsuleNetwork, path: str | os.PathLike) -> None:
     """Write the weights to a canonical .safetensors file, which either wing reads."""
     canonical.save(path, net.spec, to_numpy(net))
 
 
-def load(path: str | os.PathLike) -> "CapsuleNetwork":
+def load(path: str | os.PathLike) -> CapsuleNetwork:
     """The network of a canonical .safetensors file, float64 if its weights are, else float32."""
-    from jax_caps.network import CapsuleNetwork  # the network is built on this file
-
     spec, arrays = canonical.load(path)
     wide = any(array.dtype == np.float64 for array in arrays.values())
     net = CapsuleNetwork(spec, precision="float64" if wide else "float32")
@@ -88,13 +35,11 @@ def load(path: str | os.PathLike) -> "CapsuleNetwork":
     return net
 
 
-def load_pretrained(name: str, precision: str = "float32") -> "CapsuleNetwork":
+def load_pretrained(name: str, precision: str = "float32") -> CapsuleNetwork:
     """A network that comes with twincaps, trained: "small-mnist", "small-fashion-mnist".
 
     Raises WeightsError with the known names for any other.
     """
-    from jax_caps.network import CapsuleNetwork  # the network is built on this file
-
     spec, arrays = canonical.load_pretrained(name)
     net = CapsuleNetwork(spec, precision=precision)
     from_numpy(net, arrays)

@@ -8,8 +8,12 @@ from parity import cli
 # verb -> module, function (its signature is the command line), what it does
 VERBS = {
     "train": ("parity.cli", "main", "train a network, as train.py does"),
-    "evaluate": ("parity.evaluate", "evaluate", "test accuracy of a run, or of weights in a file"),
-    "predict": ("parity.predict", "predict", "what a network says of your pictures"),
+    "evaluate": (
+        "parity.cli.evaluate",
+        "evaluate",
+        "test accuracy of a run, or of weights in a file",
+    ),
+    "predict": ("parity.predict.verb", "predict", "what a network says of your pictures"),
     "figures": ("parity.figures.command", "figures", "pictures of a run: curves, capsules, errors"),
     "check": ("parity.compare.verbs", "check", "the ladder: are the two wings one network?"),
     "trace": ("parity.compare.verbs", "trace", "every tensor of one pass of one wing, to a file"),

@@ -21,7 +21,7 @@ from pathlib import Path
 import fakes
 
 from parity import loop, runs
-from parity.files import RunError
+from parity.runs.disk import RunError
 from parity.spec import RunOptions
 
 # Two steps an epoch with a checkpoint after each: eight, so that old ones are deleted too.

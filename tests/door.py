@@ -12,11 +12,13 @@ import os
 import sys
 from pathlib import Path
 
-import parity.data
-from parity import cli, loop, progress, spec
+from parity import spec
 from parity.__main__ import main
+from parity.cli import train
+from parity.data import sets
+from parity.loop import session, terminal
 
-parity.data.__path__.append(str(Path(__file__).parent / "tiny"))
+sets.__path__.append(str(Path(__file__).parent / "tiny"))
 spec.PRESETS["tiny"] = spec.Preset(
     spec.NetworkSpec(
         stem=(spec.Conv(5, 3),),
@@ -42,21 +44,21 @@ if limit := os.environ.get("DOOR_TIMEOUT"):
             importlib.import_module(f"{wing}.processes").TIMEOUT = int(limit)
 
 if os.environ.get("DOOR_FIGURES") == "none":
-    cli._illustrate = lambda *_: None
-    progress.events = lambda *_: []
+    train._illustrate = lambda *_: None
+    terminal.events = lambda *_: []
 
 if request := os.environ.get("DOOR_SIGNAL"):
     number, step, *only = map(int, request.split("@"))
-    record = loop._Session._record
+    record = session._Session._record
 
-    def signalling(session, event, *measured, **more):
-        record(session, event, *measured, **more)
-        rank = 0 if session.group is None else session.group.rank
+    def signalling(at, event, *measured, **more):
+        record(at, event, *measured, **more)
+        rank = 0 if at.group is None else at.group.rank
         again = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
-        if (event, session.step) == ("train", step) and rank in (only or [rank]) and not again:
+        if (event, at.step) == ("train", step) and rank in (only or [rank]) and not again:
             os.kill(os.getpid(), number)
 
-    loop._Session._record = signalling  # type: ignore[method-assign]
+    session._Session._record = signalling  # type: ignore[method-assign]
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -10,9 +10,9 @@ import pytest
 PROGRAM = """
 import resource, sys
 import numpy as np
-from parity import allocator
+from parity.wing import memory
 
-told = allocator.keep() if "keep" in sys.argv else None
+told = memory.keep() if "keep" in sys.argv else None
 
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -56,7 +56,7 @@ def test_what_the_user_has_chosen_stays(chosen):
 
 
 def test_elsewhere_nothing_is_done(monkeypatch):
-    from parity import allocator
+    from parity.wing import memory
 
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert allocator.keep() is False
+    assert memory.keep() is False

@@ -14,8 +14,9 @@ from test_loop import KEYS, created, interrupt
 from test_network import random_case
 from test_training import PRECISIONS, batches, training
 
-from parity import checkpoints, loop, scoring
-from parity.runs import Run, read_weights
+from parity import loop
+from parity.loop import scoring
+from parity.runs import Run, checkpoints, read_weights
 from parity.spec import OPTIMIZERS
 from parity.weights import WeightsError, averages, first_slots, kinds
 

@@ -75,7 +75,7 @@ def test_the_textbook_layer_agrees_with_the_oracle(num_iters):
     inputs, kernel, gradient = random_layer(rng)
 
     def exact(inputs, kernel):
-        return reference.dynamic(reference.votes(inputs, kernel), num_iters=num_iters)[0]
+        return reference.routing.dynamic(reference.votes(inputs, kernel), num_iters=num_iters)[0]
 
     def layer(inputs, kernel):
         return textbook.dynamic(inputs, kernel, num_iters=num_iters)
@@ -101,7 +101,7 @@ def test_every_layer_that_is_compared_computes_the_same(name, variant):
     inputs, kernel, _ = random_layer(np.random.default_rng(0), np.float32)
     layer = cases_of(name).layer(variant)
     found = layer(wings.array(wing, inputs), wings.array(wing, kernel), num_iters=3)
-    exact, _ = reference.dynamic(reference.votes(inputs, kernel), num_iters=3)
+    exact, _ = reference.routing.dynamic(reference.votes(inputs, kernel), num_iters=3)
     assert wings.difference(wings.numpy(found), exact) < 1e-5
 
 

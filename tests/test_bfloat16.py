@@ -37,7 +37,7 @@ def traced(name: str, case: str, precision: str) -> tuple[Arrays, Arrays]:
     wing, spec = wings.load(name), CASES[case]
     net = wing.CapsuleNetwork(spec, 3, precision)
     wing.weights.from_numpy(net, weights(spec))
-    return wing.training.trace(net, *batch(spec))
+    return wing.tracing.trace(net, *batch(spec))
 
 
 def apart(a: np.ndarray, b: np.ndarray) -> float:

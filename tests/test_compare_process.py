@@ -10,12 +10,13 @@ from wings import ROOT
 
 from parity import compare
 from parity.__main__ import main
-from parity.compare import subject, traces, wings
+from parity.compare import subject, wings
 from parity.runs import Run
 from parity.spec import TrainingSpec, TwincapsError
+from parity.traces import recording
 
 PATCH = """
-import torch_caps.layers as layers
+import torch_caps.layers.primary as layers
 right = layers.squash
 def double():
     layers.squash = lambda x, axis=-1: 2 * right(x, axis)
@@ -107,7 +108,7 @@ def test_traces_of_a_run_are_written_compared_and_refused(both_wings, run, tmp_p
     asked = ["--batch", "2", "--precision", "float64"]
     for name, file in zip(("torch", "jax"), files, strict=False):
         assert main(["trace", str(file), str(run), "--backend", name, *asked]) == 0
-    one = traces.load(files[0])
+    one = recording.load(files[0])
     assert one.request["source"] == "run run at step 5"
     assert one.request["batch"] == 2
     assert one.report["framework"] == "torch"
@@ -124,7 +125,7 @@ def test_traces_of_a_run_are_written_compared_and_refused(both_wings, run, tmp_p
     assert main(["trace", str(files[0]), str(run)]) == 2
     assert files[0].read_bytes() == before
     # A difference is named.
-    made = traces.load(files[1])
+    made = recording.load(files[1])
     made.values["routing.1.logits"][0, 0, 0] += 1
     made.save(files[1])
     assert main(["compare", str(files[0]), str(files[1])]) == 1

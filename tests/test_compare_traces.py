@@ -8,10 +8,11 @@ import pytest
 from specs import PRIMES, TINY
 
 from parity import compare, reference, weights
-from parity.compare import oracle, subject, traces
-from parity.compare.traces import TraceError, execution_order
-from parity.difference import differences, worst
+from parity.compare import subject
 from parity.spec import TwincapsError, to_dict
+from parity.traces import oracle, recording
+from parity.traces.measure import differences, worst
+from parity.traces.recording import TraceError, execution_order
 
 NAN, INF = float("nan"), float("inf")
 TINY32 = float(np.finfo(np.float32).tiny)
@@ -77,16 +78,16 @@ def oracle_trace(spec=PRIMES, backend="torch", batch=2, tap=None, wrong=None):
     for name, factor in (wrong or {}).items():
         gradients[name] = gradients[name] * factor
     request = {
-        **dict.fromkeys(traces.REQUEST, "?"),
+        **dict.fromkeys(recording.REQUEST, "?"),
         **{"spec": to_dict(spec), "seed": 1, "batch": batch, "precision": "float64"},
         **{"backend": backend, "mode": "usual"},
     }
-    return traces.make(request, {"framework": backend}, (values, gradients), labels)
+    return recording.make(request, {"framework": backend}, (values, gradients), labels)
 
 
 def test_parameters_stand_before_what_they_feed():
     names = [*reference_names(), *(f"parameter/{name}" for name in weights.table(PRIMES))]
-    assert execution_order(names) == [
+    assert execution_order(names, PRIMES) == [
         "image", "parameter/stem.0.kernel", "parameter/stem.0.bias", "stem.0",
         "parameter/primary.kernel", "parameter/primary.bias", "primary.conv", "primary.poses",
         "parameter/digit.kernel", "votes",
@@ -105,7 +106,7 @@ def reference_names():
 def test_a_trace_comes_back_from_its_file(tmp_path):
     trace = oracle_trace()
     trace.save(tmp_path / "a.safetensors")
-    back = traces.load(tmp_path / "a.safetensors")
+    back = recording.load(tmp_path / "a.safetensors")
     assert (back.request, back.report, back.spec) == (trace.request, trace.report, PRIMES)
     assert list(back.values) == list(back.gradients) == list(trace.values)
     for kind in ("values", "gradients"):
@@ -136,36 +137,36 @@ def test_a_spoilt_file_is_refused(tmp_path, spoil, says):
     assert content != path.read_bytes(), "the file was not spoilt"
     path.write_bytes(content)
     with pytest.raises(TwincapsError, match=says):
-        traces.load(path)
+        recording.load(path)
 
 
 @pytest.mark.parametrize("header", [{}, {"order": ["image"]}, {"order": ["loss"], "request": {}}])
 def test_a_header_that_does_not_name_the_tensors_is_refused(tmp_path, header):
     path = tmp_path / "a.safetensors"
     arrays = {"labels": f32(1), "value/image": f32(1), "gradient/image": f32(1)}
-    weights.save_arrays(path, arrays, {"format": traces.FORMAT, "schema": 1, **header})
+    weights.save_arrays(path, arrays, {"format": recording.FORMAT, "schema": 1, **header})
     with pytest.raises(TraceError, match="does not name its tensors"):
-        traces.load(path)
+        recording.load(path)
 
 
 def test_weights_are_not_a_trace(tmp_path):
     weights.save(tmp_path / "w.safetensors", TINY, weights.draw(TINY, 0))
     with pytest.raises(TwincapsError, match="twincaps-weights, expected twincaps-trace"):
-        traces.load(tmp_path / "w.safetensors")
+        recording.load(tmp_path / "w.safetensors")
 
 
 def test_traces_of_different_requests_are_refused_point_by_point():
     one = oracle_trace()
-    traces.refuse_unlike(one, oracle_trace(backend="jax"))
+    recording.refuse_unlike(one, oracle_trace(backend="jax"))
     changed = {"seed": 5, "batch": 3, "precision": "float32", "weights": "w", "images": "i"}
     spec = {**one.request["spec"], "pose": 7}
     other = dataclasses.replace(one, request={**one.request, **changed, "spec": spec})
     with pytest.raises(TraceError) as caught:
-        traces.refuse_unlike(one, other)
+        recording.refuse_unlike(one, other)
     message = str(caught.value)
     assert "spec: pose 5 and 7" in message
     assert "seed: 1 and 5" in message
-    assert all(f"  {name}: " in message for name in traces.SHARED)
+    assert all(f"  {name}: " in message for name in recording.SHARED)
 
 
 def changed(trace, kind, name, factor=1.001):

@@ -10,13 +10,14 @@ import pytest
 import wings
 from wings import ROOT
 
-from parity import cache
+from parity.wing import cache
 
 # Eight images are as many floats as an AVX2 register holds, and half of what an AVX-512 one does.
 COMPILE = """
 import json, torch
 from torch._dynamo.utils import counters
-from torch_caps import lean, numerics
+from torch_caps import numerics
+from torch_caps.lean import _dynamic as lean
 torch.manual_seed(0)
 inputs, kernel, V = torch.randn(23, 3, 8), torch.randn(23, 3, 10), torch.randn(5, 2, 8)
 plain = lean._forward_block(inputs, kernel, V, False)

@@ -12,7 +12,7 @@ import wings
 from parity.conformance import ConformanceError, check_callable
 from parity.conformance.judging import TOLERANCE
 from parity.conformance.mistakes import CASES, MISTAKES
-from parity.difference import difference
+from parity.traces.measure import difference
 
 NAMESPACES = {"numpy": "numpy", "torch": "torch", "jax": "jax.numpy"}
 DIFFERENTIABLE = [name for name in NAMESPACES if name in wings.NAMES]

@@ -15,8 +15,8 @@ from weight_files import FILES, FORMATS, JAX, TORCH, draw, make
 from parity import __main__ as door
 from parity import reference, weights
 from parity.convert import convert, network
-from parity.files import RunWarning
 from parity.runs import Run
+from parity.runs.disk import RunWarning
 from parity.spec import PRESETS, Conv, NetworkSpec, Primary, TrainingSpec, TwincapsError, preset
 from parity.weights import FLOATS, WeightsError
 
@@ -27,7 +27,7 @@ from parity.weights import FLOATS, WeightsError
 @pytest.mark.parametrize("network", NETWORKS)
 def test_the_axes_of_a_wing_and_ours_are_one_to_one(name, network):
     spec = NETWORKS[network]
-    rows, orders = weights.table(spec), wings.load(name).weights.axes(spec)
+    rows, orders = weights.table(spec), wings.load(name).arrays.axes(spec)
     assert list(orders) == list(rows)
     assert [ours for ours, _ in orders.values()] == [row.axes for row in rows.values()]
     assert len({*orders.values()}) == len({theirs for _, theirs in orders.values()})
@@ -160,10 +160,10 @@ def bare(folder: Path, kind: str, seed: int = 0) -> Path:
     arrays = draw(PRIMES, seed=seed)
     path = folder / {"pt": "bare.pt", "msgpack": "bare.msgpack", "npz": "bare.npz"}[kind]
     if kind == "pt":
-        wing = wings.load("torch").weights
-        orders = wing.axes(PRIMES)
-        held = {name: wing.from_canonical(arrays[name], orders[name]) for name in arrays}
-        wing.torch.save(held, path)
+        wing = wings.load("torch")
+        orders = wing.arrays.axes(PRIMES)
+        held = {name: wing.arrays.from_canonical(arrays[name], orders[name]) for name in arrays}
+        wing.weights.torch.save(held, path)
     elif kind == "msgpack":
         from flax import serialization, traverse_util
 

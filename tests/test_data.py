@@ -1,6 +1,7 @@
 """Data sets by name, of one's own arrays, and the one that comes with twincaps."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import subprocess
@@ -13,20 +14,10 @@ import pytest
 from PIL import Image
 
 import parity.data
-from parity.data import (
-    DataError,
-    Dataset,
-    Split,
-    affnist,
-    batches,
-    from_arrays,
-    listing,
-    locate,
-    mnist,
-    mnist_mini,
-    packed,
-    smallnorb,
-)
+from parity.data import DataError, Dataset, Split, batches, from_arrays, listing, locate, sets
+from parity.data.formats import packed
+from parity.data.sets import affnist, mnist, mnist_mini, smallnorb
+from parity.predict.fit import FITS
 from parity.spec import NetworkSpec, TrainingSpec
 
 SHIPPED = ("fashion-mnist", "mnist", "mnist-mini")
@@ -67,8 +58,17 @@ def test_every_entry_says_what_a_user_must_know(name):
     for text in (entry.title, entry.licence, entry.source):
         assert len(text) > 3
         assert "\n" not in text
-    module = Path(parity.data.__path__[0]) / f"{name.replace('-', '_')}.py"
+    module = Path(sets.__path__[0]) / f"{name.replace('-', '_')}.py"
     assert module.is_file()
+
+
+@pytest.mark.parametrize("name", parity.data.names())
+def test_the_rest_that_a_data_set_decides_is_in_its_file(name):
+    entry = parity.data.entry(name)
+    assert set(entry.recipe) <= {field.name for field in dataclasses.fields(TrainingSpec)}
+    TrainingSpec(**entry.recipe)
+    assert entry.fit in FITS
+    assert len(entry.class_names) in (0, entry.classes)
 
 
 @pytest.mark.parametrize("name", ["mnst", "MNIST", "mnist_mini", "registry", "", "../mnist", "os"])
@@ -83,20 +83,20 @@ def test_unknown_names_list_the_known_ones(name):
 
 def test_adding_a_data_set_is_adding_a_file(tmp_path, monkeypatch):
     (tmp_path / "my_own.py").write_text(OWN)
-    monkeypatch.setattr(parity.data, "__path__", [*parity.data.__path__, str(tmp_path)])
+    monkeypatch.setattr(sets, "__path__", [*sets.__path__, str(tmp_path)])
     assert "my-own" in parity.data.names()
     assert parity.data.load("my-own").train.shape == (5, 7, 2)
-    monkeypatch.delitem(sys.modules, "parity.data.my_own")
-    monkeypatch.delattr(parity.data, "my_own")
+    monkeypatch.delitem(sys.modules, "parity.data.sets.my_own")
+    monkeypatch.delattr(sets, "my_own")
 
 
 def test_data_sets_are_imported_when_asked_for():
     code = (
         "import sys, parity.data\n"
         "modules = lambda: {name[12:] for name in sys.modules if name.startswith('parity.data.')}\n"
-        "assert modules() == {'registry', 'splits', 'windows'}, modules()\n"
+        "assert modules() == {'registry', 'sets', 'splits', 'windows'}, modules()\n"
         "parity.data.load('mnist-mini')\n"
-        "assert 'mnist_mini' in modules() and 'fashion_mnist' not in modules()\n"
+        "assert 'sets.mnist_mini' in modules() and 'sets.fashion_mnist' not in modules()\n"
         "assert not {'torch', 'jax', 'flax', 'scipy', 'PIL'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])

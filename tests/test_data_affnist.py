@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import scipy.io
 
-from parity.data import DataError, affnist_like, batches, idx, load, matlab, mnist
+from parity.data import DataError, batches, load
+from parity.data.formats import idx, matlab
+from parity.data.sets import affnist_like, mnist
 from parity.spec import TrainingSpec
 
 TRAINING = TrainingSpec(batch_size=7, shift=2)

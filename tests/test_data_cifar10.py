@@ -11,8 +11,10 @@ import data_files
 import numpy as np
 import pytest
 
-from parity.data import DataError, batches, cifar10, load, locate, pickled
+from parity.data import DataError, batches, load, locate
 from parity.data.crops import Cropped
+from parity.data.formats import pickled
+from parity.data.sets import cifar10
 from parity.spec import TrainingSpec
 
 COUNT, NAMES = 7, [file.name for file in cifar10.PICKLED]

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from parity.data import DataError, idx, packed
+from parity.data import DataError
+from parity.data.formats import idx, packed
 
 KINDS = {
     0x08: ("B", 1),

@@ -14,7 +14,9 @@ import data_files
 import numpy as np
 import pytest
 
-from parity.data import DataError, Dataset, fashion_mnist, idx, load, locate, mnist
+from parity.data import DataError, Dataset, load, locate
+from parity.data.formats import idx
+from parity.data.sets import fashion_mnist, mnist
 
 MODULES = {"mnist": mnist, "fashion-mnist": fashion_mnist}
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from parity.data import DataError, batches, load
-from parity.data.multi_mnist import Pairs
+from parity.data.sets.multi_mnist import Pairs
 from parity.spec import TrainingSpec
 from parity.weights import generator
 

@@ -8,7 +8,8 @@ import data_files
 import numpy as np
 import pytest
 
-from parity.data import DataError, batches, load, smallnorb
+from parity.data import DataError, batches, load
+from parity.data.sets import smallnorb
 from parity.spec import TrainingSpec
 
 COUNTS = {smallnorb.TRAINING: 7, smallnorb.TESTING: 5}

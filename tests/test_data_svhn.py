@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import scipy.io
 
-from parity.data import DataError, batches, load, svhn
+from parity.data import DataError, batches, load
+from parity.data.sets import svhn
 
 COUNTS = {svhn.TRAIN: 13, svhn.TEST: 5}
 

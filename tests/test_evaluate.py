@@ -10,7 +10,10 @@ import pytest
 from test_cli import told, train, wing  # noqa: F401 (a fixture that every test here uses)
 
 import parity.__main__ as door
-from parity import data, evaluate, scoring, spec, weights
+from parity import data, weights
+from parity.cli import evaluate
+from parity.data.sets import mnist_mini
+from parity.loop import scoring
 from parity.runs import Run
 
 
@@ -36,7 +39,9 @@ def test_evaluate_says_accuracy_count_and_interval(capsys):
 
 
 def test_evaluate_of_averages_and_over_shifts_says_so(capsys, monkeypatch):
-    monkeypatch.setitem(spec.RECIPES, "mnist-mini", {"epochs": 1, "batch_size": 100, "ema": 0.9})
+    recipe = {"epochs": 1, "batch_size": 100, "ema": 0.9}
+    changed = dataclasses.replace(mnist_mini.DATASET, recipe=recipe)
+    monkeypatch.setattr(mnist_mini, "DATASET", changed)
     assert train("--out", "r") == 0
     with Run.open("r") as run:
         measured = run.metrics()[-1]

@@ -11,9 +11,10 @@ from faults import damage
 from faults.process import End, difference
 from pages import fill, table
 
-from parity import checkpoints, events, loop
-from parity.files import RunError, RunWarning
-from parity.runs import Run
+from parity import loop
+from parity.loop import tensorboard
+from parity.runs import Run, checkpoints
+from parity.runs.disk import RunError, RunWarning
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def test_what_goes_unseen_is_lost(begun, tmp_path, monkeypatch):
         return dataclasses.replace(state(path), weights_sha256="0", optimizer_sha256="0")
 
     monkeypatch.setattr(checkpoints, "read_state", trusting)
-    monkeypatch.setattr("parity.weights.verify", lambda *_: None)
+    monkeypatch.setattr("parity.weights.files.verify", lambda *_: None)
     rows = damage.altered("none", tmp_path, begun, seed=1, flips=1)
     lost = [loss for row in rows for loss in row.losses]
     assert any("weights.safetensors" in each for each in lost)
@@ -102,7 +103,7 @@ def test_training_goes_on_without_events_where_the_disk_is_full(tmp_path, monkey
             return types.SimpleNamespace(write=full_disk, flush=full_disk, close=full_disk)
         return file
 
-    monkeypatch.setattr(events, "open", small, raising=False)
+    monkeypatch.setattr(tensorboard, "open", small, raising=False)
     with Run.create(tmp_path / "run", fakes.SPEC, fakes.TRAINING) as run:
         history = loop.train(fakes.Trainer(), fakes.dataset(), run)
     assert history.lines[-1]["step"] == 15
@@ -112,4 +113,4 @@ def test_training_goes_on_without_events_where_the_disk_is_full(tmp_path, monkey
 
 def test_events_need_tensorboardx(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    assert events.writer() is None
+    assert tensorboard.writer() is None

@@ -7,7 +7,7 @@ import pytest
 from specs import PRIMES
 
 from parity.data import from_arrays
-from parity.data.multi_mnist import Pairs
+from parity.data.sets.multi_mnist import Pairs
 from parity.figures import glimpse, model, separations
 from parity.figures.album import album
 from parity.spec import NetworkSpec

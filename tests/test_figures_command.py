@@ -12,7 +12,8 @@ import wings
 from wings import ROOT
 
 from parity import __main__ as door
-from parity import cli, loop
+from parity import loop
+from parity.cli import train
 from parity.figures import command, style
 from parity.runs import Run
 
@@ -131,14 +132,14 @@ def test_what_goes_wrong_in_drawing_is_told_in_a_line_after_the_training(
 
     run, made = trained(tmp_path / "run")
     monkeypatch.setattr(style, "load", fail)
-    cli._illustrate(run, made, fakes.dataset())
+    train._illustrate(run, made, fakes.dataset())
     expected = f"no figures: {error}; then: python -m parity figures {run.path}\n"
     assert capsys.readouterr().out == expected
 
 
 def test_a_trainer_that_is_no_wings_has_no_figures(tmp_path, capsys):
     run, made = trained(tmp_path / "run", trainer=fakes.Trainer)
-    cli._illustrate(run, made, fakes.dataset())
+    train._illustrate(run, made, fakes.dataset())
     assert list((run.path / "figures").iterdir()) == []
     assert capsys.readouterr().out == ""
 

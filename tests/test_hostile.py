@@ -18,11 +18,13 @@ from hypothesis import strategies as st
 from specs import TINY
 from weight_files import TORCH, draw
 
-from parity import pictures, weights
+from parity import weights
 from parity.convert import formats
-from parity.data import DataError, folder, idx, matlab, packed, pickled, smallnorb
-from parity.files import RunError
+from parity.data import DataError
+from parity.data.formats import idx, matlab, packed, pickled, pictures
+from parity.data.sets import folder, smallnorb
 from parity.runs import Run
+from parity.runs.disk import RunError
 from parity.spec import TwincapsError
 
 ESCAPES = ["../test.mat", "/tmp/test.mat", "a/../../test.mat", "./test.mat"]
@@ -214,7 +216,7 @@ def test_an_idx_file_is_unpacked_as_far_as_its_header_says(tmp_path):
 def test_a_list_in_itself_is_no_end_of_labels():
     endless: list = []
     endless += [endless, endless]
-    from parity.data import cifar10
+    from parity.data.sets import cifar10
 
     content = pickle.dumps({b"data": np.zeros((2, 3072), np.uint8), b"labels": endless}, 4)
     with pytest.raises(DataError, match="a list of whole numbers"):

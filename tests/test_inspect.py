@@ -15,8 +15,8 @@ from parity import __main__ as door
 from parity import weights
 from parity.convert import LAYOUTS, convert, describe
 from parity.convert.formats import read
-from parity.files import RunWarning
 from parity.runs import Run
+from parity.runs.disk import RunWarning
 from parity.spec import TrainingSpec, TwincapsError, to_dict
 
 KINDS = {

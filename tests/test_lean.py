@@ -75,7 +75,7 @@ def test_values_and_gradients_are_the_oracles(wing, options):
     more = {name: each for name, each in options.items() if name != "bias"}
 
     def oracle(inputs, kernel, bias=None):
-        return reference.dynamic(reference.votes(inputs, kernel), bias_JD=bias, **more)[0]
+        return reference.routing.dynamic(reference.votes(inputs, kernel), bias_JD=bias, **more)[0]
 
     assert wings.difference(value, oracle(*arrays)) < 1e-13
     draw = np.random.default_rng(1)

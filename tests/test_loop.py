@@ -13,11 +13,12 @@ import fakes
 import numpy as np
 import pytest
 
-from parity import loop, progress, scoring
+from parity import loop
 from parity.data import DataError, batches
-from parity.files import RunError
-from parity.prefetch import Prefetch
+from parity.loop import scoring, terminal
+from parity.loop.prefetch import Prefetch
 from parity.runs import Run
+from parity.runs.disk import RunError
 from parity.schedule import learning_rate
 from parity.spec import RunOptions
 
@@ -350,7 +351,7 @@ def test_a_terminal_gets_a_bar(monkeypatch, capsys):
 
 
 def test_the_shown_speed_leaves_out_the_first_step():
-    told = progress.Telling(dataclasses.replace(fakes.TRAINING, epochs=2), 50)
+    told = terminal.Telling(dataclasses.replace(fakes.TRAINING, epochs=2), 50)
     line = {"epoch": 1, "loss": 1.0, "accuracy": 0.5}
     for step, speed in enumerate([0.001, 400.0, 200.0], 1):
         told.add({**line, "step": step, "images_per_second": speed})

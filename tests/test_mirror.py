@@ -7,11 +7,14 @@ differ, and so may a layer's way to be called: torch's `forward` is the mirror o
 import ast
 import importlib
 import inspect
+import re
 from pathlib import Path
 
 import pytest
 import wings
 from wings import PACKAGES, ROOT
+
+from parity.spec import ROUTINGS
 
 CALLS = {"forward": "__call__"}
 MIRRORED = ("__init__", "__call__")
@@ -23,6 +26,15 @@ def files(package: str) -> dict[str, Path]:
 
 
 NAMES = sorted({name for package in PACKAGES.values() for name in files(package)})
+
+
+ORACLE = "parity/reference"
+# What computes: these files are in the oracle too, and it has two of its own.
+MATHS = [
+    name for name in NAMES if re.match(r"(capsules|convolution|losses|routing/|networks/)", name)
+]
+# Of a wing's arguments those that the oracle, which has one dtype, needs not.
+OF_WINGS = ("dtype", "compute", "bias=None")
 
 
 def public(name: str) -> bool:
@@ -68,9 +80,9 @@ def exported(source: str) -> set[str]:
 
 
 def test_both_wings_have_the_files_of_the_design():
-    expected = {"__init__.py", *(f"{name}.py" for name in wings.MODULES)}
     for package in PACKAGES.values():
-        assert expected - set(files(package)) == set(), f"{package} lacks files"
+        there = {name.removesuffix(".py").removesuffix("/__init__") for name in files(package)}
+        assert set(wings.MODULES) - there == set(), f"{package} lacks files"
     assert set(files("torch_caps")) == set(files("jax_caps"))
 
 
@@ -78,6 +90,31 @@ def test_both_wings_have_the_files_of_the_design():
 def test_both_files_show_the_same_names_and_arguments(name):
     torch, jax = (shape((ROOT / package / name).read_text()) for package in PACKAGES.values())
     assert torch == jax
+
+
+def test_the_oracle_has_the_files_of_what_computes():
+    assert set(files(ORACLE)) == {"__init__.py", "arrays.py", "derivative.py", *MATHS}
+
+
+@pytest.mark.parametrize("name", MATHS)
+def test_the_oracle_takes_the_arguments_of_a_wing(name):
+    oracle, wing = (shape((ROOT / each / name).read_text()) for each in (ORACLE, "torch_caps"))
+    for shared in oracle.keys() & wing.keys():
+        if isinstance(what := wing[shared], tuple):
+            assert oracle[shared] == tuple(each for each in what if each not in OF_WINGS), shared
+
+
+def test_the_oracle_has_what_both_wings_promise():
+    """The functions of the contract, so that the table above cannot be empty."""
+    promised = {
+        "capsules.py": {"squash", "lengths", "votes"},
+        "losses.py": {"margin", "reconstruction", "one_hot"},
+        "convolution.py": {"conv"},
+        **{f"routing/_{name}.py": {name} for name in ROUTINGS},
+    }
+    for name, functions in promised.items():
+        for tree in (ORACLE, *PACKAGES.values()):
+            assert functions <= shape((ROOT / tree / name).read_text()).keys(), f"{tree}/{name}"
 
 
 def test_both_packages_export_the_same_names():

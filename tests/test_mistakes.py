@@ -59,7 +59,7 @@ def test_primary_capsules_by_a_plain_view(wing):
 
 def test_squash_over_the_positions_or_over_the_classes(wing):
     """A capsule's squashed length depends on its own vector alone: n^2 / (1 + n^2)."""
-    values, _ = wing.training.trace(*random_net(wing))
+    values, _ = wing.tracing.trace(*random_net(wing))
     raw = values["primary.conv"].reshape(values["primary.poses"].shape)
     last = f"routing.{PRIMES.routing.num_iters - 1}"
     for before, after in (
@@ -107,7 +107,7 @@ def test_reconstruction_weight_off_by_78_or_784(wing):
         wings.array(wing, np.zeros_like(images)), wings.array(wing, images)
     )
     assert float(error) == pytest.approx(784 * 0.25)
-    values, _ = wing.training.trace(*random_net(wing))
+    values, _ = wing.tracing.trace(*random_net(wing))
     weighed = 0.0005 * values["loss.reconstruction"]
     assert values["loss"] - values["loss.margin"] == pytest.approx(weighed, rel=1e-3)
 
@@ -117,7 +117,7 @@ def test_softmax_of_the_lengths_before_the_margin_loss(wing):
     loss = wing.losses.margin(wings.array(wing, perfect), wings.array(wing, np.array([0], "int32")))
     assert float(loss) == 0
     net, images, labels = random_net(wing)
-    values, _ = wing.training.trace(net, images, labels)
+    values, _ = wing.tracing.trace(net, images, labels)
     expected = reference.margin(reference.lengths(values["routing.2.poses"]), labels)
     assert values["loss.margin"] == pytest.approx(expected, rel=1e-5)
 
@@ -131,7 +131,7 @@ def test_nan_at_a_zero_capsule(wing):
             state["weights"][name][:] = 0
     trainer.set_state(state)
     black, labels = np.zeros((2, *PRIMES.image), "float32"), np.array([0, 1])
-    values, gradients = wing.training.trace(trainer.net, black, labels)
+    values, gradients = wing.tracing.trace(trainer.net, black, labels)
     assert not values["primary.poses"].any()
     for name, array in gradients.items():
         assert np.isfinite(array).all(), name

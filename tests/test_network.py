@@ -42,7 +42,7 @@ def traced(wing, name, precision):
     arrays, images, labels = random_case(spec)
     net = wing.CapsuleNetwork(spec, precision=precision, lean=False)
     wing.weights.from_numpy(net, arrays)
-    return wing.training.trace(net, images.astype(precision), labels)
+    return wing.tracing.trace(net, images.astype(precision), labels)
 
 
 @pytest.mark.parametrize(("name", "precision"), CASES)

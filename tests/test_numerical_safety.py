@@ -11,10 +11,11 @@ import pytest
 import wings
 from specs import NETWORKS, PRIMES
 
-from parity import diagnosis, loop
+from parity import loop
 from parity.data import from_arrays
-from parity.files import RunError
+from parity.loop import diagnosis
 from parity.runs import Run
+from parity.runs.disk import RunError
 from parity.spec import TrainingSpec
 
 PRECISIONS = [
@@ -39,7 +40,7 @@ def test_every_tensor_and_gradient_of_a_network_is_finite(wing, precision, kind,
     net = wing.CapsuleNetwork(NETWORKS["official"], 0, precision)
     dtype = "float64" if precision == "float64" else "float32"
     shown = images(kind, scale).astype(dtype)
-    values, gradients = wing.training.trace(net, shown, np.array([0, 2]))
+    values, gradients = wing.tracing.trace(net, shown, np.array([0, 2]))
     if scale == 1e18:  # the sum of the squares of 429 such pixels is beyond float32, rightly
         values = {name: x for name, x in values.items() if not name.startswith("loss")}
         gradients = {name: gradients[name] for name in values}
@@ -67,7 +68,7 @@ def test_a_network_with_a_kernel_of_zeros_has_finite_gradients(wing, zero):
     arrays = wing.weights.to_numpy(net)
     wing.weights.from_numpy(net, {**arrays, zero: np.zeros_like(arrays[zero])})
     shown = images("random", 1.0).astype("float32")
-    assert diagnosis.named(*wing.training.trace(net, shown, np.array([0, 2]))) == ""
+    assert diagnosis.named(*wing.tracing.trace(net, shown, np.array([0, 2]))) == ""
 
 
 def dataset():

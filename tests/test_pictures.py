@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from parity import data, pictures
-from parity.pictures import PictureError, prepare
+from parity import data
+from parity.data.formats.pictures import PictureError
+from parity.predict.fit import centre_of_mass, prepare
 
 DIGIT, GARMENT = ((28, 28, 1), "digit"), ((28, 28, 1), "garment")
 
@@ -61,7 +62,7 @@ def test_a_digit_is_fitted_into_20_and_centred_by_mass(tmp_path, size, paper):
     ink = np.argwhere(blob(*size))
     wanted = np.ptp(ink[:, 0] + 0.0) + 1, np.ptp(ink[:, 1] + 0.0) + 1
     assert min(height, width) == pytest.approx(20 * min(wanted) / max(wanted), abs=1.01)
-    centre = pictures.centre_of_mass(found[..., 0])
+    centre = centre_of_mass(found[..., 0])
     assert np.abs(centre - 14).max() <= 0.5
 
 

@@ -17,7 +17,9 @@ from PIL import Image
 from wings import ROOT
 
 import parity.__main__ as door
-from parity import pictures, predict, weights
+from parity import saved, weights
+from parity.predict import verb
+from parity.predict.fit import prepare
 from parity.runs import Run
 from parity.spec import NetworkSpec, RunOptions, TrainingSpec, preset
 
@@ -122,7 +124,7 @@ def test_it_says_what_a_network_says_of_the_prepared_image(wing, capsys):
     said = found(capsys, *files, "--weights", "net.safetensors", "--backend", name, "--out", "made")
     assert said["fit"] == "whole"
     net = wing.weights.load("net.safetensors")
-    images = np.stack([pictures.prepare(each, (13, 11, 3), "whole") for each in files])
+    images = np.stack([prepare(each, (13, 11, 3), "whole") for each in files])
     poses = net(images)
     lengths, answers = wings.numpy(wing.lengths(poses)), wings.numpy(net.predict(images))
     drawn = wings.numpy(net.reconstruct(poses, net.predict(images)))
@@ -141,7 +143,7 @@ def test_many_pictures_are_seen_in_parts_and_as_alone(capsys, monkeypatch):
     network("net.safetensors")
     files = [colours(f"{n}.png", seed=n) for n in range(5)]
     together = found(capsys, *files, "--weights", "net.safetensors")["pictures"]
-    monkeypatch.setattr(predict, "AT_ONCE", 2)
+    monkeypatch.setattr(verb, "AT_ONCE", 2)
     parts = found(capsys, *files, "--weights", "net.safetensors")["pictures"]
     for a, b in zip(together, parts, strict=True):
         assert a["picture"] == b["picture"]
@@ -188,10 +190,10 @@ def test_it_prints_a_table(both_wings, capsys, monkeypatch):
 
 def test_wings_that_disagree_are_both_told(capsys):
     poses = {"torch": np.eye(3, 2, dtype=np.float32), "jax": np.eye(3, 2, -1, np.float32)}
-    seen = predict.Seen(np.zeros((2, 2, 1), np.float32), poses, None)
+    seen = verb.Seen(np.zeros((2, 2, 1), np.float32), poses, None)
     assert seen.answers == {"torch": (0,), "jax": (1,)}
     assert seen.difference == 1
-    predict._show("a.png", seen, {}, ("ant", "bee", "cat"))
+    verb._show("a.png", seen, {}, ("ant", "bee", "cat"))
     shown = capsys.readouterr().out
     assert shown.startswith("a.png: ant or bee\n")
     assert shown.endswith("torch says ant, jax says bee; their capsules differ by 1.0e+00\n")
@@ -206,7 +208,7 @@ def test_both_digits_of_a_pair_are_told_and_drawn(wing, capsys):
     assert said["fit"] == "digits"
     net = wing.CapsuleNetwork(spec)
     wing.weights.from_numpy(net, held)
-    images = np.stack([pictures.prepare(each, spec.image, "digits") for each in files])
+    images = np.stack([prepare(each, spec.image, "digits") for each in files])
     poses = net(images)
     lengths, both = wings.numpy(wing.lengths(poses)), wings.numpy(net.predict(images, count=2))
     for n, each in enumerate(said["pictures"]):
@@ -263,10 +265,10 @@ def test_clothes_are_called_by_their_names_and_fitted_as_such(capsys):
 def test_a_run_says_what_it_was_trained_on(dataset, fit):
     spec = dataclasses.replace(preset("small"), decoder=None)
     held = trained("run", spec, dataset)
-    known = predict.look_up("run")
+    known = saved.find("run")
     assert (known.spec, known.dataset) == (spec, dataset)
     np.testing.assert_array_equal(known.arrays["digit.kernel"], held["digit.kernel"])
-    assert predict.FITS.get(dataset, "digit") == fit
+    assert known.fit == fit
 
 
 @pytest.mark.parametrize("installed", [(), ("torch",), ("jax",), ("torch", "jax")])
@@ -276,12 +278,12 @@ def test_the_wings_asked_are_those_installed(installed, monkeypatch):
         importlib.util, "find_spec", lambda name: object() if name in there else None
     )
     if installed:
-        assert predict.asked(None) == list(installed)
+        assert verb.asked(None) == list(installed)
     else:
         with pytest.raises(ValueError, match=r"neither framework is installed; .*twincaps\[torch"):
-            predict.asked(None)
-    assert predict.asked("both") == ["torch", "jax"]
-    assert predict.asked("jax") == ["jax"]
+            verb.asked(None)
+    assert verb.asked("both") == ["torch", "jax"]
+    assert verb.asked("jax") == ["jax"]
 
 
 def test_jax_without_flax_is_not_installed(monkeypatch):
@@ -289,7 +291,7 @@ def test_jax_without_flax_is_not_installed(monkeypatch):
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name in lacks else object()
     )
-    assert predict.asked(None) == ["torch"]
+    assert verb.asked(None) == ["torch"]
 
 
 HIDE = """

@@ -9,7 +9,9 @@ import pytest
 import wings
 from wings import ROOT, difference
 
-from parity import data, evaluate, scoring, weights
+from parity import data, weights
+from parity.cli import evaluate
+from parity.loop import scoring
 from parity.spec import TrainingSpec, preset
 from parity.weights import WeightsError
 

@@ -22,9 +22,9 @@ import together
 import wings
 from wings import ROOT, difference
 
-from parity import processes
-from parity.processes import Place, ProcessError
 from parity.runs import Run
+from parity.wing import processes
+from parity.wing.processes import Place, ProcessError
 
 RUN = ["train", "--preset", "tiny-shared", "--dataset", "tiny-stripes"]
 LIMIT = 240  # seconds

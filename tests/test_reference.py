@@ -74,7 +74,7 @@ def test_softmax_by_hand():
 
 def test_two_iterations_by_hand():
     """One input votes 1 and 2; the first poses are 0.25/1.25 and 1/2, so logits 0.2 and 1."""
-    poses, coupling = reference.dynamic([[[[1.0], [2.0]]]], num_iters=2)
+    poses, coupling = reference.routing.dynamic([[[[1.0], [2.0]]]], num_iters=2)
     first = 1 / (1 + math.exp(0.8))
     sums = np.array([first, 2 * (1 - first)])
     close(coupling, np.array([[[first, 1 - first]]]))
@@ -137,7 +137,7 @@ def test_dynamic_against_loops(options):
     votes, bias = normal(B, I, J, D), normal(J, D, seed=1) * options["bias"]
     expected = slow_dynamic(votes, options["num_iters"], bias, options["leaky"])
     given = bias if options["bias"] else None
-    actual = reference.dynamic(
+    actual = reference.routing.dynamic(
         votes, num_iters=options["num_iters"], bias_JD=given, leaky=options["leaky"]
     )
     for got, want in zip(actual, expected, strict=True):
@@ -174,7 +174,9 @@ def test_forward_layer_by_layer():
         pose = primary[:, h, w, t * size : (t + 1) * size]
         close(seen["primary.poses"][:, (h * width + w) * types + t], squash(pose))
     close(seen["votes"], np.einsum("bik,ijkd->bijd", seen["primary.poses"], arrays["digit.kernel"]))
-    poses, coupling = reference.dynamic(seen["votes"], bias_JD=arrays["digit.bias"], leaky=True)
+    poses, coupling = reference.routing.dynamic(
+        seen["votes"], bias_JD=arrays["digit.bias"], leaky=True
+    )
     close(seen["routing.2.poses"], poses)
     close(seen["routing.2.coupling"], coupling)
     close(seen["lengths"], np.linalg.norm(poses, axis=-1))
@@ -200,7 +202,7 @@ def test_forward_without_decoder_stem_or_bias():
     left_out = {"stem.0", "stem.1", "reconstruction", "loss.reconstruction"}
     assert list(seen) == [n for n in NAMES if n not in left_out and not n.startswith("routing.2")]
     close(seen["loss"], reference.margin(seen["lengths"], labels))
-    poses, _ = reference.dynamic(seen["votes"], num_iters=2)
+    poses, _ = reference.routing.dynamic(seen["votes"], num_iters=2)
     close(seen["routing.1.poses"], poses)
 
 
@@ -219,7 +221,7 @@ def test_squash_keeps_direction_and_order_and_stays_below_one():
 def test_couplings_sum_to_one_or_leak(options):
     seen = {}
     bias = normal(J, D, seed=1) if options["bias"] else None
-    reference.dynamic(
+    reference.routing.dynamic(
         normal(B, I, J, D),
         num_iters=options["num_iters"],
         bias_JD=bias,
@@ -241,7 +243,7 @@ def test_couplings_sum_to_one_or_leak(options):
 def test_logits_are_the_votes_times_all_poses_so_far():
     """What lean routing rests on: b = <votes, v_1 + v_2 + ...>."""
     seen, votes = {}, normal(B, I, J, D)
-    reference.dynamic(votes, num_iters=5, tap=lambda name, x: seen.setdefault(name, x))
+    reference.routing.dynamic(votes, num_iters=5, tap=lambda name, x: seen.setdefault(name, x))
     for t in range(5):
         total = sum((seen[f"routing.{n}.poses"] for n in range(t)), np.zeros((B, J, D)))
         close(seen[f"routing.{t}.logits"], np.einsum("bijd,bjd->bij", votes, total), 1e-13)
@@ -257,8 +259,8 @@ def test_margin_is_zero_inside_the_margins():
 def test_samples_do_not_meet():
     """Routing of a sample does not depend on its batch; losses are means over samples."""
     votes, labels = normal(5, I, J, D), np.array([2, 0, 1, 1, 2])
-    poses, coupling = reference.dynamic(votes)
-    alone = [reference.dynamic(votes[b : b + 1]) for b in range(5)]
+    poses, coupling = reference.routing.dynamic(votes)
+    alone = [reference.routing.dynamic(votes[b : b + 1]) for b in range(5)]
     close(poses, np.concatenate([p for p, _ in alone]))
     close(coupling, np.concatenate([c for _, c in alone]))
     lengths = reference.lengths(poses)
@@ -279,4 +281,4 @@ def test_wrong_targets_are_refused(targets):
 
 def test_no_iterations_are_refused():
     with pytest.raises(TwincapsError, match="num_iters is 0; expected at least 1"):
-        reference.dynamic(normal(B, I, J, D), num_iters=0)
+        reference.routing.dynamic(normal(B, I, J, D), num_iters=0)

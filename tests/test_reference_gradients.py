@@ -56,7 +56,7 @@ def test_gradient_of_dynamic(options, of):
     def function(x):
         given = {"votes": votes, "bias": bias} | {of: x}
         rest = {"num_iters": options["num_iters"], "leaky": options["leaky"]}
-        poses, _ = reference.dynamic(given["votes"], bias_JD=given["bias"], **rest)
+        poses, _ = reference.routing.dynamic(given["votes"], bias_JD=given["bias"], **rest)
         return (poses * weights).sum()
 
     x = votes if of == "votes" else bias
@@ -70,8 +70,8 @@ def test_gradient_of_dynamic(options, of):
 def test_detach_makes_the_last_couplings_constants(num_iters, leaky):
     votes, bias, weights = normal(B, I, J, D), normal(J, D, seed=1), normal(B, J, D, seed=2)
     options = {"num_iters": num_iters, "leaky": leaky}
-    poses, coupling = reference.dynamic(votes, bias_JD=bias, **options, detach=True)
-    plain, _ = reference.dynamic(votes, bias_JD=bias, **options)
+    poses, coupling = reference.routing.dynamic(votes, bias_JD=bias, **options, detach=True)
+    plain, _ = reference.routing.dynamic(votes, bias_JD=bias, **options)
     np.testing.assert_array_equal(poses, plain)
 
     def frozen(votes, bias):
@@ -80,7 +80,7 @@ def test_detach_makes_the_last_couplings_constants(num_iters, leaky):
         ).sum()
 
     def routed(votes, bias, detach=True):
-        poses, _ = reference.dynamic(votes, bias_JD=bias, **options, detach=detach)
+        poses, _ = reference.routing.dynamic(votes, bias_JD=bias, **options, detach=detach)
         return (poses * weights).sum()
 
     got = reference.gradient(lambda x: routed(x, bias), votes)
@@ -175,13 +175,13 @@ def test_a_zero_capsule_has_value_and_gradient_exactly_zero(function):
 def test_routing_of_zero_votes(leaky):
     votes = normal(B, I, J, D)
     votes[0], votes[1, :, 1] = 0, 0
-    poses, _ = reference.dynamic(votes, leaky=leaky)
+    poses, _ = reference.routing.dynamic(votes, leaky=leaky)
     assert (poses[0] == 0).all()
     assert (poses[1, 1] == 0).all()
     assert (poses[1, [0, 2]] != 0).all()
     weights = normal(B, J, D, seed=2)
     gradient = reference.gradient(
-        lambda x: (reference.dynamic(x, leaky=leaky)[0] * weights).sum(), votes
+        lambda x: (reference.routing.dynamic(x, leaky=leaky)[0] * weights).sum(), votes
     )
     assert (gradient[0] == 0).all()
     assert (gradient[1, :, 1] == 0).all()

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from wings import ROOT
 
-from parity import checkpoints, files, loop
-from parity.files import RunError, RunWarning
-from parity.runs import Run, read_weights, refuse_occupied
+from parity import loop
+from parity.runs import Run, checkpoints, disk, read_weights, refuse_occupied
+from parity.runs.disk import RunError, RunWarning
 from parity.spec import RunOptions
 
 OPTIONS = RunOptions(backend="jax", checkpoint_every=2, data_dir="somewhere", block=5)
@@ -240,7 +240,7 @@ def test_a_damaged_description_is_named(copied, name, damage):
     DAMAGES[damage](copied / name)
     with pytest.raises(RunError, match=name):
         Run.open(copied)
-    files.hold(copied).close()  # the lock was let go
+    disk.hold(copied).close()  # the lock was let go
 
 
 @pytest.mark.parametrize("name", ["spec.json", "checkpoints/step-00000015/state.json"])
@@ -251,7 +251,7 @@ def test_no_flipped_byte_of_a_json_passes(copied, name):
     for place in range(len(whole)):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         with pytest.raises(RunError, match=path.name):
-            files.read_json(path, kind)
+            disk.read_json(path, kind)
 
 
 @pytest.mark.parametrize(
@@ -283,9 +283,9 @@ def test_a_hostile_json_is_refused(copied, hostile):
 )
 def test_a_state_with_wrong_values_is_refused(copied, values, says):
     path = copied / "checkpoints" / "step-00000015"
-    whole = files.read_json(path / "state.json", checkpoints.FORMAT)
+    whole = disk.read_json(path / "state.json", checkpoints.FORMAT)
     values = values if says == "missing" else {**whole, **values}
-    files.write_json(path / "state.json", checkpoints.FORMAT, values)
+    disk.write_json(path / "state.json", checkpoints.FORMAT, values)
     with pytest.raises(RunError, match=says):
         checkpoints.read_state(path)
 

@@ -42,7 +42,7 @@ def traced(wing, name, precision, apart):
     net = wing.CapsuleNetwork(spec, precision=precision, lean=False)
     wing.weights.from_numpy(net, arrays)
     given = (labels, parts.astype(precision)) if apart else None
-    return wing.training.trace(net, images.astype(precision), targets, given)
+    return wing.tracing.trace(net, images.astype(precision), targets, given)
 
 
 def expected(name, tap=reference.no_tap, apart=True, **changed):

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import wings
 
-from parity import loop, scoring
+from parity import loop
 from parity.data import Dataset, batches
-from parity.data.multi_mnist import Pairs
+from parity.data.sets.multi_mnist import Pairs
+from parity.loop import scoring
 from parity.runs import Run, read_weights
 from parity.spec import Conv, NetworkSpec, Primary, TrainingSpec
 

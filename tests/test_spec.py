@@ -265,10 +265,3 @@ def test_a_whole_number_serves_as_a_real_one():
     values = to_dict(NetworkSpec())
     values["primary"]["scale"] = 1
     assert from_dict(NetworkSpec, values) == NetworkSpec()
-
-
-def test_the_recipes_are_of_training_and_for_known_names():
-    known = {field.name for field in dataclasses.fields(TrainingSpec)}
-    for recipe in specs.RECIPES.values():
-        assert set(recipe) <= known
-        TrainingSpec(**recipe)

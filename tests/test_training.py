@@ -76,7 +76,7 @@ def test_a_step_is_the_published_formula(wing, optimizer, clip_norm):
     [(images, labels)] = batches(1)
     before = random_state(trainer)
     trainer.set_state(before)
-    _, slopes = wing.training.trace(trainer.net, images.astype("float64"), labels)
+    _, slopes = wing.tracing.trace(trainer.net, images.astype("float64"), labels)
     gradients = {name: slopes[f"parameter/{name}"] for name in before["weights"]}
     trainer.step(images, labels)
     after, expected = trainer.get_state(), formula(spec, before, gradients)

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from parity import processes
 from parity.spec import Conv, NetworkSpec, Primary, TrainingSpec
+from parity.wing import processes
 
 STEPS, BATCH, CLASSES = 20, 6, 5
 SPEC = NetworkSpec(

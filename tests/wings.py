@@ -13,21 +13,23 @@ from typing import Any
 
 import numpy as np
 
-from parity.difference import difference as difference
+from parity.traces.measure import difference as difference
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {"torch": "torch_caps", "jax": "jax_caps"}
 NAMES = tuple(os.environ.get("TWINCAPS_WINGS", ",".join(PACKAGES)).split(","))
 MODULES = [
+    "arrays",
     "capsules",
     "convolution",
     "routing",
     "layers",
     "lean",
     "losses",
-    "network",
+    "networks",
     "weights",
     "training",
+    "tracing",
     "numerics",
     "processes",
 ]

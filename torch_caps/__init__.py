@@ -1,26 +1,29 @@
 """Capsule networks in PyTorch: the wing that the JAX one mirrors, file by file."""
 
 from torch_caps import (
+    arrays,
     capsules,
     convolution,
     layers,
     lean,
     losses,
-    network,
+    networks,
     numerics,
     processes,
     routing,
+    tracing,
     training,
     weights,
 )
 from torch_caps.capsules import lengths, squash, votes
-from torch_caps.network import CapsuleNetwork
+from torch_caps.networks import CapsuleNetwork
 from torch_caps.training import Trainer
 from torch_caps.weights import load_pretrained
 
 __all__ = [
     "CapsuleNetwork",
     "Trainer",
+    "arrays",
     "capsules",
     "convolution",
     "layers",
@@ -28,11 +31,12 @@ __all__ = [
     "lengths",
     "load_pretrained",
     "losses",
-    "network",
+    "networks",
     "numerics",
     "processes",
     "routing",
     "squash",
+    "tracing",
     "training",
     "votes",
     "weights",

@@ -7,16 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from parity.spec import SpecError
+from parity.spec import check_targets
 
 
 def one_hot(targets: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
     """Integer labels [B], or 0/1 targets [B, J], as [B, J] of `dtype`."""
-    if targets.ndim not in (1, 2) or (targets.ndim == 2 and targets.shape[1] != classes):
-        raise SpecError(
-            f"targets have shape {tuple(targets.shape)}; expected labels (batch,), or zeros and "
-            f"ones (batch, {classes})"
-        )
+    check_targets(targets, classes)
     if targets.ndim == 1:
         targets = F.one_hot(targets.long(), classes)
     return targets.to(dtype)

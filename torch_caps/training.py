@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from parity import schedule
 from parity import weights as canonical
 from parity.spec import NetworkSpec, TrainingSpec
-from torch_caps import weights
-from torch_caps.network import CapsuleNetwork
+from torch_caps import arrays, tracing
+from torch_caps.networks import CapsuleNetwork
 from torch_caps.numerics import compiled
 from torch_caps.processes import Group
 
@@ -102,7 +102,7 @@ class Trainer:
             self.loss = nn.parallel.DistributedDataParallel(_Loss(self.net, self.loss))
         self.optimizer = _make_optimizer(training, list(self.net.parameters()))
         self._kinds = canonical.kinds(training.optimizer, training.ema)
-        self._set_slots(canonical.first_slots(self._kinds, weights.to_numpy(net)))
+        self._set_slots(canonical.first_slots(self._kinds, arrays.to_numpy(net)))
 
     @property
     def net(self) -> CapsuleNetwork:
@@ -157,7 +157,7 @@ class Trainer:
     @torch.no_grad()
     def poses(self, images_BHWC: np.ndarray) -> np.ndarray:
         """The class capsules of images [B, H, W, C]: [B, J, D]."""
-        return weights.numpy(self.net(images_BHWC))
+        return arrays.numpy(self.net(images_BHWC))
 
     @torch.no_grad()
     def couplings(self, images_BHWC: np.ndarray) -> np.ndarray:
@@ -170,30 +170,30 @@ class Trainer:
             return x
 
         self.net(images_BHWC, tap)
-        return weights.numpy(torch.stack(found))
+        return arrays.numpy(torch.stack(found))
 
     @torch.no_grad()
     def reconstruct(self, poses_BJD: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """The decoder's images from the capsules of the labels alone, as the network's."""
         poses = torch.as_tensor(poses_BJD).to(self.net.digit.kernel)
-        return weights.numpy(self.net.reconstruct(poses, labels))
+        return arrays.numpy(self.net.reconstruct(poses, labels))
 
     def trace(
         self, images_BHWC: np.ndarray, targets: np.ndarray, parts: Any = None
     ) -> tuple[canonical.Arrays, canonical.Arrays]:
-        """Every tensor of a step with the weights of this moment, as `trace` gives them."""
+        """Every tensor of a step with the weights of this moment, as `tracing.trace` gives them."""
         parts = None if parts is None else self.net.parts(parts, len(images_BHWC))
-        return trace(self.net, images_BHWC, targets, parts)
+        return tracing.trace(self.net, images_BHWC, targets, parts)
 
     def get_state(self) -> dict[str, Any]:
         """Copies of `step`, `weights` and the optimiser's slots (`optimizer`), canonical."""
         return {
             "step": self.step_count,
-            "weights": weights.to_numpy(self.net),
+            "weights": arrays.to_numpy(self.net),
             "optimizer": {
-                f"{slot}/{name}": weights.to_canonical(self._held(parameter)[SLOTS[slot]], orders)
+                f"{slot}/{name}": arrays.to_canonical(self._held(parameter)[SLOTS[slot]], orders)
                 for slot in self._kinds
-                for name, parameter, orders in weights.parameters(self.net)
+                for name, parameter, orders in arrays.parameters(self.net)
             },
         }
 
@@ -201,16 +201,16 @@ class Trainer:
         """Go on from a state of either wing; strict, and unchanged where it does not fit."""
         rows = canonical.slots(self.spec, self.training.optimizer, self.training.ema)
         canonical.check(state["optimizer"], rows, "optimizer state")
-        weights.from_numpy(self.net, state["weights"])
+        arrays.from_numpy(self.net, state["weights"])
         self.step_count = int(state["step"])
         self._set_slots(state["optimizer"])
 
-    def _set_slots(self, arrays: Mapping[str, np.ndarray]) -> None:
-        for name, parameter, orders in weights.parameters(self.net):
+    def _set_slots(self, slots: Mapping[str, np.ndarray]) -> None:
+        for name, parameter, orders in arrays.parameters(self.net):
             held = self._held(parameter)
             held["step"] = torch.tensor(float(self.step_count), device=parameter.device)
             for slot in self._kinds:
-                value = weights.from_canonical(arrays[f"{slot}/{name}"], orders)
+                value = arrays.from_canonical(slots[f"{slot}/{name}"], orders)
                 held[SLOTS[slot]] = torch.empty_like(parameter).copy_(value)
 
     def _held(self, parameter: Tensor) -> dict[str, Tensor]:
@@ -234,59 +234,3 @@ class Trainer:
             "targets": torch.as_tensor(targets, device=self.device),
             "parts": None if parts is None else self.net.parts(parts, len(images)),
         }
-
-
-def trace(
-    net: CapsuleNetwork,
-    images_BHWC: np.ndarray,
-    targets: np.ndarray,
-    parts: Any = None,
-    *,
-    compile: bool | None = None,
-) -> tuple[canonical.Arrays, canonical.Arrays]:
-    """(values, gradients of the loss) of every tapped tensor and, after them, every parameter.
-
-    Both are in the order of execution; parameters are named `parameter/<name>`, canonical axes.
-    A tap adds a zero to its tensor: the gradient of that zero is the tensor's own.
-
-    parts    as in `CapsuleNetwork.terms`
-    compile  True for torch.compile, False for operation by operation; None as usual: the latter
-    """
-    images = net.images(images_BHWC)
-    labels = torch.as_tensor(targets, device=images.device)
-
-    def run(zeros: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        tapped: dict[str, Tensor] = {}
-
-        def tap(name: str, x: Tensor) -> Tensor:
-            tapped[name] = x + zeros[name] if zeros else x
-            return tapped[name]
-
-        loss, _ = net.loss(images, labels, tap, parts)
-        return loss, tapped
-
-    with torch.no_grad():
-        zeros = {name: torch.zeros_like(x).requires_grad_() for name, x in run({})[1].items()}
-    loss, values = (compiled(run) if compile else run)(zeros)
-    held = {f"parameter/{name}": (each, orders) for name, each, orders in weights.parameters(net)}
-    inputs = [*zeros.values(), *(each for each, _ in held.values())]
-    slopes = dict(
-        zip([*zeros, *held], torch.autograd.grad(loss, inputs, materialize_grads=True), strict=True)
-    )
-    values = {name: weights.numpy(values[name]) for name in zeros}
-    gradients = {name: weights.numpy(slopes[name]) for name in zeros}
-    for name, (each, orders) in held.items():
-        values[name] = weights.to_canonical(each, orders)
-        gradients[name] = weights.to_canonical(slopes[name], orders)
-    return values, gradients
-
-
-def differentiate(
-    function: Callable[..., Tensor], arrays: Sequence[np.ndarray], cotangent: np.ndarray
-) -> tuple[np.ndarray, list[np.ndarray]]:
-    """function(*arrays), and the gradient of sum(function(*arrays) * cotangent) by each array."""
-    inputs = [torch.tensor(each, requires_grad=True) for each in arrays]
-    value = function(*inputs)
-    loss = (value * torch.tensor(cotangent)).sum()
-    slopes = torch.autograd.grad(loss, inputs, materialize_grads=True)
-    return weights.numpy(value), [weights.numpy(each) for each in slopes]

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from parity.compare import moments, oracle, trajectories
-from parity.compare.climb import DIFFERS, HOLDS, SKIPPED, Climb, Row
-from parity.compare.modes import in_modes, on_gpu
-from parity.compare.moments import BACKWARD, FORWARD
-from parity.compare.rungs import RUNGS
+from parity.compare.climb import SKIPPED, Climb, Row
+from parity.compare.rungs import RUNGS, moments, trajectories
+from parity.compare.rungs.modes import in_modes, on_gpu
+from parity.compare.rungs.moments import BACKWARD, FORWARD
 from parity.compare.subject import Subject
 from parity.compare.wings import SUBJECT, pair
 from parity.spec import TwincapsError, to_dict
+from parity.traces import oracle
+from parity.traces.show import DIFFERS, HOLDS
 
 T = TypeVar("T")
 

@@ -6,16 +6,17 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from parity.compare import oracle
-from parity.compare.first import first_beyond
 from parity.compare.rungs import RUNGS
 from parity.compare.subject import Subject
-from parity.compare.traces import Trace
 from parity.compare.wings import Pair, WingError
-from parity.difference import INFINITE, worst
+from parity.traces import oracle
+from parity.traces.first import first_beyond
+from parity.traces.measure import INFINITE, worst
+from parity.traces.recording import Trace
+from parity.traces.show import DIFFERS, HOLDS
 from parity.weights import Arrays
 
-HOLDS, DIFFERS, RAISES, SKIPPED = "holds", "differs", "raises", "skipped"
+RAISES, SKIPPED = "raises", "skipped"
 
 
 @dataclass(frozen=True)

@@ -3,31 +3,19 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from parity.compare import oracle
 from parity.compare.ascent import Report
-from parity.compare.climb import DIFFERS, HOLDS, RAISES, SKIPPED, Row
-from parity.compare.first import first_difference
-from parity.compare.rungs import RUNGS
-from parity.compare.traces import Trace
-from parity.difference import differences, worst
+from parity.compare.climb import RAISES, SKIPPED, Row
+from parity.traces.show import COLOURS, DIFFERS, HOLDS, wide_console
 
-COLOURS = {HOLDS: "green", DIFFERS: "red", RAISES: "red", SKIPPED: "yellow"}
-WIDTH = 110
-
-
-def _console() -> Console:
-    console = Console(highlight=False, markup=False)
-    console.width = max(console.width, WIDTH)
-    return console
+STYLES = {**COLOURS, RAISES: "red", SKIPPED: "yellow"}
 
 
 def show(report: Report) -> None:
     """Print the tables of a ladder, the switches of both wings, and the verdict."""
-    console, subject = _console(), report.subject
+    console, subject = wide_console(), report.subject
     console.print(f"{subject.source}, batch {subject.batch}, seed {subject.seed}")
     for precision in dict.fromkeys(row.precision for row in report.rows):
         console.print(_table(precision, [row for row in report.rows if row.precision == precision]))
@@ -49,7 +37,7 @@ def _table(precision: str, rows: list[Row]) -> Table:
             numbers = f"{row.difference:.1e}", f"{row.tolerance:g}"
         worst_tensor = row.worst if row.tolerance or row.difference else ""
         cells = str(row.rung), row.what, worst_tensor, *numbers
-        verdict = Text(row.verdict, style=COLOURS[row.verdict])
+        verdict = Text(row.verdict, style=STYLES[row.verdict])
         table.add_row(*cells, verdict, end_section=after is None or after.rung != row.rung)
     return table
 
@@ -65,26 +53,3 @@ def _switches(report: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     others = {k: v for k, v in report.items() if k not in ("versions", "framework")}
     return f"{versions}; " + ", ".join(f"{name} {value}" for name, value in others.items())
-
-
-def show_traces(one: Trace, other: Trace) -> bool:
-    """Print how two traces of the same request differ; returns whether they agree."""
-    console, precision = _console(), one.request["precision"]
-    tolerances = [RUNGS[rung].tolerance(precision) for rung in (2, 3)]
-    table = Table("pass", "worst tensor", "difference", "tolerance", "")
-    for kind, tolerance in zip(("values", "gradients"), tolerances, strict=True):
-        name, apart = worst(differences(getattr(one, kind), getattr(other, kind)))
-        verdict = HOLDS if apart <= tolerance else DIFFERS
-        cells = kind, name if apart else "", f"{apart:.1e}", f"{tolerance:g}"
-        table.add_row(*cells, Text(verdict, style=COLOURS[verdict]))
-    console.print(f"{one.name} and {other.name}, {precision}, {one.request['source']}")
-    console.print(table)
-    first = first_difference(one, other, *tolerances)
-    if first is None:
-        return True
-    console.print(f"first difference: {first}, {first.difference:.1e}")
-    if precision == "float64":
-        console.print(str(oracle.verdict(one, other, *tolerances)), soft_wrap=True)
-    else:
-        console.print("trace both with --precision float64 to learn whether it is rounding")
-    return False

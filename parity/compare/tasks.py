@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from parity import checkpoints
-from parity.compare import functions, traces
+from parity.compare.rungs import functions
 from parity.compare.subject import Subject
 from parity.convert import convert
+from parity.runs import checkpoints
 from parity.spec import to_dict
+from parity.traces import recording
 from parity.weights import SCHEMA, Arrays
 
 FORMAT = "twincaps-answer"
@@ -96,7 +97,7 @@ def round_trip(wing: Wing, folder: str) -> Answer:
     same = {name: path.read_bytes() == file.read_bytes() for name, path in same.items()}
     for path in (file, again, native, turned):
         path.unlink()
-    axes = {name: orders[0] for name, orders in weights.axes(wing.subject.spec).items()}
+    axes = {name: orders[0] for name, orders in wing.package.arrays.axes(wing.subject.spec).items()}
     return _plain(arrays, step=back["step"], same=same, axes=axes)
 
 
@@ -112,7 +113,7 @@ def trace(wing: Wing, precision: str | None = None, mode: str = "usual") -> Answ
     net = net.to(wing.device) if wing.name == "torch" else net
     wing.package.weights.from_numpy(net, subject.weights)
     images, labels = subject.at(0)
-    traced = wing.package.training.trace(net, images, labels, compile=MODES[mode])
+    traced = wing.package.tracing.trace(net, images, labels, compile=MODES[mode])
     request = {
         "backend": wing.name,
         "mode": mode,
@@ -122,10 +123,10 @@ def trace(wing: Wing, precision: str | None = None, mode: str = "usual") -> Answ
         "seed": subject.seed,
         "batch": subject.batch,
         "precision": precision,
-        "weights": traces.fingerprint(subject.weights),
-        "images": traces.fingerprint({"images": images, "labels": labels}),
+        "weights": recording.fingerprint(subject.weights),
+        "images": recording.fingerprint({"images": images, "labels": labels}),
     }
-    return traces.make(request, wing.package.numerics.report(), traced, labels).pack()
+    return recording.make(request, wing.package.numerics.report(), traced, labels).pack()
 
 
 def step(wing: Wing, optimizer: str) -> Answer:

@@ -7,11 +7,13 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from parity.compare import show, subject, traces, wings
+from parity.compare import show, subject, wings
 from parity.compare.ascent import PRECISIONS, ladder
 from parity.compare.rungs import BATCH, RUNGS
 from parity.compare.subject import Subject
 from parity.spec import TwincapsError
+from parity.traces import recording
+from parity.traces.show import show as show_traces
 from parity.weights import write_whole
 
 
@@ -111,9 +113,11 @@ def compare(
         a: A file of `python -m parity trace`.
         b: Another, of the same network, batch and precision.
     """
-    one, other = traces.load(a), traces.load(b)
-    traces.refuse_unlike(one, other)
-    return 0 if show.show_traces(one, other) else 1
+    one, other = recording.load(a), recording.load(b)
+    recording.refuse_unlike(one, other)
+    precision = one.request["precision"]
+    tolerances = RUNGS[2].tolerance(precision), RUNGS[3].tolerance(precision)
+    return 0 if show_traces(one, other, tolerances) else 1
 
 
 def _subject(run: Path | None, preset: str | None, seed: int, batch: int) -> Subject:

@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 from parity.compare import tasks, worker
 from parity.compare.subject import Subject
-from parity.compare.traces import Trace
-from parity.compare.traces import load as load_trace
 from parity.spec import BACKENDS, TwincapsError
+from parity.traces.recording import Trace
+from parity.traces.recording import load as load_trace
 from parity.weights import Arrays, load_arrays
 
 ROOT = Path(__file__).parents[2]

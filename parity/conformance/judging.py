@@ -18,7 +18,7 @@ from parity.conformance.calling import (
     frameworks,
 )
 from parity.conformance.mistakes import CASES, MISTAKES, OUTPUTS, SHORT, ZERO
-from parity.difference import difference
+from parity.traces.measure import difference
 
 Array = np.ndarray
 Answers = dict[str, Answer]

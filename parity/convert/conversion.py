@@ -5,13 +5,12 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from parity import checkpoints
 from parity.convert import formats
 from parity.convert.foreign import Adopted, adopt
 from parity.convert.formats import File
 from parity.convert.installed import needed
 from parity.convert.layouts import LAYOUTS, Layout, native
-from parity.runs import Run
+from parity.runs import Run, checkpoints
 from parity.spec import PRESETS, NetworkSpec, TwincapsError, from_dict, preset_card
 from parity.weights import FORMAT, WeightsError, table
 
@@ -138,7 +137,7 @@ def layouts_for(file: File, asked: str | Layout | None) -> Mapping[str, Layout]:
         return LAYOUTS
     asked = asked or own[0]
     if asked in NATIVE:
-        orders = needed("torch_caps.weights", file.path).AXES if asked == "torch" else {}
+        orders = needed("torch_caps.arrays", file.path).AXES if asked == "torch" else {}
         return {asked: native(orders, NATIVE[asked])}
     if asked not in LAYOUTS:
         raise TwincapsError(

@@ -20,7 +20,8 @@ import numpy as np
 from parity import weights
 from parity.convert import orbax_folder, torch_file
 from parity.convert.installed import needed
-from parity.data import DataError, packed
+from parity.data import DataError
+from parity.data.formats import packed
 from parity.runs import holds_run
 from parity.spec import NetworkSpec, TwincapsError, to_dict
 from parity.weights import Arrays, WeightsError
@@ -169,8 +170,8 @@ def write(path: Path, to: str, spec: NetworkSpec, arrays: Arrays) -> None:
     if to == "canonical":
         weights.save(path, spec, arrays)
         return
-    wing = needed("torch_caps.weights" if to == "torch" else "jax_caps.weights", path)
-    orders = wing.axes(spec)
+    wing = "torch_caps" if to == "torch" else "jax_caps"
+    orders = needed(f"{wing}.arrays", path).axes(spec)
     turned = {
         name: np.array(weights.transpose(arrays[name], *orders[name]), order="C") for name in rows
     }
@@ -184,5 +185,5 @@ def write(path: Path, to: str, spec: NetworkSpec, arrays: Arrays) -> None:
         weights.save_arrays(path, turned, header)
         return
     header["sha256"] = weights.digest(turned, header)
-    writer = orbax_folder.write if to == "orbax" else wing.write_file
+    writer = orbax_folder.write if to == "orbax" else needed(f"{wing}.weights", path).write_file
     writer(path, turned, json.dumps(header, sort_keys=True))

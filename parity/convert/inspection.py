@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from parity import checkpoints
 from parity.convert import formats
 from parity.convert.conversion import headed, layouts_for, own_layouts
 from parity.convert.formats import File
 from parity.convert.layouts import Layout
 from parity.convert.match import match, matching
-from parity.files import sha256_of
-from parity.runs import Run
+from parity.runs import Run, checkpoints
+from parity.runs.disk import sha256_of
 from parity.spec import TwincapsError, to_dict
 from parity.weights import FORMAT, Arrays
 

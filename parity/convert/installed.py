@@ -7,7 +7,9 @@ from types import ModuleType
 from parity.spec import TwincapsError
 
 _EXTRAS = {
+    "torch_caps.arrays": "twincaps[torch]",
     "torch_caps.weights": "twincaps[torch]",
+    "jax_caps.arrays": "twincaps[jax]",
     "jax_caps.weights": "twincaps[jax]",
     "orbax.checkpoint": "orbax-checkpoint",
 }

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from parity.convert.installed import needed
-from parity.files import sha256_of
+from parity.runs.disk import sha256_of
 from parity.weights import Arrays, WeightsError, write_whole
 
 OURS = "twincaps.json"

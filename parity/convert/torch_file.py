@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from parity.data import packed, pickled
+from parity.data.formats import packed, pickled
 from parity.weights import WeightsError
 
 # Bytes of a number in each of torch's kinds of storage.

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from parity.data import packed
+from parity.data.formats import packed
 from parity.data.splits import DataError, NotFoundError
 
 SYSTEM = Path("/usr/share/datasets")  # Debian's packages dataset-*

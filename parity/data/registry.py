@@ -1,14 +1,15 @@
-"""Finds the data sets: each is one module of this package with an `Entry` called DATASET."""
+"""Finds the data sets: each is one file of `sets` with an `Entry` called DATASET."""
 
 import importlib
 import os
 import pkgutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-import parity.data
+from parity.data import sets
 from parity.data.splits import DataError, Dataset
 
 
@@ -24,7 +25,10 @@ class Entry:
     source   how to get it
     load     makes it, given the folder the user named, if any
     class_names  of the classes, where numbers are not their names
+    classes_in   the names of the classes in the folder the user named, where that decides
     things   classes that each image shows
+    fit      how `predict` makes an image of a picture (`predict/fit.py`)
+    recipe   fields of a training in which this data set departs from the preset's
     """
 
     name: str
@@ -35,18 +39,21 @@ class Entry:
     source: str
     load: Callable[[Path | None], Dataset]
     class_names: tuple[str, ...] = ()
+    classes_in: Callable[[Path], Sequence[str]] | None = None
     things: int = 1
+    fit: str = "whole"
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
 def names() -> list[str]:
     """The known names, sorted."""
-    modules = (module.name for module in pkgutil.iter_modules(parity.data.__path__))
+    modules = (module.name for module in pkgutil.iter_modules(sets.__path__))
     return sorted(found.name for name in modules if (found := _declared(_module(name))))
 
 
 def entry(name: str) -> Entry:
     """What a data set's file declares; raises DataError with the known names."""
-    known = {module.name for module in pkgutil.iter_modules(parity.data.__path__)}
+    known = {module.name for module in pkgutil.iter_modules(sets.__path__)}
     module = name.replace("-", "_")
     found = _declared(_module(module)) if module in known else None
     if found is None or found.name != name:
@@ -61,7 +68,7 @@ def load(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
 
 
 def _module(name: str) -> ModuleType:
-    return importlib.import_module(f"parity.data.{name}")
+    return importlib.import_module(f"{sets.__name__}.{name}")
 
 
 def _declared(module: ModuleType) -> Entry | None:

@@ -4,14 +4,16 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
-from parity import data, progress, runs
+import numpy as np
+
+from parity import data, runs
 from parity.data import Dataset
 from parity.figures import curves, style
 from parity.figures.album import album
 from parity.figures.model import Model, look
 from parity.runs import Run
 from parity.spec import RunOptions, TrainingSpec
-from parity.wing import make_trainer
+from parity.wing.load import make_trainer
 
 QUICK = 2000  # test images that figures at the end of a training are made from
 
@@ -62,20 +64,20 @@ def figures(
         _tell(paths)
 
 
-def illustrate(run: Run, trainer: object, dataset: Dataset) -> None:
-    """Draw a training that is over, of the first `QUICK` test images; TensorBoard gets it too.
+def illustrate(run: Run, trainer: object, dataset: Dataset) -> dict[str, np.ndarray]:
+    """Draw a training that is over, of the first `QUICK` test images; the pictures [H, W, C].
 
     A Trainer that is not a wing's has nothing to show.
     """
     if not isinstance(trainer, Model):
-        return
+        return {}
     matplotlib, lines = style.load(), run.metrics()
     folder, step = run.path / "figures", lines[-1]["step"]
     drawn = [style.save(curves.draw(lines, _note(run)), folder, "curves")]
     drawn += _album(trainer, dataset, run.training, folder, _note(run, step=step), QUICK)
     pictures = {paths[0].stem: matplotlib.image.imread(paths[0])[..., :3] for paths in drawn}
-    progress.show(run.path, step, pictures)
     print(f"figures in {folder}")
+    return pictures
 
 
 def _album(

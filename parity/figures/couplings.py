@@ -62,7 +62,7 @@ def draw(
     lengths_J      of the class capsules, shown under their names
     """
     shown = np.sort(reference.longest(lengths_J, MOST))
-    even = 1 / (spec.classes + spec.routing.leaky)
+    even = 1 / (spec.classes + spec.routing.options.get("leaky", False))
     left, right, low, high = extent(spec)
     tile = min((style.WIDTH - SIDE - BAR + GAP) / len(shown) - GAP, 0.9)
     height = tile * (low - high) / (right - left)

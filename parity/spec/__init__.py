@@ -5,9 +5,14 @@ A spec holds only what changes the mathematics. Where a run is computed, and how
 """
 
 from parity.spec.checks import SpecError, TwincapsError
-from parity.spec.network import ROUTINGS, Conv, Init, Loss, NetworkSpec, Primary, Routing
+from parity.spec.inputs import check_images, check_parts, check_targets
+from parity.spec.layers import Conv, Primary, Tensor
+from parity.spec.losses import Loss
+from parity.spec.members import members
+from parity.spec.networks import Init, NetworkSpec
 from parity.spec.plain import from_dict, to_dict
-from parity.spec.presets import PRESETS, RECIPES, Preset, preset, preset_card
+from parity.spec.presets import PRESETS, Preset, preset, preset_card
+from parity.spec.routings import ROUTINGS, Dynamic, Owned, Routing
 from parity.spec.training import BACKENDS, OPTIMIZERS, PRECISIONS, RunOptions, TrainingSpec
 
 __all__ = [
@@ -15,20 +20,26 @@ __all__ = [
     "OPTIMIZERS",
     "PRECISIONS",
     "PRESETS",
-    "RECIPES",
     "ROUTINGS",
     "Conv",
+    "Dynamic",
     "Init",
     "Loss",
     "NetworkSpec",
+    "Owned",
     "Preset",
     "Primary",
     "Routing",
     "RunOptions",
     "SpecError",
+    "Tensor",
     "TrainingSpec",
     "TwincapsError",
+    "check_images",
+    "check_parts",
+    "check_targets",
     "from_dict",
+    "members",
     "preset",
     "preset_card",
     "to_dict",

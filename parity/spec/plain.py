@@ -17,19 +17,23 @@ def to_dict(spec: Any) -> dict[str, Any]:
 def from_dict(kind: type[T], values: Any) -> T:
     """A spec of `kind` from `to_dict`'s values; every unknown and missing name in one error.
 
-    A name whose default is None may be missing, as those are that were added later.
+    A name whose default is None may be missing, as those are that were added later. Of several
+    kinds of spec, as routings are, the values' own `name` says which it is.
     """
     require(
         isinstance(values, dict),
         f"{kind.__name__}: got {type(values).__name__}; expected an object",
     )
+    if hasattr(kind, "kind"):
+        kind = kind.kind(values.get("name"))  # pyright: ignore[reportAttributeAccessIssue]
     hints = typing.get_type_hints(kind)
+    names = [each.name for each in dataclasses.fields(typing.cast(Any, kind))]
     values = {**_optional(kind), **values}
-    unknown, missing = sorted(set(values) - set(hints)), sorted(set(hints) - set(values))
+    unknown, missing = sorted(set(values) - set(names)), sorted(set(names) - set(values))
     require(
         not unknown and not missing, f"{kind.__name__}: unknown names {unknown}, missing {missing}"
     )
-    return kind(**{name: _value(hints[name], values[name], name) for name in hints})
+    return kind(**{name: _value(hints[name], values[name], name) for name in names})
 
 
 def _optional(kind: Any) -> dict[str, None]:

@@ -9,9 +9,8 @@ from pathlib import Path
 from faults.kills import Undisturbed
 from faults.process import command, difference, end, environment, run
 from faults.row import Row
-from parity import checkpoints
-from parity.files import RunWarning
-from parity.runs import Run
+from parity.runs import Run, checkpoints
+from parity.runs.disk import RunWarning
 from parity.spec import TwincapsError
 
 FLIPS = 48

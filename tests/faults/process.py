@@ -14,8 +14,7 @@ from typing import Any
 
 from wings import ROOT
 
-from parity import checkpoints
-from parity.runs import Run
+from parity.runs import Run, checkpoints
 from parity.spec import to_dict
 
 DOOR = ROOT / "tests" / "door.py"

@@ -15,7 +15,8 @@ import scipy.io
 
 from fuzz.mutate import inside_gzip, inside_zip
 from fuzz.reader import Reader, any_result
-from parity.data import affnist, cifar10, idx, mnist_mini, packed, smallnorb, svhn
+from parity.data.formats import idx, packed
+from parity.data.sets import affnist, cifar10, mnist_mini, smallnorb, svhn
 
 NORB = {"u1": 0x1E3D4C55, "i4": 0x1E3D4C54}
 MEMBERS = {"data_batch_1": 300, "test_batch": 300}

@@ -19,11 +19,12 @@ import safetensors.numpy
 
 from fuzz.mutate import changed
 from fuzz.reader import Reader, any_result, only_whole
-from parity import checkpoints, loop, weights
-from parity.compare import subject, tasks, traces
+from parity import loop, weights
+from parity.compare import subject, tasks
 from parity.figures import curves
-from parity.runs import Run
+from parity.runs import Run, checkpoints
 from parity.spec import to_dict
+from parity.traces import recording
 from parity.weights import digest
 
 NEWEST = "checkpoints/step-00000015"
@@ -39,10 +40,10 @@ def a_run(name: str, folder: Path) -> list[bytes]:
 
 def a_trace(folder: Path) -> list[bytes]:
     """A trace with a few tensors, whatever they are of."""
-    request: dict[str, Any] = dict.fromkeys(traces.REQUEST, 0)
+    request: dict[str, Any] = dict.fromkeys(recording.REQUEST, 0)
     request |= {"spec": to_dict(fakes.SPEC), "backend": "torch", "mode": "usual"}
     values = {name: np.arange(6.0).reshape(2, 3) for name in ("image", "stem.0", "poses")}
-    made = traces.make(request, {"torch": "2"}, (values, values), np.arange(2))
+    made = recording.make(request, {"torch": "2"}, (values, values), np.arange(2))
     made.save(folder / "t.safetensors")
     return [(folder / "t.safetensors").read_bytes()]
 
@@ -153,7 +154,7 @@ WEIGHTS = _of_run("weights", W, weights.load, only_whole, 6000)
 STATE = _of_run("state.json", S, state, only_whole, 6000)
 SPEC = _of_run("spec.json", "spec.json", opened, only_whole, 5000)
 TRAINING = _of_run("training.json", "training.json", opened, only_whole, 5000)
-TRACE = Reader("a trace", "t.safetensors", a_trace, traces.load, only_whole, 3000)
+TRACE = Reader("a trace", "t.safetensors", a_trace, recording.load, only_whole, 3000)
 SUBJECT = Reader("a subject", "s.safetensors", a_subject, subject.load, only_whole, 1000)
 ROWS = (
     WEIGHTS,

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from fuzz.reader import Reader
-from parity import pictures
-from parity.data import folder
+from parity.data.sets import folder
+from parity.predict.fit import prepare
 
 NETWORK = (28, 28, 1)
 
@@ -45,7 +45,7 @@ MEMORY = 1200  # MiB: of the largest picture that is decoded, several times over
 
 
 def asked(file: Path) -> Any:
-    return pictures.prepare(file, NETWORK, "digit")
+    return prepare(file, NETWORK, "digit")
 
 
 ROWS = (

@@ -96,7 +96,7 @@ def dynamic() -> Arrays:
         biased = options.pop("bias")
 
         def route(votes, bias, biased=biased, options=options):
-            return reference.dynamic(votes, bias_JD=bias if biased else None, **options)
+            return reference.routing.dynamic(votes, bias_JD=bias if biased else None, **options)
 
         def value(votes, bias, route=route):
             return (route(votes, bias)[0] * cotangent).sum()

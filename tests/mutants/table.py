@@ -65,7 +65,7 @@ MUTANTS = [
     # Routing.
     Mutant(
         "softmax over the inputs instead of the outputs",
-        "torch routing",
+        "torch routing._dynamic",
         "coupling_BIJ = coupling(logits_BIJ, leaky)",
         "coupling_BIJ = coupling(logits_BIJ, leaky, 1)",
         1,
@@ -73,7 +73,7 @@ MUTANTS = [
     ),
     Mutant(
         "logits averaged over the batch",
-        "jax routing",
+        "jax routing._dynamic",
         'jnp.einsum("bijd,bjd->bij", votes_BIJD, poses_BJD)',
         'jnp.einsum("bijd,bjd->bij", votes_BIJD, poses_BJD).mean(0, keepdims=True)',
         1,
@@ -81,7 +81,7 @@ MUTANTS = [
     ),
     Mutant(
         "logits replaced instead of accumulated",
-        "torch routing",
+        "torch routing._dynamic",
         "logits_BIJ = logits_BIJ + torch.einsum",
         "logits_BIJ = torch.einsum",
         1,
@@ -89,7 +89,7 @@ MUTANTS = [
     ),
     Mutant(
         "agreement with the weighted sum instead of the votes",
-        "jax routing",
+        "jax routing._dynamic",
         'jnp.einsum("bijd,bjd->bij", votes_BIJD, poses_BJD)',
         'jnp.einsum("bjd,bjd->bj", sum_BJD, poses_BJD)[:, None]',
         1,
@@ -97,15 +97,15 @@ MUTANTS = [
     ),
     Mutant(
         "one routing iteration too few",
-        "torch routing",
+        "torch routing._dynamic",
         "for t in range(num_iters):",
         "for t in range(max(1, num_iters - 1)):",
         1,
-        "r=2",
+        "num_iters=2",
     ),
     Mutant(
         "the routing bias left out",
-        "jax routing",
+        "jax routing._dynamic",
         "sum_BJD = sum_BJD + bias_JD[None]",
         "sum_BJD = sum_BJD + 0 * bias_JD[None]",
         1,
@@ -113,7 +113,7 @@ MUTANTS = [
     ),
     Mutant(
         "the routing bias after the squash",
-        "torch routing",
+        "torch routing._dynamic",
         'poses_BJD = tap(f"routing.{t}.poses", squash(tap(f"routing.{t}.sum", sum_BJD)))',
         "extra = 0 if bias_JD is None else bias_JD\n"
         '        sum_BJD = tap(f"routing.{t}.sum", sum_BJD - extra)\n'
@@ -123,7 +123,7 @@ MUTANTS = [
     ),
     Mutant(
         "the leak's column not left out",
-        "torch routing",
+        "torch routing._dynamic",
         "for t in range(num_iters):",
         "leaky = False\n    for t in range(num_iters):",
         1,
@@ -131,7 +131,7 @@ MUTANTS = [
     ),
     Mutant(
         "detach lost",
-        "jax routing",
+        "jax routing._dynamic",
         "if detach and t == num_iters - 1:",
         "if False:",
         1,
@@ -139,7 +139,7 @@ MUTANTS = [
     ),
     Mutant(
         "the votes detached with the couplings",
-        "torch routing",
+        "torch routing._dynamic",
         "coupling_BIJ = coupling_BIJ.detach()\n",
         "coupling_BIJ, votes_BIJD = coupling_BIJ.detach(), votes_BIJD.detach() + 0 * votes_BIJD\n",
         1,
@@ -147,7 +147,7 @@ MUTANTS = [
     ),
     Mutant(
         "agreement of the sums before their squash",
-        "jax routing",
+        "jax routing._dynamic",
         "votes_BIJD, poses_BJD)\n        logits",
         "votes_BIJD, sum_BJD)\n        logits",
         1,
@@ -196,7 +196,7 @@ MUTANTS = [
     ),
     Mutant(
         "reconstruction weighed 784 times too much",
-        "torch network",
+        "torch networks.sabour2017",
         "loss = loss + self.spec.loss.reconstruction * reconstruction",
         "loss = loss + 784 * self.spec.loss.reconstruction * reconstruction",
         2,
@@ -204,7 +204,7 @@ MUTANTS = [
     ),
     Mutant(
         "margin loss not scaled by the spec",
-        "jax network",
+        "jax networks.sabour2017",
         "scale=self.spec.margin_scale,",
         "scale=1.0,",
         2,
@@ -213,7 +213,7 @@ MUTANTS = [
     # Layers.
     Mutant(
         "primary capsules by a plain view",
-        "torch layers",
+        "torch layers.primary",
         "    return x_BHWC.reshape(batch, height * width * types, channels // types)",
         "    x_BHWC = x_BHWC.permute(0, 3, 1, 2)\n"
         "    return x_BHWC.reshape(batch, height * width * types, channels // types)",
@@ -222,7 +222,7 @@ MUTANTS = [
     ),
     Mutant(
         "channels as component times types",
-        "jax layers",
+        "jax layers.primary",
         "    return x_BHWC.reshape(batch, height * width * types, channels // types)",
         "    size = channels // types\n"
         "    x = x_BHWC.reshape(batch, height * width, size, types).swapaxes(2, 3)\n"
@@ -232,7 +232,7 @@ MUTANTS = [
     ),
     Mutant(
         "relu after the primary convolution",
-        "torch layers",
+        "torch layers.primary",
         'y = tap("primary.conv", y * self.spec.scale + self.bias)',
         'y = tap("primary.conv", F.relu(y * self.spec.scale + self.bias))',
         2,
@@ -240,7 +240,7 @@ MUTANTS = [
     ),
     Mutant(
         "the primary layer not scaled",
-        "jax layers",
+        "jax layers.primary",
         "y * self.spec.scale + self.bias",
         "y + self.bias",
         2,
@@ -248,7 +248,7 @@ MUTANTS = [
     ),
     Mutant(
         "every capsule decoded, not the target's alone",
-        "torch layers",
+        "torch layers.decoder",
         "    return poses_BJD * keep_BJ[:, :, None]",
         "    return poses_BJD * (0 * keep_BJ[:, :, None] + 1)",
         2,
@@ -256,7 +256,7 @@ MUTANTS = [
     ),
     Mutant(
         "no sigmoid at the end of the decoder",
-        "jax layers",
+        "jax layers.decoder",
         "x = jax.nn.sigmoid(x) if n == len(self) - 1 else jax.nn.relu(x)",
         "x = jax.nn.relu(x)",
         2,
@@ -264,7 +264,7 @@ MUTANTS = [
     ),
     Mutant(
         "a stem without relu",
-        "torch layers",
+        "torch layers.stem",
         'tap(f"stem.{n}", F.relu(layer(x_BHWC)))',
         'tap(f"stem.{n}", layer(x_BHWC))',
         2,
@@ -272,7 +272,7 @@ MUTANTS = [
     ),
     Mutant(
         "gelu in the decoder",
-        "torch layers",
+        "torch layers.decoder",
         "x.sigmoid() if n == len(self) - 1 else F.relu(x)",
         "x.sigmoid() if n == len(self) - 1 else F.gelu(x)",
         2,
@@ -300,7 +300,7 @@ MUTANTS = [
     # Weights.
     Mutant(
         "a square kernel transposed",
-        "torch weights",
+        "torch arrays",
         '    return tensor(np.array(canonical.transpose(array, *orders), order="C"))',
         '    turned = np.array(canonical.transpose(array, *orders), order="C")\n'
         "    return tensor(turned.swapaxes(2, 3).copy() if turned.ndim == 4"
@@ -310,7 +310,7 @@ MUTANTS = [
     ),
     Mutant(
         "weights rounded to bfloat16 on their way in",
-        "jax weights",
+        "jax arrays",
         "parameter.set_value(from_canonical(arrays[name], orders).astype(net.dtype))",
         'parameter.set_value(from_canonical(arrays[name], orders).astype("bfloat16")'
         ".astype(net.dtype))",
@@ -419,15 +419,15 @@ MUTANTS = [
     Mutant(
         "moments swapped in a resume",
         "torch training",
-        'arrays[f"{slot}/{name}"], orders)',
-        'arrays[{"m": "adam.v/", "v": "adam.m/"}.get(slot[-1], "sgd.momentum/") + name], orders)',
+        'slots[f"{slot}/{name}"], orders)',
+        'slots[{"m": "adam.v/", "v": "adam.m/"}.get(slot[-1], "sgd.momentum/") + name], orders)',
         0,
         "adam.m",
     ),
     # Lean routing, against plain.
     Mutant(
         "the first iteration's coupling without the number of outputs",
-        "torch lean",
+        "torch lean._dynamic",
         "sums = [first_JDB / (options.outputs + options.leaky) + bias_JD1]",
         "sums = [first_JDB / (options.outputs + 1) + bias_JD1]",
         7,
@@ -435,7 +435,7 @@ MUTANTS = [
     ),
     Mutant(
         "the last pose alone in place of the sum of all",
-        "jax lean",
+        "jax lean._dynamic",
         "V_BJD = V_BJD + squash(sums[-1])",
         "V_BJD = squash(sums[-1])",
         7,
@@ -443,7 +443,7 @@ MUTANTS = [
     ),
     Mutant(
         "no gradient through the logits",
-        "torch lean",
+        "torch lean._dynamic",
         "return coupling_CJB * (slope_CJB - mean_CB)",
         "return 0 * coupling_CJB * (slope_CJB - mean_CB)",
         7,
@@ -451,7 +451,7 @@ MUTANTS = [
     ),
     Mutant(
         "the gradient of an iteration left out",
-        "jax lean",
+        "jax lean._dynamic",
         "dposes_BJD = _over(block, dposes_BJD, tensors, V_TBJD[t - 1], g_TBJD[0])",
         "dposes_BJD = dposes_BJD + 0 * _over(block, dposes_BJD, tensors, V_TBJD[t - 1], g_TBJD[0])",
         7,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from parity import data, loop, runs
 from parity.spec import RunOptions, preset_card
-from parity.wing import make_trainer
+from parity.wing.load import make_trainer
 
 EVERY = 20  # steps between two looks
 BATCH = 10  # 500 steps an epoch of mnist-mini

@@ -1,0 +1,76 @@
+"""JAX's order of axes, and tensors <-> canonical NumPy arrays, both ways.
+
+The order is stated here; every permutation is computed from it and the canonical one.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import Array
+
+from parity import weights as canonical
+from parity.spec import NetworkSpec
+
+if TYPE_CHECKING:
+    from jax_caps.networks import CapsuleNetwork
+
+# canonical axes -> this wing's; an order that is not here is the same
+AXES: dict[str, str] = {}
+
+
+def axes(spec: NetworkSpec) -> dict[str, tuple[str, str]]:
+    """Name -> (canonical axes, JAX axes) for every parameter, in the order of execution."""
+    rows = canonical.table(spec)
+    return {name: (row.axes, AXES.get(row.axes, row.axes)) for name, row in rows.items()}
+
+
+def to_canonical(tensor: Array, orders: tuple[str, str]) -> np.ndarray:
+    """A copy of a JAX array in this wing's axes as one in canonical axes, bit for bit."""
+    return np.array(canonical.transpose(numpy(tensor), orders[1], orders[0]), order="C")
+
+
+def from_canonical(array: np.ndarray, orders: tuple[str, str]) -> Array:
+    """A copy of an array in canonical axes as a JAX array in this wing's axes, bit for bit."""
+    return tensor(np.array(canonical.transpose(array, *orders), order="C"))
+
+
+def numpy(tensor: Array) -> np.ndarray:
+    """A JAX array as a NumPy array of the same dtype, bfloat16 through ml_dtypes."""
+    return np.asarray(tensor)
+
+
+def tensor(array: np.ndarray) -> Array:
+    """A NumPy array as a JAX array of the same dtype."""
+    return jnp.array(array)
+
+
+def parameters(net: "CapsuleNetwork") -> Iterator[tuple[str, nnx.Param, tuple[str, str]]]:
+    """(name, parameter, axes) in the order of execution."""
+    for name, orders in axes(net.spec).items():
+        held: Any = net
+        for part in name.split("."):
+            held = held[int(part)] if part.isdigit() else getattr(held, part)
+        yield name, held, orders
+
+
+def to_numpy(net: "CapsuleNetwork") -> canonical.Arrays:
+    """A copy of every parameter, by canonical name and axes, in the network's dtype."""
+    return {name: to_canonical(each[...], orders) for name, each, orders in parameters(net)}
+
+
+def from_numpy(net: "CapsuleNetwork", arrays: Mapping[str, np.ndarray]) -> None:
+    """Copy canonical arrays into a network, cast to its dtype.
+
+    Strict: WeightsError lists every missing, unexpected and mis-shaped name, and nothing is copied.
+    """
+    canonical.check(arrays, canonical.table(net.spec))
+    for name, parameter, orders in parameters(net):
+        parameter.set_value(from_canonical(arrays[name], orders).astype(net.dtype))
+
+
+def _by_name(state: Any) -> dict[str, nnx.Variable]:
+    """A state of the network's structure as {canonical name: variable}."""
+    return {".".join(map(str, path)): each for path, each in nnx.to_flat_state(state)}

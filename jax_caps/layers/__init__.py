@@ -1,0 +1,23 @@
+"""The layers of networks: a stem, primary capsules, capsules that are voted for, a decoder.
+
+Each is a function of its parameters and a module that holds them. Parameters have the canonical
+order of axes; images and feature maps are NHWC.
+"""
+
+from jax_caps.layers.capsules import DigitCapsules
+from jax_caps.layers.decoder import Decoder, Dense, dense, mask
+from jax_caps.layers.primary import PrimaryCapsules, primary_poses
+from jax_caps.layers.stem import Conv, Stem, parameter
+
+__all__ = [
+    "Conv",
+    "Decoder",
+    "Dense",
+    "DigitCapsules",
+    "PrimaryCapsules",
+    "Stem",
+    "dense",
+    "mask",
+    "parameter",
+    "primary_poses",
+]

@@ -1,0 +1,54 @@
+"""The decoder: what the class capsules say, as an image.
+
+Axes: B batch, J output capsules, D size of an output pose, H W C image.
+"""
+
+from itertools import pairwise
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from jax_caps.layers.stem import parameter
+from jax_caps.losses import one_hot
+from parity.spec import NetworkSpec
+
+
+def dense(x: Array, kernel: Array, bias: Array, compute: jnp.dtype) -> Array:
+    """x @ kernel + bias with the product computed in `compute`; kernel [in, out]."""
+    return (x.astype(compute) @ kernel.astype(compute)).astype(x.dtype) + bias[None]
+
+
+def mask(poses_BJD: Array, targets: Array) -> Array:
+    """Every capsule but the target's set to 0: [B, J, D]; targets int [B] or 0/1 [B, J]."""
+    keep_BJ = one_hot(targets, poses_BJD.shape[1], poses_BJD.dtype)
+    return poses_BJD * keep_BJ[:, :, None]
+
+
+class Dense(nnx.Module):
+    """A dense layer with a kernel [in, out] and a bias, computed in `compute`."""
+
+    def __init__(self, width: int, out: int, compute: jnp.dtype):
+        self.kernel = parameter(width, out)
+        self.bias = parameter(out)
+        self.compute = compute
+
+    def __call__(self, x: Array) -> Array:
+        return dense(x, self.kernel[...], self.bias[...], self.compute)
+
+
+class Decoder(nnx.List):
+    """Dense layers with relu, the last with a sigmoid: masked [B, J, D] -> [B, H, W, C]."""
+
+    def __init__(self, spec: NetworkSpec, compute: jnp.dtype):
+        widths = [spec.classes * spec.pose, *(spec.decoder or ()), spec.num_pixels]
+        super().__init__(Dense(width, out, compute) for width, out in pairwise(widths))
+        self.image = spec.image
+
+    def __call__(self, masked_BJD: Array) -> Array:
+        x = masked_BJD.reshape(len(masked_BJD), -1)
+        for n, layer in enumerate(self):
+            x = layer(x)
+            x = jax.nn.sigmoid(x) if n == len(self) - 1 else jax.nn.relu(x)
+        return x.reshape(len(x), *self.image)

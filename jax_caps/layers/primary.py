@@ -1,0 +1,36 @@
+"""The first capsules: a convolution whose channels are grouped into poses.
+
+Axes: B batch, I capsules, K size of a pose, H W C feature map.
+"""
+
+import jax.numpy as jnp
+from jax import Array
+
+from jax_caps.capsules import Tap, no_tap, squash
+from jax_caps.convolution import conv
+from jax_caps.layers.stem import Conv
+from parity.spec import NetworkSpec
+
+
+def primary_poses(x_BHWC: Array, types: int) -> Array:
+    """Feature maps as capsule poses [B, I, K], I in (height, width, type) order.
+
+    channel = type * K + component, so capsules are groups of channels at one place; grouping
+    an NCHW tensor instead makes capsules of neighbouring pixels.
+    """
+    batch, height, width, channels = x_BHWC.shape
+    return x_BHWC.reshape(batch, height * width * types, channels // types)
+
+
+class PrimaryCapsules(Conv):
+    """The first capsules: a convolution, reshaped and squashed: [B, H, W, C] -> [B, I, K]."""
+
+    def __init__(self, spec: NetworkSpec, compute: jnp.dtype):
+        width = spec.stem[-1].channels if spec.stem else spec.image[2]
+        self.spec = spec.primary
+        super().__init__(width, self.spec.channels, self.spec.kernel, self.spec.stride, compute)
+
+    def __call__(self, x_BHWC: Array, tap: Tap = no_tap) -> Array:
+        y = conv(x_BHWC, self.kernel[...], self.stride, self.compute).astype(self.bias.dtype)
+        y = tap("primary.conv", y * self.spec.scale + self.bias[None, None, None])
+        return tap("primary.poses", squash(primary_poses(y, self.spec.types)))

@@ -1,0 +1,47 @@
+"""The stem: convolutions, each followed by relu.
+
+Axes: B batch, H W C image or feature map. A kernel is HWIO, as canonical weights are; images are
+NHWC.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from jax_caps.capsules import Tap, no_tap
+from jax_caps.convolution import conv
+from parity.spec import NetworkSpec
+
+
+def parameter(*shape: int) -> nnx.Param:
+    """A parameter of this shape, to be filled by canonical weights."""
+    return nnx.Param(jnp.zeros(shape))
+
+
+class Conv(nnx.Module):
+    """A convolution with a kernel HWIO and a bias, computed in `compute`."""
+
+    def __init__(self, width: int, out: int, size: int, stride: int, compute: jnp.dtype):
+        self.kernel = parameter(size, size, width, out)
+        self.bias = parameter(out)
+        self.stride, self.compute = stride, compute
+
+    def __call__(self, x_BHWC: Array) -> Array:
+        return conv(x_BHWC, self.kernel[...], self.stride, self.compute, self.bias[...])
+
+
+class Stem(nnx.List):
+    """Convolutions, each followed by relu: [B, H, W, C] -> [B, H', W', channels]."""
+
+    def __init__(self, spec: NetworkSpec, compute: jnp.dtype):
+        widths = [spec.image[2], *(each.channels for each in spec.stem)]
+        super().__init__(
+            Conv(width, each.channels, each.kernel, each.stride, compute)
+            for width, each in zip(widths, spec.stem, strict=False)
+        )
+
+    def __call__(self, x_BHWC: Array, tap: Tap = no_tap) -> Array:
+        for n, layer in enumerate(self):
+            x_BHWC = tap(f"stem.{n}", jax.nn.relu(layer(x_BHWC)))
+        return x_BHWC

@@ -1,0 +1,70 @@
+"""Every tensor of a pass and its gradient, by name."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import Array
+
+from jax_caps.arrays import _by_name, numpy, parameters, to_canonical
+from jax_caps.networks import CapsuleNetwork
+from jax_caps.numerics import compiled
+from parity import weights as canonical
+
+
+def trace(
+    net: CapsuleNetwork,
+    images_BHWC: np.ndarray,
+    targets: np.ndarray,
+    parts: Any = None,
+    *,
+    compile: bool | None = None,
+) -> tuple[canonical.Arrays, canonical.Arrays]:
+    """(values, gradients of the loss) of every tapped tensor and, after them, every parameter.
+
+    Both are in the order of execution; parameters are named `parameter/<name>`, canonical axes.
+    A tap adds a zero to its tensor: the gradient of that zero is the tensor's own.
+
+    parts    as in `CapsuleNetwork.terms`
+    compile  True for jax.jit, False for operation by operation; None as usual: the former
+    """
+    graph, params = nnx.split(net, nnx.Param)
+    labels = jnp.asarray(targets)
+    order: list[str] = []
+
+    def run(params: Any, zeros: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+        tapped: dict[str, Array] = {}
+
+        def tap(name: str, x: Array) -> Array:
+            order.append(name)
+            tapped[name] = x + zeros[name] if zeros else x
+            return tapped[name]
+
+        loss, _ = nnx.merge(graph, params).loss(images_BHWC, labels, tap, parts)
+        return loss, tapped
+
+    _, shapes = jax.eval_shape(run, params, {})
+    names = tuple(order)
+    zeros = {name: jnp.zeros(shapes[name].shape, shapes[name].dtype) for name in names}
+    with jax.disable_jit(compile is False):
+        backward = compiled(jax.grad(run, argnums=(0, 1), has_aux=True))
+        (slopes, gradients), values = backward(params, zeros)
+    values = {name: numpy(values[name]) for name in names}
+    gradients = {name: numpy(gradients[name]) for name in names}
+    slopes = _by_name(slopes)
+    for name, each, orders in parameters(net):
+        values[f"parameter/{name}"] = to_canonical(each[...], orders)
+        gradients[f"parameter/{name}"] = to_canonical(slopes[name][...], orders)
+    return values, gradients
+
+
+def differentiate(
+    function: Callable[..., Array], arrays: Sequence[np.ndarray], cotangent: np.ndarray
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """function(*arrays), and the gradient of sum(function(*arrays) * cotangent) by each array."""
+    value, pull = jax.vjp(function, *map(jnp.array, arrays))
+    slopes = pull(jnp.broadcast_to(jnp.asarray(cotangent, value.dtype), value.shape))
+    return numpy(value), [numpy(each) for each in slopes]

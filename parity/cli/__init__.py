@@ -1,0 +1,6 @@
+"""The command line: the flags of train.py, what becomes of them, and every other verb's."""
+
+from parity.cli.reporting import call
+from parity.cli.train import main
+
+__all__ = ["call", "main"]

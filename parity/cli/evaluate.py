@@ -1,0 +1,104 @@
+"""The test accuracy of a run or of a file of weights, with either wing.
+
+Axes: B images of a batch, J classes, H W C an image.
+"""
+
+import dataclasses
+import itertools
+import json as jsonlib
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parity import data, reference, runs
+from parity.data import Split, batches
+from parity.data.windows import translate
+from parity.loop import scoring
+from parity.spec import RunOptions, TrainingSpec, TwincapsError
+from parity.wing.load import make_trainer
+from parity.wing.trainer import Trainer
+
+
+def evaluate(
+    run: str,
+    backend: str | None = None,
+    dataset: str | None = None,
+    data_dir: str | None = None,
+    ema: bool = False,
+    shifts: int = 0,
+    json: bool = False,
+) -> None:
+    """Print the test accuracy of a run's newest checkpoint, or of a file of weights, with Wilson's
+    95 % interval. Where an image shows several classes, it is right when all of them are found.
+
+    Args:
+        run: A run folder, one of its checkpoints, or a .safetensors file.
+        backend: torch or jax; unless given, the run's own, or torch.
+        dataset: Whose test images; unless given, the run's own, or mnist-mini.
+        data_dir: Where the files of the data set are.
+        ema: Take the moving averages of the weights, which a run with `ema` keeps beside them.
+        shifts: Give each image the mean capsule lengths of itself moved by up to so many pixels.
+        json: Print one JSON object instead.
+    """
+    training, options = TrainingSpec(), RunOptions()
+    if runs.holds_run(Path(run)):
+        with runs.Run.open(run, read_only=True) as opened:
+            training, options = opened.training, opened.options
+    training = dataclasses.replace(training, dataset=dataset or training.dataset, ema=None)
+    options = dataclasses.replace(options, backend=backend or options.backend)
+    spec, arrays = runs.read_weights(run, averaged=ema)
+    images = data.load(training.dataset, data_dir or options.data_dir)
+    trainer = make_trainer(spec, training, options, images)
+    state = trainer.get_state()
+    held = {name: arrays[name].astype(array.dtype) for name, array in state["weights"].items()}
+    trainer.set_state({**state, "weights": held})
+    if shifts == 0:
+        found = scoring.evaluate(trainer, images.test, training.batch_size)
+    else:
+        found = shifted(trainer, images.test, training.batch_size, shifts)
+    count, right = found["count"], round(found["accuracy"] * found["count"])
+    low, high = interval(right, count)
+    if json:
+        where = {"run": run, "dataset": images.name, "backend": options.backend}
+        how = {"ema": ema, "shifts": shifts, "interval_kind": "Wilson, 95 %"}
+        print(jsonlib.dumps({**where, **how, **found, "correct": right, "interval": [low, high]}))
+        return
+    how = ", averaged weights" * ema
+    if shifts:
+        how += f", mean lengths over {(2 * shifts + 1) ** 2} shifts of up to {shifts} pixels"
+    print(
+        f"test accuracy {found['accuracy']:.4f} ({right:,} of {count:,} images of {images.name}, "
+        f"{options.backend}{how}), 95 % interval {low:.4f} to {high:.4f} (Wilson)"
+    )
+
+
+def shifted(trainer: Trainer, split: Split, batch_size: int, reach: int) -> dict[str, Any]:
+    """Accuracy over a split, and its count, where an image's capsule lengths are the mean of those
+    of all its shifts of up to `reach` pixels in each direction, zeros moving in.
+    """
+    height, width, _ = split.shape
+    if not 0 <= reach < min(height, width):
+        raise TwincapsError(
+            f"shifts is {reach}; expected 0 to {min(height, width) - 1} for images of "
+            f"{height}x{width}"
+        )
+    steps = range(-reach, reach + 1)
+    moves = [np.full((batch_size, 2), each) for each in itertools.product(steps, steps)]
+    right = count = 0.0
+    for batch in batches.evaluation(split, batch_size):
+        poses = (trainer.poses(translate(batch.images, each)) for each in moves)
+        lengths_BJ = np.mean([reference.lengths(each) for each in poses], axis=0)
+        right += (reference.correct(lengths_BJ, batch.labels) * batch.weights).sum()
+        count += batch.weights.sum()
+    return {"accuracy": round(right) / round(count), "count": round(count)}
+
+
+def interval(right: int, count: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a proportion: inside 0 to 1 and honest near them."""
+    z, share = 1.959964, right / count
+    middle = share + z * z / (2 * count)
+    half = z * math.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
+    scale = 1 + z * z / count
+    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)

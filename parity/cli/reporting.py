@@ -1,0 +1,65 @@
+"""A function behind a command line: its flags, its messages, its exit code."""
+
+import contextlib
+import importlib
+import inspect
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import tyro
+
+from parity.spec import TwincapsError
+from parity.wing.processes import Place
+
+
+def call(module: str, function: str, argv: Sequence[str], prog: str) -> int:
+    """Call a function of one of our modules with the arguments that its signature describes.
+
+    Required arguments go without flags, unless the function takes all of them by name alone.
+    Returns what it returns as the exit code, 0 for None, and 2 after a mistake of the user.
+    """
+    with reporting() as code:
+        run = getattr(importlib.import_module(module), function)
+        arguments = inspect.signature(run).parameters.values()
+        by_place = any(each.kind is not each.KEYWORD_ONLY for each in arguments)
+        config = (tyro.conf.FlagCreatePairsOff, *[tyro.conf.PositionalRequiredArgs] * by_place)
+        code[0] = tyro.cli(run, prog=prog, args=argv, config=config) or 0
+    return code[0]
+
+
+@contextlib.contextmanager
+def reporting(place: Place | None = None) -> Iterator[list[int]]:
+    """Turn a mistake of the user into one message and exit code 2, an interruption into 130.
+
+    One of several processes is named in its messages; the first alone tells of an interruption.
+    """
+    who = "" if place is None else f"{place}: "
+    from parity.runs.disk import RunWarning
+
+    code = [0]
+    show = warnings.showwarning
+
+    def tell(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, RunWarning):
+            print(f"warning: {message}", file=sys.stderr)
+        else:
+            show(message, category, *place, **more)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", RunWarning)
+        warnings.showwarning = tell
+        try:
+            yield code
+        except TwincapsError as error:
+            print(f"error: {who}{error}", file=sys.stderr)
+            code[0] = 2
+        except KeyboardInterrupt as error:
+            if place is None or place.rank == 0:
+                print(str(error) or "interrupted", file=sys.stderr)
+            code[0] = 130
+        except BrokenPipeError:  # whoever read the output has left, as `head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code[0] = 141

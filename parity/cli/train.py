@@ -1,0 +1,206 @@
+"""What becomes of train.py's flags.
+
+What the command line lacks comes from the run that is gone on with, or else from the data set's
+recipe, or else from the preset. Nothing is written before flags, data and network are known good.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+
+from parity.cli.flags import Flags, defaults, of_run, pick, recipe
+from parity.cli.reporting import reporting
+from parity.spec import PRESETS, RunOptions, TrainingSpec, TwincapsError, preset_card
+from parity.wing import processes
+from parity.wing.load import UsageError, make_trainer
+from parity.wing.processes import Place
+
+if TYPE_CHECKING:
+    from parity.data import Dataset
+    from parity.runs import Run
+    from parity.wing.trainer import Trainer
+
+RESUMABLE = (
+    *("backend", "epochs", "data_dir"),
+    *("device", "compile", "lean", "block", "checkpoint_every"),
+)
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
+    """Train as the command line says; returns the exit code."""
+
+    def parse(default: Flags) -> Flags:
+        return tyro.cli(Flags, prog=prog, args=argv, default=default)
+
+    # Twice: first for what decides the defaults of the second, and for --help before any import.
+    first = parse(defaults("sabour2017", "mnist-mini"))
+    with reporting() as code:
+        place = processes.place()
+        if place is None:
+            _train(first, parse)
+        else:
+            _train_together(first, parse, place)
+    return code[0]
+
+
+def _train_together(first: Flags, parse: Callable[[Flags], Flags], place: Place) -> None:
+    """`_train`, and the end: what frameworks do last may wait for processes that are gone."""
+    with reporting(place) as code:
+        try:
+            _train(first, parse, place)
+        except Exception as error:
+            if not isinstance(error, TwincapsError | BrokenPipeError):
+                processes.leave(1, error)
+            raise
+    processes.leave(code[0])
+
+
+def _train(first: Flags, parse: Callable[[Flags], Flags], place: Place | None = None) -> None:
+    from parity import data, runs
+
+    path = _resumed(first)
+    if path is not None and (first.resume != "auto" or runs.holds_run(path)):
+        with runs.Run.open(path, read_only=place is not None and place.rank > 0) as run:
+            known = of_run(run.preset, run.training, run.options, str(path), first.resume)
+            _go_on(run, known, parse(known), place)
+    else:
+        data.entry(first.dataset)
+        _begin(parse(defaults(first.preset, first.dataset)), path, place)
+
+
+def _options(flags: Flags, before: RunOptions) -> RunOptions:
+    options = dataclasses.replace(before, **pick(RunOptions, flags))
+    if flags.data_dir is None:
+        return options
+    return dataclasses.replace(options, data_dir=str(Path(flags.data_dir).expanduser().absolute()))
+
+
+def _resumed(flags: Flags) -> Path | None:
+    """Where the run to go on with is or, with `auto`, would be; None without --resume."""
+    if flags.resume == "auto":
+        return Path(flags.out or _default_out(flags))
+    return None if flags.resume is None else Path(flags.resume)
+
+
+def _default_out(flags: Flags) -> str:
+    return f"runs/{flags.preset}-{flags.dataset}-{flags.backend}-{flags.seed}"
+
+
+def _free(wanted: str) -> Path:
+    """The first of NAME, NAME-2, NAME-3 that is not there."""
+    path, number = Path(wanted), 1
+    while path.exists():
+        number += 1
+        path = Path(f"{wanted}-{number}")
+    return path
+
+
+def _begin(flags: Flags, path: Path | None, place: Place | None) -> None:
+    from parity import data, runs
+    from parity.data import batches
+
+    card = preset_card(flags.preset)
+    chosen = recipe(flags.preset, flags.dataset)
+    training = dataclasses.replace(chosen, **pick(TrainingSpec, flags))
+    options = _options(flags, RunOptions())
+    out = path or (Path(flags.out) if flags.out else _free(_default_out(flags)))
+    runs.refuse_occupied(out)
+    dataset = data.load(flags.dataset, options.data_dir)
+    batches.per_epoch(dataset.train, training)
+    image, classes = dataset.train.shape, dataset.classes
+    spec = dataclasses.replace(card.network, image=image, classes=classes)
+    trainer = make_trainer(spec, training, options, dataset, several=True, place=place)
+    if _follows(place, trainer, dataset):
+        return
+    with runs.Run.create(out, spec, training, options, flags.preset) as run:
+        _announce(run, trainer)
+        _finish(run, trainer, dataset)
+
+
+def _go_on(run: "Run", known: Flags, flags: Flags, place: Place | None) -> None:
+    from parity import data
+
+    changeable = ", ".join(RESUMABLE[:-1]).replace("_", "-")
+    changeable += f" and {RESUMABLE[-1].replace('_', '-')}"
+    for each in dataclasses.fields(Flags):
+        before, now = getattr(known, each.name), getattr(flags, each.name)
+        if each.name == "out":
+            before, now = Path(before), Path(now or "")
+        if before != now and each.name not in RESUMABLE:
+            raise UsageError(
+                f"--{each.name.replace('_', '-')} {now}: the run at {run.path} has {before}; "
+                f"--resume may change {changeable} alone: leave it out, or start another run"
+            )
+    training = dataclasses.replace(run.training, epochs=flags.epochs)
+    options = _options(flags, run.options)
+    dataset = data.load(training.dataset, options.data_dir)
+    trainer = make_trainer(run.spec, training, options, dataset, several=True, place=place)
+    if _follows(place, trainer, dataset):
+        return
+    if (training, options) != (run.training, run.options):
+        run.change(training, options)
+    _announce(run, trainer)
+    _finish(run, trainer, dataset)
+
+
+def _announce(run: "Run", trainer: "Trainer") -> None:
+    training, options = run.training, run.options
+    where = options.device + processes.told(processes.group_of(trainer))
+    print(
+        f"{run.preset or 'a network'} on {training.dataset}, "
+        f"{options.backend} on {where}, {training.precision}: {training.epochs} epochs, "
+        f"batch {training.batch_size}, {training.optimizer} at {training.learning_rate:g}, "
+        f"seed {training.seed}"
+    )
+    card = PRESETS.get(run.preset)  # a run may have been made without one
+    pairs = [] if card is None else [(training, card.training), (run.spec, card.network)]
+    departures = [
+        f"{name.replace('_', ' ')} {now} (preset {before})"
+        for ours, theirs in pairs
+        for name, now in vars(ours).items()
+        if (before := getattr(theirs, name)) != now and name not in ("dataset", "seed")
+    ]
+    if departures:
+        print(f"departs from the preset: {', '.join(departures)}")
+    print(f"run folder {run.path}", flush=True)
+
+
+def _finish(run: "Run", trainer: "Trainer", dataset: "Dataset") -> None:
+    from parity import loop
+
+    with processes.parting(processes.group_of(trainer)):
+        history = loop.train(trainer, dataset, run)
+    if not history.lines:
+        print(f"nothing to train: {run.training.epochs} epochs are done; --epochs N adds more")
+    if history.accuracy is not None:
+        error = 1 - history.accuracy
+        print(f"test accuracy {history.accuracy:.4f} (error {error:.2%}), best {history.best:.4f}")
+    if history.lines:
+        _illustrate(run, trainer, dataset)
+    print(f"evaluate it with: python -m parity evaluate {run.path}")
+
+
+def _follows(place: Place | None, trainer: "Trainer", dataset: "Dataset") -> bool:
+    """Whether this is not the first process, which alone writes and speaks: it has trained then."""
+    if place is None or place.rank == 0:
+        return False
+    from parity import loop
+
+    with processes.parting(processes.group_of(trainer)):
+        loop.train(trainer, dataset, progress=False)
+    return True
+
+
+def _illustrate(run: "Run", trainer: "Trainer", dataset: "Dataset") -> None:
+    """Draw the figures of a training that is over, or say in a line why there are none."""
+    from parity.figures import command
+    from parity.loop import tensorboard
+
+    try:
+        pictures = command.illustrate(run, trainer, dataset)
+        tensorboard.show(run.path, run.metrics()[-1]["step"], pictures)
+    except Exception as error:  # whatever it is, the training went well
+        print(f"no figures: {error}; then: python -m parity figures {run.path}")

@@ -1,0 +1,231 @@
+"""Rung 1: the pure functions of a wing against the oracle, on ordinary and on edge inputs.
+
+Axes: B batch, I input capsules, J output capsules, K size of an input pose, D of an output pose.
+Inputs are numbers of float32, so that both precisions and the oracle are given the same.
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from parity import reference
+from parity.spec import ROUTINGS, Routing
+from parity.weights import Arrays, generator
+
+SHAPES = {"votes": (2, 5, 3, 7), "inputs": (2, 5, 4), "kernel": (5, 3, 4, 7)}
+NORMS = (0.0, 1e-17, 1e-10, 1e-5, 1e-2, 1.0, 1e2, 1e5, 1e8)
+# Outside of these the functions promise to be finite, and no more.
+BEYOND = (1e-30, 1e18)
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One call: a function, its arrays (each is differentiated by), and what else it is given.
+
+    module  where it is in a wing and in the oracle
+    inputs  in order; those whose names end in axes (bias_JD) are given by name
+    """
+
+    module: str
+    function: str
+    inputs: Arrays
+    options: dict[str, Any] = field(default_factory=dict)
+    targets: np.ndarray | None = None
+    finite_only: bool = False
+
+
+def _normal(name: str, *shape: int) -> np.ndarray:
+    return generator(0, f"functions/{name}").standard_normal(shape).astype(np.float32)
+
+
+def _vectors(norm: float, size: int = 5) -> np.ndarray:
+    """Three vectors of one length in different directions."""
+    x = _normal("vectors", 3, size).astype(np.float64)
+    return (norm * x / np.sqrt((x * x).sum(-1, keepdims=True))).astype(np.float32)
+
+
+def _squashes() -> Iterator[tuple[str, Case]]:
+    for norm in NORMS:
+        for function in ("squash", "lengths"):
+            yield f"{function} at norm {norm:g}", Case("capsules", function, {"x": _vectors(norm)})
+    for norm in BEYOND:
+        case = Case("capsules", "squash", {"x": _vectors(norm)}, finite_only=True)
+        yield f"squash at norm {norm:g}", case
+    x = _normal("squash", 2, 3, 5)
+    x[1, 1] = 0
+    yield "squash with a zero capsule", Case("capsules", "squash", {"x": x})
+    x = _normal("axis", 2, 3, 5)
+    yield "squash over axis 1", Case("capsules", "squash", {"x": x}, {"axis": 1})
+
+
+def _routings() -> Iterator[tuple[str, Case]]:
+    """Every routing of the table with every option, plain, and lean where it has such a twin."""
+    votes = _normal("votes", *SHAPES["votes"])
+    some = votes.copy()
+    some[0], some[1, :, 1] = 0, 0
+    for kind in ROUTINGS.values():
+        for routing in kind.examples():
+            inputs, options = {"votes": votes, **_owned(routing)}, routing.options
+            yield routing.label, Case("routing", routing.name, inputs, options)
+        for routing in _switched(kind):
+            inputs, options = {"votes": some, **_owned(routing)}, routing.options
+            name = f"{routing.label} of zero votes"
+            yield name, Case("routing", routing.name, inputs, options)
+        inputs, options = {"votes": 30 * votes, **_owned(kind())}, kind().options
+        yield f"{kind.name} of large votes", Case("routing", kind.name, inputs, options)
+
+
+def _switched(kind: type[Routing]) -> Iterator[Routing]:
+    """The routing as it is by default, and with each of its switches on alone."""
+    yield kind()
+    for name, value in kind().options.items():
+        if value is False:
+            yield replace(kind(), **{name: True})
+
+
+def _lean() -> Iterator[tuple[str, Case]]:
+    """The twins that store no votes, with every option: of inputs and kernel, in blocks of two."""
+    inputs = {name: _normal(name, *SHAPES[name]) for name in ("inputs", "kernel")}
+    for kind in ROUTINGS.values():
+        for routing in kind.examples():
+            given = {**inputs, **_owned(routing)}
+            options = {**routing.options, "block": 2}
+            name = f"lean {routing.label}"
+            yield name, Case("lean", routing.name, given, options)
+
+
+def _owned(routing: Routing) -> Arrays:
+    """Random values of what a routing owns, by its arguments' names."""
+    sizes = dict(zip("ijkd", SHAPES["kernel"], strict=True))
+    shapes = {
+        each.argument(name): [sizes[axis] for axis in each.axes.split()]
+        for name, each in routing.owned.items()
+    }
+    return {name: 0.3 * _normal(name, *shape) for name, shape in shapes.items()}
+
+
+def _losses() -> Iterator[tuple[str, Case]]:
+    lengths = np.array([[0.05, 0.5, 0.95], [0.85, 0.0, 0.2]], np.float32)
+    labels, several = np.array([1, 0], np.int32), np.array([[1, 0, 1], [0, 0, 0]], np.int32)
+    others = {"positive": 0.8, "negative": 0.3, "down_weight": 0.25, "scale": 0.05}
+    for name, targets, options in (
+        ("labels", labels, {}),
+        ("several classes", several, {}),
+        ("other options", labels, others),
+    ):
+        inputs = {"lengths": lengths}
+        yield f"margin with {name}", Case("losses", "margin", inputs, options, targets)
+    images = {name: np.abs(_normal(name, 5, 3, 2, 2)) for name in ("reconstructions", "images")}
+    yield "reconstruction", Case("losses", "reconstruction", images)
+
+
+@functools.cache
+def cases() -> dict[str, Case]:
+    """Every call of rung 1, by name, simple functions first."""
+    votes = {name: _normal(name, *SHAPES[name]) for name in ("inputs", "kernel")}
+    rows = [*_squashes(), ("votes", Case("capsules", "votes", votes)), *_routings(), *_lean()]
+    return dict([*rows, *_losses()])
+
+
+def _function(package: ModuleType, case: Case) -> Callable[..., Any]:
+    """The function of a case in a wing or in the oracle.
+
+    Where there is no lean twin, as nowhere in the oracle, it is plain routing of the votes.
+    """
+    function = getattr(getattr(package, case.module, None), case.function, None)
+    if function is not None:
+        return function
+    assert case.module == "lean", f"{package.__name__} has no {case.module}.{case.function}"
+    route = getattr(package.routing, case.function)
+
+    def plain(inputs: Any, kernel: Any, *, block: int, **options: Any) -> Any:
+        return route(package.capsules.votes(inputs, kernel), **options)
+
+    return plain
+
+
+def _run(function: Callable[..., Any], case: Case, arrays: Any, targets: Any, **more: Any) -> Any:
+    """The function on these arrays; the first of what it returns where that is several things."""
+    given = dict(zip(case.inputs, arrays, strict=True))
+    named = {name: given.pop(name) for name in case.inputs if "_" in name}
+    plus = [] if case.targets is None else [targets]
+    returned = function(*given.values(), *plus, **named, **case.options, **more)
+    return returned[0] if isinstance(returned, tuple) else returned
+
+
+def _taps(case: Case, tapped: Arrays, numpy: Callable[[Any], np.ndarray]) -> dict[str, Any]:
+    """The argument that makes a function show what it computes on the way, where it has one."""
+
+    def tap(name: str, x: Any) -> Any:
+        tapped[name] = numpy(x)
+        return x
+
+    return {"tap": tap} if case.module == "routing" else {}
+
+
+def _cotangent(case: Case, shape: tuple[int, ...]) -> np.ndarray:
+    return _normal(f"cotangent/{case.function}", *shape)
+
+
+def _named(name: str, case: Case, tapped: Arrays, value: np.ndarray, slopes: Any) -> Arrays:
+    """What is compared of a case, in the order of execution."""
+    found = {**tapped, "value": value}
+    found |= {f"gradient by {x}": slope for x, slope in zip(case.inputs, slopes, strict=True)}
+    if case.finite_only:
+        found = {f"{what} is finite": np.isfinite(x).all() for what, x in found.items()}
+    return {f"{name}: {what}": np.asarray(x) for what, x in found.items()}
+
+
+@functools.cache
+def expected() -> Arrays:
+    """The oracle's answers to every case, its gradients by complex step."""
+    found: Arrays = {}
+    for name, case in cases().items():
+        found |= _expected(name, case)
+    return found
+
+
+def _expected(name: str, case: Case) -> Arrays:
+    function, tapped = _function(reference, case), {}
+    arrays = [x.astype(np.float64) for x in case.inputs.values()]
+    value = _run(function, case, arrays, case.targets, **_taps(case, tapped, np.asarray))
+    weight = _cotangent(case, np.shape(value)).astype(np.float64)
+
+    def loss(place: int, x: np.ndarray) -> np.ndarray:
+        changed = [*arrays[:place], x, *arrays[place + 1 :]]
+        return (_run(function, case, changed, case.targets) * weight).sum()
+
+    slopes = [np.zeros_like(x) for x in arrays]
+    if not case.finite_only:
+        slopes = [
+            reference.gradient(functools.partial(loss, place), x) for place, x in enumerate(arrays)
+        ]
+    return _named(name, case, tapped, value, slopes)
+
+
+def answers(wing: ModuleType, precision: str) -> Arrays:
+    """A wing's answers to every case."""
+    found: Arrays = {}
+    for name, case in cases().items():
+        found |= _answers(wing, precision, name, case)
+    return found
+
+
+def _answers(wing: ModuleType, precision: str, name: str, case: Case) -> Arrays:
+    function = _function(wing, case)
+    arrays = [x.astype(precision) for x in case.inputs.values()]
+    targets = None if case.targets is None else wing.arrays.tensor(case.targets.copy())
+    tapped: Arrays = {}
+    taps = _taps(case, tapped, lambda x: wing.arrays.numpy(x).copy())
+    tensors = [wing.arrays.tensor(x.copy()) for x in arrays]
+    shape = wing.arrays.numpy(_run(function, case, tensors, targets, **taps)).shape
+    value, slopes = wing.tracing.differentiate(
+        lambda *tensors: _run(function, case, tensors, targets),
+        arrays,
+        _cotangent(case, shape).astype(precision),
+    )
+    return _named(name, case, tapped, value, slopes)

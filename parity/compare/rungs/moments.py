@@ -1,0 +1,91 @@
+"""Rungs 0 to 4: weights, functions, one pass forward and backward, one step of an optimiser."""
+
+import numpy as np
+
+from parity.compare.climb import Climb, Row
+from parity.compare.rungs import SHARE_OF_LARGEST, functions
+from parity.compare.subject import STEP
+from parity.spec import OPTIMIZERS
+from parity.traces.measure import INFINITE, difference, differences
+from parity.traces.recording import Trace
+from parity.weights import table
+
+FORWARD, BACKWARD = "forward, torch against jax", "gradients, torch against jax"
+
+
+def round_trip(climb: Climb) -> list[Row]:
+    answers = climb.pair.ask("round_trip", folder=str(climb.folder))
+    sent = climb.subject.ported(climb.precision)
+    doors = {"to_numpy": "weights", "get_state": "weights", "load": "weights", "slots": "optimizer"}
+    expected = {f"{d}/{n}": a for d, part in doors.items() for n, a in sent[part].items()}
+    axes = {name: row.axes for name, row in table(climb.subject.spec).items()}
+    rows = []
+    for wing, answer in answers.items():
+        found = {
+            f"axes of {name}": 0.0 if answer.facts["axes"].get(name) == each else INFINITE
+            for name, each in axes.items()
+        }
+        found["step"] = 0.0 if answer.facts["step"] == STEP else INFINITE
+        found |= {name: _bits(answer.arrays.get(name), array) for name, array in expected.items()}
+        found |= dict.fromkeys(answer.arrays.keys() - expected.keys(), INFINITE)
+        found |= {
+            f"bytes of {f}": 0.0 if ok else INFINITE for f, ok in answer.facts["same"].items()
+        }
+        rows.append(climb.row(0, f"weights and state in and out of {wing}", found))
+    return rows
+
+
+def _bits(a: np.ndarray | None, b: np.ndarray) -> float:
+    if a is None or a.dtype != b.dtype:
+        return INFINITE
+    return 0.0 if a.tobytes() == b.tobytes() and a.shape == b.shape else difference(a, b) or 1.0
+
+
+def pure_functions(climb: Climb) -> list[Row]:
+    expected = functions.expected()
+    return [
+        climb.row(1, f"functions, {wing} against the oracle", differences(expected, answer.arrays))
+        for wing, answer in climb.pair.ask("pure_functions").items()
+    ]
+
+
+def forward(climb: Climb) -> list[Row]:
+    values = {wing: trace.values for wing, trace in climb.traces.items()}
+    rows = [climb.row(2, FORWARD, differences(values["torch"], values["jax"]))]
+    if climb.precision == "float64":
+        rows += [
+            climb.row(2, f"forward, {wing} against the oracle", differences(climb.expected, held))
+            for wing, held in values.items()
+        ]
+    return rows
+
+
+def backward(climb: Climb) -> list[Row]:
+    return [climb.row(3, BACKWARD, gradients(*climb.traces.values()))]
+
+
+def gradients(a: Trace, b: Trace) -> dict[str, float]:
+    order = reversed(dict.fromkeys((*b.gradients, *a.gradients)))
+    found = differences(a.gradients, b.gradients, order)
+    return {f"gradient at {name}": apart for name, apart in found.items()}
+
+
+def step(climb: Climb) -> list[Row]:
+    slopes = climb.double_gradients
+    looked = {
+        name: np.abs(slope) > SHARE_OF_LARGEST * np.abs(slope).max(initial=0)
+        for name, slope in slopes.items()
+        if name.startswith("parameter/")
+    }
+    rows = []
+    for optimizer in OPTIMIZERS:
+        answers = climb.pair.ask("step", optimizer=optimizer)
+        held = [
+            {name: a[looked[name]] if name in looked else a for name, a in answer.arrays.items()}
+            for answer in answers.values()
+        ]
+        found = differences(*held)
+        steps = {answer.facts["step"] for answer in answers.values()}
+        found["step"] = 0.0 if steps == {STEP + 1} else INFINITE
+        rows.append(climb.row(4, f"one {optimizer} step", found))
+    return rows

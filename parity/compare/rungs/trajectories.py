@@ -1,0 +1,53 @@
+"""Rungs 5 and 6: many steps in both wings, and half of them in one, the other half in the other."""
+
+from collections.abc import Mapping
+
+from parity.compare.climb import Climb, Row
+from parity.compare.rungs import ADAM_STEPS, RESUMED_STEPS, SGD_STEPS
+from parity.compare.wings import Answer
+from parity.spec import BACKENDS
+from parity.traces.measure import difference, differences
+
+
+def trajectory(climb: Climb) -> list[Row]:
+    wide = climb.precision == "float64"
+    optimizer, steps = ("adam", ADAM_STEPS) if wide else ("sgd", SGD_STEPS)
+    answers = climb.pair.ask("run", optimizer=optimizer, first=0, last=steps)
+    return [climb.row(5, f"{steps} {optimizer} steps", along(answers))]
+
+
+def along(answers: Mapping[str, Answer]) -> dict[str, float]:
+    """The differences of two runs: of the loss at each step, then of what they ended with."""
+    a, b = (answer.arrays for answer in answers.values())
+    losses = zip(a["loss"], b["loss"], strict=True)
+    found = {f"loss of step {n}": difference(*pair) for n, pair in enumerate(losses)}
+    return found | differences(a, b, [name for name in a if name != "loss"])
+
+
+def resume(climb: Climb) -> list[Row]:
+    steps, test = RESUMED_STEPS[climb.precision], climb.precision != "float64"
+    half, told = steps // 2, {"optimizer": "adam", "last": steps, "test": test}
+    paths = {wing: climb.folder / f"{climb.precision}-{wing}" for wing in BACKENDS}
+    alone = climb.pair.ask_each(
+        "run",
+        {w: {**told, "first": 0, "save": {str(half): str(path)}} for w, path in paths.items()},
+    )
+    begun_by = dict(zip(BACKENDS, reversed(BACKENDS), strict=True))
+    handed = climb.pair.ask_each(
+        "run",
+        {
+            wing: {**told, "first": half, "resume": str(paths[other] / f"step-{half:08d}")}
+            for wing, other in begun_by.items()
+        },
+    )
+    rows = []
+    for wing, other in begun_by.items():
+        a, b = alone[other].arrays, handed[wing].arrays
+        names = [name for name in a if name.startswith("parameter/")]
+        found = differences(a, b, names)
+        if test:
+            scores = float(a["accuracy"]), float(b["accuracy"])
+            apart = round(abs(scores[0] - scores[1]), 9)
+            found = {"accuracy {:.3f} and {:.3f}".format(*scores): apart}
+        rows.append(climb.row(6, f"{half} steps in {other}, then {half} in {wing}", found))
+    return rows

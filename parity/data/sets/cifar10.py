@@ -1,0 +1,107 @@
+"""CIFAR-10: 60,000 photographs of ten kinds of things, 32x32, in colour; windows of 24x24.
+
+The pickled batches ("python version") or the binary ones. The windows are the paper's: random in
+training, the middle in evaluation. Source: https://www.cs.toronto.edu/~kriz/cifar.html
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from parity.data import locate
+from parity.data.crops import Cropped
+from parity.data.formats import packed, pickled
+from parity.data.registry import Entry
+from parity.data.splits import DataError, Dataset, check_labels
+
+SIDE, WINDOW, CHANNELS = 32, 24, 3
+PIXELS = SIDE * SIDE * CHANNELS
+CLASS_NAMES = (
+    *("airplane", "automobile", "bird", "cat", "deer"),
+    *("dog", "frog", "horse", "ship", "truck"),
+)
+PICKLED = (
+    locate.File("data_batch_1", 31_035_704, "c99cafc152244af753f735de768cd75f"),
+    locate.File("data_batch_2", 31_035_320, "d4bba439e000b95fd0a9bffe97cbabec"),
+    locate.File("data_batch_3", 31_035_999, "54ebc095f3ab1f0389bbae665268c751"),
+    locate.File("data_batch_4", 31_035_696, "634d18415352ddfa80567beed471001a"),
+    locate.File("data_batch_5", 31_035_623, "482c414d41f54cd18b22e5b47cb7c3cb"),
+    locate.File("test_batch", 31_035_526, "40351d587109b95175f43aff81a1287e"),
+)
+BINARY = tuple(locate.File(f"{file.name}.bin", 10_000 * (1 + PIXELS), None) for file in PICKLED)
+ARCHIVE = "cifar-10-python.tar.gz"
+
+SOURCE = locate.Source(
+    name="cifar10",
+    files=PICKLED,
+    folders=(
+        "cifar-10-batches-py",
+        "cifar-10-batches-py-target/cifar-10-batches-py",  # Keras 3
+        "cifar-10-batches-bin",
+        "cifar10",
+        "",
+    ),
+    url="https://www.cs.toronto.edu/~kriz/",
+    remote=(ARCHIVE,),
+    archive=locate.Archive(
+        ARCHIVE, lambda path: packed.tar(path, {file.name: file.size for file in SOURCE.files})
+    ),
+    others=(BINARY,),
+)
+
+
+def load(data_dir: Path | None) -> Dataset:
+    """The data set; raises DataError where no whole copy is found."""
+    copy = locate.find(SOURCE, data_dir)
+    *train, test = (read(name, content) for name, content in copy.contents.items())
+    splits = _split(train), _split([test])
+    return Dataset("cifar10", *splits, len(CLASS_NAMES), CLASS_NAMES, copy.place)
+
+
+def _split(batches: list[tuple[np.ndarray, np.ndarray]]) -> Cropped:
+    images, labels = zip(*batches, strict=True)
+    return Cropped(np.concatenate(images), np.concatenate(labels), (WINDOW, WINDOW))
+
+
+def read(name: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """Images [N, 32, 32, 3] and labels of a batch; stored are planes of red, green, blue."""
+    planes, labels = _binary(name, content) if name.endswith(".bin") else _pickled(name, content)
+    images = planes.reshape(-1, CHANNELS, SIDE, SIDE).transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(images), labels
+
+
+def _binary(name: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
+    if not content or len(content) % (1 + PIXELS):
+        raise DataError(
+            f"cifar10: {name}: ends at byte {len(content)}; expected records of {1 + PIXELS} bytes"
+        )
+    rows = np.frombuffer(content, np.uint8).reshape(-1, 1 + PIXELS)
+    return rows[:, 1:], rows[:, 0]
+
+
+def _pickled(name: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
+    batch = pickled.loads(content, f"cifar10: {name}")
+    planes = batch.get(b"data") if isinstance(batch, dict) else None
+    if (
+        not isinstance(planes, np.ndarray)
+        or planes.dtype != np.uint8
+        or planes.shape[1:] != (PIXELS,)
+    ):
+        raise DataError(f"cifar10: {name}: expected bytes [N, {PIXELS}] under 'data'")
+    given = batch.get(b"labels")
+    if not isinstance(given, list) or any(type(each) is not int for each in given):
+        raise DataError(f"cifar10: {name}: expected a list of whole numbers under 'labels'")
+    labels = np.array([min(max(each, -1), 2**31) for each in given], np.int64)
+    return planes, check_labels(labels, len(planes), f"cifar10: {name}: labels")
+
+
+DATASET = Entry(
+    name="cifar10",
+    title="CIFAR-10, photographs of ten kinds of things: 50,000 to train, 10,000 to test",
+    shape=(WINDOW, WINDOW, CHANNELS),
+    classes=len(CLASS_NAMES),
+    licence="none stated; cite Krizhevsky, Learning Multiple Layers of Features, 2009",
+    source=f"a copy of torchvision, Keras or the batches, or a download from {SOURCE.url}",
+    load=load,
+    class_names=CLASS_NAMES,
+)

@@ -1,0 +1,119 @@
+"""MultiMNIST: two overlapping digits of different classes, 36x36, made from MNIST as they are used.
+
+As in the paper and its authors' code: each digit is shifted by up to 4 pixels in each direction
+and the two are added, cut at 255. Theirs pairs each digit with 1,000 others, once; here (ours) an
+epoch has one pair for each digit, with a partner and shifts drawn anew, and each test digit has
+one partner, the same in every run.
+
+Axes: N digits, B pairs of a batch, H W C an image, J classes.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from parity.data.registry import Entry
+from parity.data.sets import mnist
+from parity.data.splits import Batch, DataError, Dataset, Split, pixels
+from parity.data.windows import translate
+from parity.weights import generator
+
+EDGE = 4  # the largest shift, and the border that makes room for it: 28 + 2 * 4 = 36
+CLASSES = 10
+
+
+@dataclass(frozen=True, eq=False)
+class PairBatch(Batch):
+    """A batch whose labels are 0/1 [B, J], two ones in each row, with what each pair is made of.
+
+    digits  int64 [B, 2]: the class of each of the two
+    parts   float32 [B, 2, H, W, C]: each alone, where it lies in the picture
+    """
+
+    digits: np.ndarray
+    parts: np.ndarray
+
+    @property
+    def made_of(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.digits, self.parts
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs(Split):
+    """Each digit of a split with a partner of another class.
+
+    A row of `draw` is a number that chooses the partner, and (down, right) of either digit; a
+    run's `shift` is not used. `fixed` are the rows of evaluation. `by_class` lists the digits
+    class by class: those a digit may be paired with are all but one stretch of it.
+    """
+
+    name: str
+    fixed: np.ndarray = field(init=False)
+    by_class: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        assert self.images.dtype == np.uint8
+        if len(np.unique(self.labels)) < 2:
+            raise DataError(f"{self.name}: all digits are of one class; expected at least two")
+        object.__setattr__(self, "by_class", np.argsort(self.labels, kind="stable"))
+        object.__setattr__(self, "fixed", self.draw(generator(0, self.name), EDGE))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        height, width, channels = self.images.shape[1:]
+        return height + 2 * EDGE, width + 2 * EDGE, channels
+
+    def draw(self, random: np.random.Generator, shift: int) -> np.ndarray:
+        partners = random.integers(0, 2**62, (len(self), 1))
+        return np.hstack([partners, random.integers(-EDGE, EDGE, (len(self), 4), endpoint=True)])
+
+    def batch(self, indices: np.ndarray, drawn: np.ndarray | None = None) -> PairBatch:
+        drawn = self.fixed[indices] if drawn is None else drawn
+        pairs = np.stack([indices, self._partners(indices, drawn[:, 0])])
+        border = ((0, 0), (EDGE, EDGE), (EDGE, EDGE), (0, 0))
+        first, second = (
+            translate(np.pad(self.images[each], border), offsets)
+            for each, offsets in zip(pairs, (drawn[:, 1:3], drawn[:, 3:5]), strict=True)
+        )
+        merged = np.minimum(first.astype(np.uint16) + second, 255).astype(np.uint8)
+        digits = self.labels[pairs].T
+        return PairBatch(
+            pixels(merged),
+            np.eye(CLASSES, dtype=np.int64)[digits].sum(1),
+            np.ones(len(indices), np.float32),
+            digits,
+            pixels(np.stack([first, second], 1)),
+        )
+
+    def _partners(self, indices: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        """A digit of another class for each of `indices`, uniform over all there are."""
+        counts = np.bincount(self.labels, minlength=CLASSES)
+        starts = np.cumsum(counts) - counts
+        own = self.labels[indices]
+        places = numbers % (len(self) - counts[own])
+        return self.by_class[places + np.where(places < starts[own], 0, counts[own])]
+
+
+def load(data_dir: Path | None) -> Dataset:
+    """The data set, from a copy of MNIST; raises DataError where there is none."""
+    whole = mnist.DATASET.load(data_dir)
+    train, test = (
+        Pairs(split.images, split.labels, f"multi-mnist/{which}")
+        for which, split in (("train", whole.train), ("test", whole.test))
+    )
+    return Dataset("multi-mnist", train, test, CLASSES, place=whole.place)
+
+
+DATASET = Entry(
+    name="multi-mnist",
+    title="MultiMNIST, two overlapping digits: 60,000 pairs an epoch, 10,000 to test",
+    shape=(36, 36, 1),
+    classes=CLASSES,
+    licence=mnist.DATASET.licence,
+    source="made from MNIST",
+    load=load,
+    things=2,
+    fit="digits",
+)

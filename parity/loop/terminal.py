@@ -1,0 +1,111 @@
+"""What a terminal shows of a training: a bar, or a few lines where there is none."""
+
+import os
+import sys
+from collections import deque
+from datetime import timedelta
+from typing import Any
+
+from parity.data import Split
+from parity.loop.tensorboard import events
+from parity.loop.watcher import Line, Watcher
+from parity.spec import TrainingSpec
+
+
+def watchers(
+    trainer: Any, test: Split, per_epoch: int, folder: os.PathLike | None
+) -> list[Watcher]:
+    """A bar or plain lines, whichever suits stdout, and TensorBoard where there is a folder."""
+    told = Telling(trainer.training, per_epoch)
+    shown = Bar(told) if sys.stdout.isatty() else Lines(told)
+    return [shown, *([] if folder is None else events(folder, trainer, test))]
+
+
+class Telling:
+    """The words of a line of metrics; loss, accuracy and speed are means over recent steps."""
+
+    def __init__(self, training: TrainingSpec, per_epoch: int) -> None:
+        self.training, self.per_epoch = training, per_epoch
+        self.every = max(1, per_epoch // 10)
+        self.recent: deque[Line] = deque(maxlen=self.every)
+        self.seen = 0
+
+    def add(self, line: Line) -> None:
+        """Take a training step into the means; the first one compiled, so the second drops it."""
+        if self.seen == 1:
+            self.recent.clear()
+        self.seen += 1
+        self.recent.append(line)
+
+    def epoch(self, line: Line) -> str:
+        """Which epoch of how many."""
+        return f"epoch {line['epoch']}/{self.training.epochs}"
+
+    def cursor(self, line: Line) -> int:
+        """Steps done in this epoch."""
+        return line["step"] - (line["epoch"] - 1) * self.per_epoch
+
+    def step(self, line: Line) -> str:
+        """Loss, accuracy, speed and time left."""
+        count = len(self.recent)
+        loss, accuracy = (sum(x[k] for x in self.recent) / count for k in ("loss", "accuracy"))
+        rate = count / sum(1 / x["images_per_second"] for x in self.recent)
+        steps = self.training.epochs * self.per_epoch - line["step"]
+        left = timedelta(seconds=round(steps * self.training.batch_size / rate))
+        return f"loss {loss:.4f}  accuracy {accuracy:.4f}  {rate:.0f} images/s  {left} left"
+
+    def tested(self, line: Line) -> str:
+        """What an evaluation found."""
+        accuracy, averaged = line["accuracy"], line.get("ema_accuracy")
+        text = (
+            f"{self.epoch(line)}  test loss {line['loss']:.4f}  test accuracy {accuracy:.4f}  "
+            f"(error {1 - accuracy:.2%})"
+        )
+        if averaged is None:
+            return text
+        return f"{text}  averaged weights {averaged:.4f} ({1 - averaged:.2%})"
+
+
+class Lines:
+    """Plain lines, ten an epoch and one for each evaluation, for files and pipes."""
+
+    def __init__(self, told: Telling) -> None:
+        self.told = told
+
+    def train(self, line: Line) -> None:
+        self.told.add(line)
+        cursor = self.told.cursor(line)
+        if cursor % self.told.every == 0:
+            where = f"{self.told.epoch(line)}  step {cursor}/{self.told.per_epoch}"
+            print(f"{where}  {self.told.step(line)}", flush=True)
+
+    def eval(self, line: Line) -> None:
+        print(self.told.tested(line), flush=True)
+
+    def close(self) -> None:
+        pass
+
+
+class Bar:
+    """A bar for the present epoch, and a line above it for each evaluation."""
+
+    def __init__(self, told: Telling) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        self.told = told
+        columns = TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn()
+        self.bar = Progress(*columns, TextColumn("{task.fields[told]}"))
+        self.task = self.bar.add_task("first step", total=told.per_epoch, told="")
+        self.bar.start()
+
+    def train(self, line: Line) -> None:
+        self.told.add(line)
+        epoch, cursor = self.told.epoch(line), self.told.cursor(line)
+        told = self.told.step(line) if cursor < self.told.per_epoch else "testing"
+        self.bar.update(self.task, description=epoch, completed=cursor, told=told)
+
+    def eval(self, line: Line) -> None:
+        self.bar.console.print(self.told.tested(line), highlight=False)
+
+    def close(self) -> None:
+        self.bar.stop()

@@ -1,0 +1,215 @@
+"""What a network says of pictures, with either wing or with both."""
+
+import importlib.util
+import json as jsonlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from parity import reference
+from parity.figures.model import Model
+from parity.predict.fit import prepare
+from parity.saved import Known, find
+from parity.spec import BACKENDS, RunOptions, TrainingSpec, TwincapsError
+from parity.traces.measure import difference
+from parity.wing.load import EXTRAS, make_trainer
+
+AT_ONCE = 128
+
+
+def _shown(metavar: str, unset: str) -> Any:
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {unset})")
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What each wing makes of one image [H, W, C] of so many `things`.
+
+    poses            [J, D] by wing
+    answers          by wing, the classes of its longest poses, in order
+    reconstructions  [P, H, W, C], by the first wing, from the capsules of its answers; None where
+                     the network has no decoder
+    """
+
+    image: np.ndarray
+    poses: dict[str, np.ndarray]
+    reconstructions: np.ndarray | None
+    things: int = 1
+
+    @property
+    def lengths(self) -> dict[str, np.ndarray]:
+        return {wing: reference.lengths(poses) for wing, poses in self.poses.items()}
+
+    @property
+    def answers(self) -> dict[str, tuple[int, ...]]:
+        return {
+            wing: tuple(np.sort(reference.longest(lengths, self.things)).tolist())
+            for wing, lengths in self.lengths.items()
+        }
+
+    @property
+    def difference(self) -> float | None:
+        """Of the two wings' poses, by the ladder's measure; None where one was asked."""
+        return difference(*self.poses.values()) if len(self.poses) == 2 else None
+
+
+def predict(
+    images: Annotated[list[str], tyro.conf.arg(metavar="IMAGE...", help_behavior_hint="")],
+    weights: Annotated[str, tyro.conf.arg(metavar="NAME|RUN|FILE")] = "small-mnist",
+    backend: Annotated[str | None, _shown("{torch,jax,both}", "those installed")] = None,
+    fit: Annotated[
+        str | None, _shown("{digit,digits,garment,whole}", "what the network is for")
+    ] = None,
+    out: Annotated[str | None, _shown("DIR", "write nothing")] = None,
+    json: bool = False,
+) -> None:
+    """Say what pictures show: the class, or both digits, and the length of every class's capsule.
+
+    Args:
+        images: Pictures, PNG for example, of any size: drawn dark on light or light on dark.
+        weights: small-mnist, small-fashion-mnist, a run, one of its checkpoints, or .safetensors.
+        backend: Which framework answers.
+        fit: How a picture becomes an image: as MNIST's, MultiMNIST's, Fashion-MNIST's, or as it is.
+        out: A folder for what the network saw, and its reconstructions, as PNG.
+        json: Print one JSON object instead.
+    """
+    known = find(weights)
+    backends = asked(backend)
+    if not images:
+        raise TwincapsError("no picture; expected the names of one or more, PNG for example")
+    fit = fit or known.fit
+    prepared = np.stack([prepare(each, known.spec.image, fit) for each in images])
+    seen = see(known, prepared, backends)
+    files: list[dict[str, str]] = [{} for _ in images]
+    if out is not None:
+        files = write(Path(out), images, seen)
+    if json:
+        told = [_plain(*each) for each in zip(images, seen, files, strict=True)]
+        print(jsonlib.dumps({"weights": weights, "fit": fit, "pictures": told}))
+        return
+    for each in zip(images, seen, files, strict=True):
+        _show(*each, known.names)
+
+
+def asked(backend: str | None) -> list[str]:
+    """The wings asked for, in their order: unless one is named, those that are installed."""
+    if backend == "both":
+        return list(BACKENDS)
+    if backend is not None:
+        return [RunOptions(backend=backend).backend]  # refuses what is no wing
+    found = [wing for wing in BACKENDS if all(map(importlib.util.find_spec, EXTRAS[wing]))]
+    if not found:
+        raise TwincapsError(
+            "neither framework is installed; install one with: pip install 'twincaps[torch]', or "
+            "'twincaps[jax]'"
+        )
+    return found
+
+
+def see(known: Known, images: np.ndarray, backends: list[str]) -> list[Seen]:
+    """What each of these wings makes of images [N, H, W, C], in float32."""
+    poses, drawn = {}, None
+    for wing in backends:
+        model = make_trainer(known.spec, TrainingSpec(), RunOptions(backend=wing))
+        model.set_state({**model.get_state(), "weights": known.arrays})
+        assert isinstance(model, Model)
+        parts = [images[n : n + AT_ONCE] for n in range(0, len(images), AT_ONCE)]
+        poses[wing] = np.concatenate([model.poses(each) for each in parts])
+        if drawn is None and known.spec.decoder is not None:
+            answers = np.sort(reference.longest(reference.lengths(poses[wing]), known.things))
+            drawn = np.stack([model.reconstruct(poses[wing], each) for each in answers.T], 1)
+    return [
+        Seen(
+            image,
+            {wing: each[n] for wing, each in poses.items()},
+            None if drawn is None else drawn[n],
+            known.things,
+        )
+        for n, image in enumerate(images)
+    ]
+
+
+def write(folder: Path, images: list[str], seen: list[Seen]) -> list[dict[str, str]]:
+    """Write NAME-input.png and NAME-reconstruction.png of each picture; returns their paths.
+
+    Of an image of several things each reconstruction's name ends in its class. Nothing that was
+    asked about is replaced, nor one picture's files by another's of its name.
+    """
+    from PIL import Image
+
+    taken, files = {Path(each).resolve() for each in images}, []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, each in zip(images, seen, strict=True):
+            held = _pictures(each)
+            paths = _free(folder, Path(path).stem, held, taken)
+            for what, array in held.items():
+                bytes_HWC = np.rint(array * 255).astype(np.uint8)
+                grey = bytes_HWC.shape[-1] == 1
+                Image.fromarray(bytes_HWC[..., 0] if grey else bytes_HWC).save(paths[what])
+            files.append({what: str(path) for what, path in paths.items()})
+    except OSError as error:
+        raise TwincapsError(f"{folder}: could not be written to ({error})") from error
+    return files
+
+
+def _pictures(seen: Seen) -> dict[str, np.ndarray]:
+    drawn = seen.reconstructions
+    if drawn is None:
+        return {"input": seen.image}
+    if seen.things == 1:
+        return {"input": seen.image, "reconstruction": drawn[0]}
+    answers = next(iter(seen.answers.values()))
+    named = {f"reconstruction-{label}": each for label, each in zip(answers, drawn, strict=True)}
+    return {"input": seen.image, **named}
+
+
+def _free(folder: Path, stem: str, whats: Iterable[str], taken: set[Path]) -> dict[str, Path]:
+    number = 1
+    while True:
+        name = stem if number == 1 else f"{stem}-{number}"
+        paths = {what: folder / f"{name}-{what}.png" for what in whats}
+        places = {path.resolve() for path in paths.values()}
+        if not places & taken:
+            taken |= places
+            return paths
+        number += 1
+
+
+def _plain(path: str, seen: Seen, files: dict[str, str]) -> dict[str, Any]:
+    answers = {
+        wing: {
+            "class": int(lengths.argmax()),
+            "classes": list(seen.answers[wing]),
+            "lengths": [float(x) for x in lengths],
+        }
+        for wing, lengths in seen.lengths.items()
+    }
+    return {"picture": path, "answers": answers, "difference": seen.difference, **files}
+
+
+def _show(path: str, seen: Seen, files: dict[str, str], names: tuple[str, ...]) -> None:
+    console = Console()
+    answers = {
+        wing: " and ".join(names[each] for each in found) for wing, found in seen.answers.items()
+    }
+    says = " or ".join(dict.fromkeys(answers.values()))
+    console.print(Text.assemble(f"{path}: ", (says, "bold")))
+    table = Table("class", *(f"length, {wing}" for wing in answers))
+    for label, name in enumerate(names):
+        style = "bold" if any(label in each for each in seen.answers.values()) else "none"
+        cells = (f"{lengths[label]:.4f}" for lengths in seen.lengths.values())
+        table.add_row(name, *cells, style=style)
+    console.print(table)
+    if seen.difference is not None:
+        each = ", ".join(f"{wing} says {answer}" for wing, answer in answers.items())
+        console.print(Text(f"{each}; their capsules differ by {seen.difference:.1e}"))
+    if files:
+        console.print(Text(f"wrote {', '.join(files.values())}"), soft_wrap=True)

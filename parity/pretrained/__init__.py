@@ -1,1 +1,0 @@
-"""Trained networks, each a file of weights with a card; `load_pretrained` of a wing reads them."""

@@ -1,0 +1,47 @@
+"""The oracle: capsules, routing, losses and a whole network in float64 NumPy, to be read.
+
+The third twin of the wings, in files of the same names. Equations are those of Sabour, Frosst,
+Hinton, "Dynamic Routing Between Capsules" (2017), unless a file says otherwise.
+
+Everything takes complex128 as well, so that `gradient` and `derivative` can differentiate it by
+complex step: f(x + ih).imag / h is df/dx up to an error of h * h, with no difference of nearly
+equal numbers in it. That asks for two things of every line here: no conjugates (a norm is
+sqrt(sum s * s)), and whatever *decides* looks at the real part alone (relu, the shift of a
+softmax, whether a capsule is zero).
+"""
+
+from parity.reference import routing as routing
+from parity.reference.arrays import Array, double, relu, sigmoid
+from parity.reference.capsules import Tap, lengths, longest, no_tap, norm, squash, votes
+from parity.reference.convolution import conv
+from parity.reference.derivative import derivative, gradient
+from parity.reference.losses import correct, margin, one_hot, reconstruction
+from parity.reference.networks import decode, encode, forward, mask
+from parity.reference.routing._dynamic import softmax
+
+__all__ = [
+    "Array",
+    "Tap",
+    "conv",
+    "correct",
+    "decode",
+    "derivative",
+    "double",
+    "encode",
+    "forward",
+    "gradient",
+    "lengths",
+    "longest",
+    "margin",
+    "mask",
+    "no_tap",
+    "norm",
+    "one_hot",
+    "reconstruction",
+    "relu",
+    "routing",
+    "sigmoid",
+    "softmax",
+    "squash",
+    "votes",
+]

@@ -1,0 +1,57 @@
+"""Routing by agreement (Sabour, Frosst, Hinton 2017, procedure 1).
+
+Axes: B batch, I input capsules, J output capsules, D size of an output pose.
+"""
+
+import numpy as np
+
+from parity.reference.arrays import Array, double
+from parity.reference.capsules import Tap, no_tap, squash
+from parity.spec import TwincapsError
+
+
+def softmax(logits: Array, leaky: bool = False) -> Array:
+    """Eq. 3 over the last axis; `leaky` has one more logit, fixed at 0, left out of the result."""
+    shift = np.real(logits).max(-1, keepdims=True)
+    shift = np.maximum(shift, 0) if leaky else shift
+    powers = np.exp(logits - shift)
+    leak = np.exp(-shift) if leaky else 0
+    return powers / (powers.sum(-1, keepdims=True) + leak)
+
+
+def dynamic(
+    votes_BIJD,
+    *,
+    num_iters: int = 3,
+    bias_JD=None,
+    leaky: bool = False,
+    detach: bool = False,
+    tap: Tap = no_tap,
+) -> tuple[Array, Array]:
+    """Procedure 1, routing by agreement: poses_BJD and the last iteration's coupling_BIJ.
+
+    bias_JD  added to each weighted sum before the squash (the authors' code; not in the paper)
+    leaky    the softmax has one more logit, fixed at 0: an input may belong to no output
+    detach   the last iteration's couplings are constants: no gradient flows through them
+    tap      sees routing.t.{logits, coupling, sum, poses} for t from 0
+
+    Each sample is routed on its own. Raises TwincapsError where num_iters is below 1.
+    """
+    if num_iters < 1:
+        raise TwincapsError(f"num_iters is {num_iters}; expected at least 1")
+    votes_BIJD = double(votes_BIJD)
+    bias_JD = double(0.0 if bias_JD is None else bias_JD)
+    logits = np.zeros(votes_BIJD.shape[:3])
+    poses = coupling = np.zeros(0)
+    for t in range(num_iters):
+        if t > 0:
+            logits = logits + np.einsum("bijd,bjd->bij", votes_BIJD, poses)
+        logits = tap(f"routing.{t}.logits", logits)
+        coupling = softmax(logits, leaky)
+        if detach and t == num_iters - 1:
+            coupling = np.real(coupling)  # the imaginary part is what carries a complex step
+        coupling = tap(f"routing.{t}.coupling", coupling)
+        weighted = np.einsum("bij,bijd->bjd", coupling, votes_BIJD) + bias_JD
+        weighted = tap(f"routing.{t}.sum", weighted)
+        poses = tap(f"routing.{t}.poses", squash(weighted))
+    return poses, coupling

@@ -1,0 +1,338 @@
+"""The run folder: consistent at every instant, verified when read, readable by either wing.
+
+    spec.json        the network
+    training.json    the training, the options of the run and its preset's name
+    metrics.jsonl    one object a line: each training step, each evaluation
+    checkpoints/     see checkpoints.py
+    figures/         pictures, at the end of a training or when asked for
+
+A run is made in a hidden folder beside its place, then renamed, so that what has its name is
+whole. Whoever writes to it holds a lock, which the kernel releases even when a process is killed.
+"""
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from parity.runs import checkpoints
+from parity import weights
+from parity.runs.checkpoints import Checkpoint
+from parity.runs.disk import RunError, RunWarning, flush_folder, hold, no_link, read_json, telling, write_json
+from parity.spec import NetworkSpec, RunOptions, SpecError, TrainingSpec, from_dict, to_dict
+from parity.weights import Arrays
+
+SPEC, TRAINING = "twincaps-spec", "twincaps-training"
+
+
+class Run:
+    """A run folder that this process may read and, unless it is read-only, write.
+
+    Made by `create` or `open`; use it in a `with` statement, or `close` it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        spec: NetworkSpec,
+        training: TrainingSpec,
+        options: RunOptions,
+        preset: str,
+        lock: IO[str] | None,
+    ) -> None:
+        self.path, self.spec, self.training = path, spec, training
+        self.options, self.preset = options, preset
+        self._lock = lock
+        self._metrics: IO[bytes] | None = None
+        self._metrics_bytes, self._metrics_sum = 0, hashlib.sha256()
+
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike,
+        spec: NetworkSpec,
+        training: TrainingSpec,
+        options: RunOptions | None = None,
+        preset: str = "",
+    ) -> "Run":
+        """Make a run folder and hold it for writing; raises RunError where something is there."""
+        path, options = _named(path), options or RunOptions()
+        refuse_occupied(path)
+        with telling(path, "make a run folder"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _clear_unfinished(path)
+            new = path.with_name(f".{path.name}.{os.getpid()}.new")
+            new.mkdir()
+            lock = hold(new)
+            run = cls(new, spec, training, options, preset, lock)
+            try:
+                write_json(new / "spec.json", SPEC, {"spec": to_dict(spec)})
+                run._write_training()
+                (new / "metrics.jsonl").touch()
+                (new / "checkpoints").mkdir()
+                (new / "figures").mkdir()
+                flush_folder(new)
+                os.rename(new, path)
+                flush_folder(path.parent)
+            except BaseException:
+                run.close()
+                shutil.rmtree(new, ignore_errors=True)
+                raise
+        run.path = path
+        return run
+
+    @classmethod
+    def open(cls, path: str | os.PathLike, *, read_only: bool = False) -> "Run":
+        """Open a run: for writing under its lock, or to read it beside whoever is writing.
+
+        Raises RunError where there is no run, another process is writing to it, or one of its
+        two descriptions was altered.
+        """
+        path = _named(path)
+        if not holds_run(path):
+            raise RunError(f"{path}: no run here; expected a folder that train.py made")
+        with telling(path, "open the run"):
+            lock = None if read_only else hold(path)
+        try:
+            (spec,), _ = _read(path / "spec.json", SPEC, spec=NetworkSpec)
+            (training, options), told = _read(
+                path / "training.json", TRAINING, training=TrainingSpec, options=RunOptions
+            )
+            run = cls(path, spec, training, options, str(told.get("preset", "")), lock)
+            if not read_only:
+                with telling(path, "clear up after an earlier process"):
+                    run._clear()
+            return run
+        except BaseException:
+            if lock is not None:
+                lock.close()
+            raise
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the folder; another process may then write to it."""
+        for file in (self._metrics, self._lock):
+            if file is not None:
+                with contextlib.suppress(OSError):  # a full disk has been told of before
+                    file.close()
+        self._metrics = self._lock = None
+
+    def change(self, training: TrainingSpec, options: RunOptions) -> None:
+        """Go on with another number of epochs, another backend or other options."""
+        self.training, self.options = training, options
+        with telling(self.path, "change training.json"):
+            self._write_training()
+            flush_folder(self.path)
+
+    def append(self, line: Mapping[str, Any]) -> None:
+        """Add one line to metrics.jsonl."""
+        content = (json.dumps(line, allow_nan=False) + "\n").encode()
+        with telling(self.path, "write metrics.jsonl"):
+            if self._metrics is None:
+                self._metrics = open(self.path / "metrics.jsonl", "ab", opener=no_link)  # noqa: SIM115
+            self._metrics.write(content)
+            self._metrics.flush()
+        self._metrics_bytes += len(content)
+        self._metrics_sum.update(content)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The whole lines of metrics.jsonl."""
+        return [line for _, line in _lines(self._read_metrics())]
+
+    def _read_metrics(self) -> bytes:
+        file = self.path / "metrics.jsonl"
+        with telling(file, "read it"):
+            return file.read_bytes() if file.exists() else b""
+
+    def save(
+        self,
+        state: Mapping[str, Any],
+        *,
+        epoch: int,
+        cursor: int,
+        accuracy: float | None = None,
+        best: float | None = None,
+    ) -> Path:
+        """Write a checkpoint of a `Trainer.get_state()`; returns its path.
+
+        `epoch` and `cursor` count whole epochs done and batches done of the next one.
+        """
+        with telling(self.path, "flush metrics.jsonl"):
+            if self._metrics is not None:
+                os.fsync(self._metrics.fileno())
+        return checkpoints.write(
+            self.path / "checkpoints",
+            self.spec,
+            state["weights"],
+            state["optimizer"],
+            step=state["step"],
+            epoch=epoch,
+            cursor=cursor,
+            seed=self.training.seed,
+            accuracy=accuracy,
+            best=best,
+            metrics_bytes=self._metrics_bytes,
+            metrics_sha256=self._metrics_sum.hexdigest(),
+        )
+
+    def newest(self) -> Checkpoint | None:
+        """The newest whole checkpoint, or None; see `checkpoints.newest`.
+
+        Each epoch ends with one: those that metrics.jsonl tells of and that were deleted are
+        missed, with a warning where there is an earlier one, as RunError where there is none.
+        """
+        folder = self.path / "checkpoints"
+        found = checkpoints.newest(folder, self.spec)
+        begun = [x.get("epoch", 1) for x in self.metrics() if x.get("event") == "train"]
+        done = max(begun, default=1) - 1
+        told = f"though metrics.jsonl tells of {done} whole epochs; it was deleted"
+        if found is None and done > 0:
+            raise RunError(
+                f"{folder}: holds no checkpoint, {told}: put one back, or start another run with "
+                "--out"
+            )
+        # A newer one that is torn was told of.
+        missed = found is not None and checkpoints.listed(folder)[-1] == found.path
+        if found is not None and missed and done > found.state.epoch:
+            warnings.warn(
+                f"{folder}: holds none newer than {found.path}, {told}; going on from that one",
+                RunWarning,
+                stacklevel=2,
+            )
+        return found
+
+    def cut_metrics(self, checkpoint: Checkpoint | None) -> None:
+        """Cut metrics.jsonl back to a checkpoint's step, or to nothing.
+
+        Warns where the lines before it were altered; the whole ones of them are kept.
+        """
+        file = self.path / "metrics.jsonl"
+        content = self._read_metrics()
+        if checkpoint is None:
+            kept = b""
+        else:
+            state = checkpoint.state
+            kept = content[: state.metrics_bytes]
+            if hashlib.sha256(kept).hexdigest() != state.metrics_sha256:
+                lines = [raw for raw, x in _lines(content) if x["step"] <= state.step]
+                kept = b"".join(lines)
+                warnings.warn(
+                    f"{file}: was altered or cut short; going on from {checkpoint.path} with the "
+                    f"{len(lines)} whole lines up to its step",
+                    RunWarning,
+                    stacklevel=2,
+                )
+        if kept != content or not file.exists():
+            with telling(file, "cut it back to the checkpoint"):
+                weights.write_whole(file, kept)
+                flush_folder(self.path)
+        self._metrics_bytes, self._metrics_sum = len(kept), hashlib.sha256(kept)
+
+    def _write_training(self) -> None:
+        told = {"training": to_dict(self.training), "options": to_dict(self.options)}
+        write_json(self.path / "training.json", TRAINING, {"preset": self.preset, **told})
+
+    def _clear(self) -> None:
+        for part in self.path.glob(".*.part"):
+            part.unlink(missing_ok=True)
+        for name in ("checkpoints", "figures"):
+            (self.path / name).mkdir(exist_ok=True)
+        checkpoints.clean(self.path / "checkpoints")
+
+
+def holds_run(path: Path) -> bool:
+    """Whether a folder is a run's, even one that was damaged since."""
+    return any((path / name).exists() for name in ("spec.json", "training.json", "checkpoints"))
+
+
+def refuse_occupied(path: str | os.PathLike) -> None:
+    """Raise RunError where a new run cannot be put: a run, a file, a folder with something in."""
+    path = Path(path)
+    if holds_run(path):
+        raise RunError(
+            f"{path}: already holds a run; go on with it by --resume {path}, or name another "
+            "folder with --out"
+        )
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise RunError(f"{path}: is there and is not a run; name another folder with --out")
+
+
+def read_weights(path: str | os.PathLike, averaged: bool = False) -> tuple[NetworkSpec, Arrays]:
+    """A network and its weights from a run (its newest checkpoint), a checkpoint, or a file.
+
+    averaged  their averages instead, from a run or a checkpoint of a training with `ema`
+    """
+    path = Path(path)
+    if not averaged and not holds_run(path):
+        inside = path / "weights.safetensors"
+        return weights.load(inside if path.is_dir() else path)
+    spec, found = _checkpoint(path)
+    if not averaged:
+        return spec, found.weights
+    averages = weights.averages(found.optimizer)
+    if not averages:
+        raise RunError(
+            f"{found.path}: its weights were not averaged; a TrainingSpec with ema=0.999 does that"
+        )
+    return spec, averages
+
+
+def _named(path: str | os.PathLike) -> Path:
+    path = Path(path)
+    return path if path.name not in ("", "..") else path.resolve()
+
+
+def _checkpoint(path: Path) -> tuple[NetworkSpec, Checkpoint]:
+    if holds_run(path):
+        with Run.open(path, read_only=True) as run:
+            found = run.newest()
+        if found is None:
+            raise RunError(f"{path}: has no checkpoint yet; go on with it by --resume {path}")
+        return run.spec, found
+    if not path.is_dir():
+        raise RunError(f"{path}: no run or checkpoint; averages of weights are in these alone")
+    spec, _ = weights.load(path / "weights.safetensors")
+    return spec, checkpoints.read(path, spec)
+
+
+def _read(file: Path, kind: str, **hints: type) -> tuple[list[Any], dict[str, Any]]:
+    values = read_json(file, kind)
+    try:
+        return [from_dict(hint, values.get(name)) for name, hint in hints.items()], values
+    except SpecError as error:
+        raise RunError(f"{file}: {error}") from error
+
+
+def _lines(content: bytes) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    for raw in content.splitlines(keepends=True):
+        try:
+            line = json.loads(raw) if raw.endswith(b"\n") else None
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(line, dict) and "step" in line and _plain(line):
+            yield raw, line
+
+
+def _plain(line: Mapping[str, Any]) -> bool:
+    """Whether the values of a line are of the kinds that `loop` writes."""
+    whole = all(type(line[key]) is int for key in ("step", "epoch") if key in line)
+    numbers = (value for key, value in line.items() if key != "event")
+    return whole and all(type(x) in (int, float) and math.isfinite(x) for x in numbers)
+
+
+def _clear_unfinished(path: Path) -> None:
+    for left in path.parent.iterdir():
+        if left.name.startswith(f".{path.name}.") and left.name.endswith(".new"):
+            with contextlib.suppress(RunError), hold(left):
+                shutil.rmtree(left)

@@ -1,0 +1,57 @@
+"""What networks are made of: tensors, convolutions, and the layer of the first capsules."""
+
+from dataclasses import dataclass
+
+from parity.spec.checks import COUNT, POSITIVE, check, fields
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One row of a network's table of weights.
+
+    axes   their names in canonical order, apart by spaces
+    shape  their sizes
+    std    of the first draw, a normal cut at two of them; 0 for a constant
+    value  that constant
+    """
+
+    axes: str
+    shape: tuple[int, ...]
+    std: float
+    value: float
+
+
+@dataclass(frozen=True)
+class Conv:
+    """A square convolution without padding, followed by relu: the stem is a tuple of these."""
+
+    channels: int
+    kernel: int
+    stride: int = 1
+
+    def __post_init__(self) -> None:
+        check("stem", COUNT, **vars(self))
+
+
+@dataclass(frozen=True)
+class Primary:
+    """The convolution that makes the first capsules: `types` of them, `size` long, at each place.
+
+    `scale` multiplies the convolution before its bias is added. It is 1 in the paper; the
+    authors' code divides by the number of types (one more with leaky routing).
+    """
+
+    types: int = 32
+    size: int = 8
+    kernel: int = 9
+    stride: int = 2
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        check("primary", COUNT, **fields(self, "types size kernel stride"))
+        check("primary", POSITIVE, scale=self.scale)
+
+    @property
+    def channels(self) -> int:
+        """Output channels of the convolution: channel = type * size + component."""
+        return self.types * self.size

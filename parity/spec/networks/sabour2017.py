@@ -1,0 +1,126 @@
+"""The network of 2017, of any size, and its rows of the table of weights.
+
+Sabour, Frosst, Hinton, "Dynamic Routing Between Capsules" (2017), figures 1 and 2.
+"""
+
+import math
+import typing
+from dataclasses import dataclass
+
+from parity.spec.checks import COUNT, FINITE, FROM_ZERO, check, fields, require
+from parity.spec.layers import Conv, Primary, Tensor
+from parity.spec.losses import Loss
+from parity.spec.routings import Routing
+
+
+@dataclass(frozen=True)
+class Init:
+    """First weights: standard deviation of a normal cut at two of them, and the biases' value."""
+
+    stem: float = 0.05
+    primary: float = 0.05
+    digit: float = 0.1
+    decoder: float = 0.1
+    bias: float = 0.0
+
+    def __post_init__(self) -> None:
+        check("init", FROM_ZERO, **fields(self, "stem primary digit decoder"))
+        check("init", FINITE, bias=self.bias)
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """A capsule network of any size; `preset` has named ones, `dataclasses.replace` varies them.
+
+    image    height, width, channels of the input, pixels in [0, 1]
+    classes  J, one output capsule each
+    pose     D, length of an output capsule's pose
+    decoder  widths of the hidden layers, or None for a network that reconstructs nothing
+    """
+
+    image: tuple[int, int, int] = (28, 28, 1)
+    stem: tuple[Conv, ...] = (Conv(256, 9),)
+    primary: Primary = Primary()
+    classes: int = 10
+    pose: int = 16
+    routing: Routing = Routing()
+    decoder: tuple[int, ...] | None = (512, 1024)
+    loss: Loss = Loss()
+    init: Init = Init()
+
+    def __post_init__(self) -> None:
+        require(
+            len(self.image) == 3, f"image is {self.image!r}; expected (height, width, channels)"
+        )
+        height, width, channels = self.image
+        check("image", COUNT, height=height, width=width, channels=channels)
+        check("network", COUNT, classes=self.classes, pose=self.pose)
+        check("decoder", COUNT, **{f"width {i}": n for i, n in enumerate(self.decoder or ())})
+        for name, (kernel, stride), (height, width) in self._convolutions():
+            require(
+                kernel <= min(height, width),
+                f"{name}: a kernel of {kernel}x{kernel} (stride {stride}) is larger than its "
+                f"input of {height}x{width}; use a smaller kernel or a larger image than "
+                f"{self.image[0]}x{self.image[1]}",
+            )
+
+    def _convolutions(self) -> typing.Iterator[tuple[str, tuple[int, int], tuple[int, int]]]:
+        height, width = self.image[:2]
+        layers: list[tuple[str, Conv | Primary]] = [
+            *((f"stem.{n}", conv) for n, conv in enumerate(self.stem)),
+            ("primary", self.primary),
+        ]
+        for name, conv in layers:
+            yield name, (conv.kernel, conv.stride), (height, width)
+            height = (height - conv.kernel) // conv.stride + 1
+            width = (width - conv.kernel) // conv.stride + 1
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Height and width of the grid of primary capsules."""
+        *_, (_, (kernel, stride), (height, width)) = self._convolutions()
+        return (height - kernel) // stride + 1, (width - kernel) // stride + 1
+
+    @property
+    def num_inputs(self) -> int:
+        """I: primary capsules in (height, width, type) order."""
+        return self.grid[0] * self.grid[1] * self.primary.types
+
+    @property
+    def num_pixels(self) -> int:
+        """Numbers in one image, and outputs of the decoder."""
+        return math.prod(self.image)
+
+    @property
+    def margin_scale(self) -> float:
+        """The factor before the sum over classes of the margin loss."""
+        return self.loss.scale / (self.classes if self.loss.class_mean else 1)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Name -> Tensor for every parameter, in the order of execution."""
+        init, rows = self.init, {}
+
+        def pair(name: str, axes: str, shape: tuple[int, ...], std: float) -> None:
+            rows[f"{name}.kernel"] = Tensor(axes, shape, std, 0.0)
+            rows[f"{name}.bias"] = Tensor("out", shape[-1:], 0.0, init.bias)
+
+        channels = self.image[2]
+        for n, conv in enumerate(self.stem):
+            shape = (conv.kernel, conv.kernel, channels, conv.channels)
+            pair(f"stem.{n}", "kh kw in out", shape, init.stem)
+            channels = conv.channels
+        first = self.primary
+        shape = (first.kernel, first.kernel, channels, first.channels)
+        pair("primary", "kh kw in out", shape, init.primary)
+        sizes = {"i": self.num_inputs, "j": self.classes, "k": first.size, "d": self.pose}
+        rows["digit.kernel"] = Tensor("i j k d", tuple(sizes.values()), init.digit, 0.0)
+        for name, owned in self.routing.owned.items():
+            shape = tuple(sizes[axis] for axis in owned.axes.split())
+            value = init.bias if owned.value is None else owned.value
+            rows[f"digit.{name}"] = Tensor(owned.axes, shape, owned.std, value)
+        if self.decoder is not None:
+            width = self.classes * self.pose
+            for n, out in enumerate((*self.decoder, self.num_pixels)):
+                pair(f"decoder.{n}", "in out", (width, out), init.decoder)
+                width = out
+        return rows

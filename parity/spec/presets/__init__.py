@@ -1,0 +1,19 @@
+"""Named networks with their training: where each comes from, how to run it, what to expect."""
+
+from parity.spec.checks import require
+from parity.spec.networks import NetworkSpec
+from parity.spec.presets import sabour2017, small
+from parity.spec.presets.card import Preset as Preset
+
+PRESETS = {**sabour2017.PRESETS, **small.PRESETS}
+
+
+def preset_card(name: str) -> Preset:
+    """The whole entry of `PRESETS`; raises SpecError with the known names."""
+    require(name in PRESETS, f"preset {name!r} is unknown; expected one of {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def preset(name: str) -> NetworkSpec:
+    """The network of a named preset; raises SpecError with the known names."""
+    return preset_card(name).network

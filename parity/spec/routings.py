@@ -1,0 +1,125 @@
+"""The table of routings: a frozen dataclass for each, with its options and what it owns.
+
+A routing `NAME` is its dataclass here and a function in `routing/_NAME.py` of the oracle and of
+each wing; `lean/_NAME.py` may hold a twin that does not store the votes. Weights, layers, rung 1
+of the ladder, `conformance` and the tests read this table, and nothing else names a routing.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from parity.spec.checks import COUNT, check, require
+
+
+@dataclass(frozen=True)
+class Owned:
+    """A parameter of a routing: `axes` of i, j, k, d; how its first values are drawn.
+
+    std    standard deviation of a normal cut at two of them; 0 for a constant
+    value  that constant, None for the network's own first value of biases
+    feeds  the first tap of the routing that depends on it, empty for its very first
+    """
+
+    axes: str
+    std: float = 0.0
+    value: float | None = None
+    feeds: str = ""
+
+    def argument(self, name: str) -> str:
+        """The routing function's argument for it: "bias" with axes "j d" is bias_JD."""
+        return f"{name}_{self.axes.replace(' ', '').upper()}"
+
+
+@dataclass(frozen=True, init=False)
+class Routing:
+    """A routing of `ROUTINGS` and its options: Routing("dynamic", num_iters=2) is a Dynamic.
+
+    A subclass gives `name` its default, says its `source`, and `owns` its parameters by name;
+    one with a field of the same name, a bool, is there where that is true.
+    """
+
+    name: str = "dynamic"
+    source: ClassVar[str] = ""
+    owns: ClassVar[Mapping[str, Owned]] = {}
+
+    def __new__(cls, name: str = "dynamic", *options: Any, **named: Any) -> "Routing":
+        """The dataclass of that name; raises SpecError with the known names."""
+        return object.__new__(cls.kind(name) if cls is Routing else cls)
+
+    @staticmethod
+    def kind(name: Any) -> "type[Routing]":
+        """The dataclass of a routing's name; raises SpecError with the known names."""
+        require(
+            isinstance(name, str) and name in ROUTINGS,
+            f"routing {name!r} is unknown; expected one of {', '.join(ROUTINGS)}",
+        )
+        return ROUTINGS[name]
+
+    def __post_init__(self) -> None:
+        own = type(self).__dataclass_fields__["name"].default
+        require(self.name == own, f"routing {self.name!r} is none of {own}'s; use Routing(name)")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the routing function is told by name, besides what the routing owns."""
+        names = (each.name for each in dataclasses.fields(self))
+        return {n: getattr(self, n) for n in names if n != "name" and n not in self.owns}
+
+    @property
+    def owned(self) -> dict[str, Owned]:
+        """The parameters that a routing with these options has, by name."""
+        return {name: each for name, each in self.owns.items() if getattr(self, name, True)}
+
+    @property
+    def label(self) -> str:
+        """The options in a few words: "dynamic num_iters=2 leaky"."""
+        values = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        words = [n if x is True else f"{n}={x}" for n, x in values.items() if x is not False]
+        return " ".join([self.name, *words[1:]])
+
+    @classmethod
+    def examples(cls) -> "Iterator[Routing]":
+        """Every combination of options that the ladder and the tests try.
+
+        Of a bool both, of a whole number 1 to 3, of others the default; a field says otherwise by
+        `field(metadata={"examples": (...)})`.
+        """
+        fields = [each for each in dataclasses.fields(cls) if each.name != "name"]
+        names = [each.name for each in fields]
+        for values in itertools.product(*map(_examples, fields)):
+            yield cls(**dict(zip(names, values, strict=True)))
+
+
+def _examples(field: "dataclasses.Field[Any]") -> tuple[Any, ...]:
+    usual = {bool: (False, True), int: (1, 2, 3)}.get(type(field.default), (field.default,))
+    return field.metadata.get("examples", usual)
+
+
+@dataclass(frozen=True)
+class Dynamic(Routing):
+    """Routing by agreement.
+
+    num_iters  r, at least 1
+    bias       [J, D], added to the weighted sum before each squash (the authors' code)
+    leaky      an input capsule may also send to nothing
+    detach     the last iteration's couplings are constants to the gradient
+    """
+
+    source: ClassVar[str] = "Sabour, Frosst, Hinton 2017, procedure 1 (routing by agreement)"
+    owns: ClassVar[Mapping[str, Owned]] = {"bias": Owned("j d", feeds="routing.0.sum")}
+
+    name: str = "dynamic"
+    num_iters: int = 3
+    bias: bool = False
+    leaky: bool = False
+    detach: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check("routing", COUNT, num_iters=self.num_iters)
+
+
+ROUTINGS: dict[str, type[Routing]] = {kind.name: kind for kind in (Dynamic,)}

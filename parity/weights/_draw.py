@@ -1,0 +1,33 @@
+"""The first weights: drawn in NumPy, so that a seed means the same network in both wings."""
+
+import hashlib
+
+import numpy as np
+
+from parity.spec import NetworkSpec, Tensor
+from parity.weights._table import Arrays, table
+
+
+def generator(seed: int, name: str) -> np.random.Generator:
+    """Random numbers that depend on (seed, name) alone: a Philox keyed by their SHA-256."""
+    key = hashlib.sha256(f"{seed}/{name}".encode()).digest()[:16]
+    return np.random.Generator(np.random.Philox(key=np.frombuffer(key, "<u8")))
+
+
+def draw(spec: NetworkSpec, seed: int) -> Arrays:
+    """The first weights of `seed`, float32; each tensor from a Philox keyed by (seed, its name).
+
+    Kernels are normal, cut at two standard deviations by drawing again, as in the authors' code;
+    biases are constant. A tensor's values do not depend on which others the network has.
+    """
+    return {name: _first(row, seed, name) for name, row in table(spec).items()}
+
+
+def _first(row: Tensor, seed: int, name: str) -> np.ndarray:
+    if row.std == 0:
+        return np.full(row.shape, row.value, np.float32)
+    random = generator(seed, name)
+    values = random.standard_normal(row.shape)
+    while (far := np.abs(values) > 2).any():
+        values[far] = random.standard_normal(int(far.sum()))
+    return (values * row.std).astype(np.float32)

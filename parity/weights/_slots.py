@@ -1,0 +1,43 @@
+"""What an optimiser remembers of each parameter, under the same names in both wings."""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from parity.spec import NetworkSpec, Tensor
+from parity.weights._table import Arrays, table
+
+# The arrays an optimiser keeps for each parameter, the same in both wings.
+SLOTS = {"adam": ("adam.m", "adam.v"), "adamw": ("adam.m", "adam.v"), "sgd": ("sgd.momentum",)}
+AVERAGE = "ema"
+
+
+def kinds(optimizer: str, ema: float | None = None) -> tuple[str, ...]:
+    """The slots of each parameter: the optimiser's, and one more where weights are averaged."""
+    return SLOTS[optimizer] if ema is None else (*SLOTS[optimizer], AVERAGE)
+
+
+def slots(spec: NetworkSpec, optimizer: str, ema: float | None = None) -> dict[str, Tensor]:
+    """`slot/name` -> Tensor for all that a training remembers beside the weights.
+
+    Each begins at 0, an average at the first weights.
+    """
+    rows = table(spec).items()
+    return {f"{kind}/{name}": row for kind in kinds(optimizer, ema) for name, row in rows}
+
+
+def first_slots(kinds: Iterable[str], weights: Mapping[str, np.ndarray]) -> Arrays:
+    """What slots of these kinds hold before the first step: zeros, an average the weights."""
+    return {
+        f"{kind}/{name}": array if kind == AVERAGE else np.zeros_like(array)
+        for kind in kinds
+        for name, array in weights.items()
+    }
+
+
+def averages(optimizer: Mapping[str, np.ndarray]) -> Arrays:
+    """The averaged weights among these slots, under the names of the weights; none if there are
+    none.
+    """
+    head = f"{AVERAGE}/"
+    return {n.removeprefix(head): a for n, a in optimizer.items() if n.startswith(head)}

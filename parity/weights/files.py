@@ -1,0 +1,140 @@
+"""The safetensors file: canonical names, all metadata in one JSON string, a sha256 over it all."""
+
+import hashlib
+import importlib.resources
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes  # noqa: F401 (registers bfloat16 with numpy, which safetensors needs)
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from parity.spec import NetworkSpec, from_dict, to_dict
+from parity.weights._table import Arrays, WeightsError, check, table
+
+FORMAT, SCHEMA, ENDS = "twincaps-weights", 1, ".safetensors"
+
+# What safetensors, NumPy and JSON raise for one altered byte or another.
+NOT_SAFETENSORS = (
+    *(safetensors.SafetensorError, ValueError, OSError, KeyError, TypeError, RecursionError),
+    AttributeError,
+)
+
+
+def digest(arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> str:
+    """SHA-256 over names, dtypes, shapes, bytes, and `header` without its own sha256."""
+    plain = {key: value for key, value in header.items() if key != "sha256"}
+    total = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
+    for name in sorted(arrays):
+        array = np.asarray(arrays[name], order="C")
+        total.update(f"{name} {array.dtype} {list(array.shape)} ".encode())
+        total.update(array.reshape(-1).view(np.uint8).data)
+    return total.hexdigest()
+
+
+def write_whole(path: str | os.PathLike, content: bytes) -> None:
+    """Write a file so that at every instant it holds its old content or all of the new."""
+    path = Path(path)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(beside, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def save_arrays(path: str | os.PathLike, arrays: Arrays, header: Mapping[str, Any]) -> str:
+    """Write arrays and one JSON header under the key `twincaps`; returns the sha256 in it.
+
+    The same content gives the same bytes. Overwrites `path`, whole or not at all.
+    """
+    solid = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    sha256 = digest(solid, header)
+    text = json.dumps({**header, "sha256": sha256}, sort_keys=True)
+    write_whole(path, safetensors.numpy.save(solid, metadata={"twincaps": text}))
+    return sha256
+
+
+def read_arrays(path: str | os.PathLike) -> tuple[Arrays, Any]:
+    """Arrays and header of any safetensors file, not yet verified; None where it has no header."""
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file; expected a .safetensors file of twincaps")
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return arrays, json.loads(metadata.get("twincaps", "null"))
+    except NOT_SAFETENSORS as error:
+        raise WeightsError(f"{path}: not a whole safetensors file ({error})") from error
+
+
+def verify(path: str | os.PathLike, arrays: Arrays, header: Any, kind: str) -> None:
+    """Raise WeightsError unless a header is of this kind and schema and of these very arrays."""
+    if not isinstance(header, dict) or header.get("format") != kind:
+        found = header.get("format") if isinstance(header, dict) else None
+        raise WeightsError(
+            f"{path}: holds {found or 'no twincaps header'}, expected {kind}; "
+            "`python -m parity convert` reads files of other kinds"
+        )
+    if header.get("schema") != SCHEMA:
+        raise WeightsError(
+            f"{path}: schema version {header.get('schema')}, this twincaps reads {SCHEMA}; "
+            "use the twincaps that wrote it"
+        )
+    if header.get("sha256") != digest(arrays, header):
+        raise WeightsError(f"{path}: its content does not match its sha256; it was altered")
+
+
+def load_arrays(path: str | os.PathLike, kind: str) -> tuple[Arrays, dict[str, Any]]:
+    """Arrays and header of a file of `save_arrays`; raises WeightsError where a check fails."""
+    arrays, header = read_arrays(path)
+    verify(path, arrays, header, kind)
+    return arrays, header
+
+
+def save(path: str | os.PathLike, spec: NetworkSpec, arrays: Arrays) -> str:
+    """Write a network's weights; strict about names, shapes and dtypes. Returns the sha256."""
+    check(arrays, table(spec))
+    axes = {name: row.axes for name, row in table(spec).items()}
+    header = {"format": FORMAT, "schema": SCHEMA, "axes": axes, "spec": to_dict(spec)}
+    return save_arrays(path, arrays, header)
+
+
+def load(path: str | os.PathLike) -> tuple[NetworkSpec, Arrays]:
+    """The spec and weights of a file of `save`; raises WeightsError where a check fails."""
+    arrays, header = load_arrays(path, FORMAT)
+    spec = from_dict(NetworkSpec, header.get("spec"))
+    check(arrays, table(spec), str(path))
+    axes = {name: row.axes for name, row in table(spec).items()}
+    if header.get("axes") != axes:
+        raise WeightsError(f"{path}: axes {header.get('axes')}, expected {axes}")
+    return spec, {name: arrays[name] for name in axes}
+
+
+def _pretrained() -> Any:
+    """The folder of the networks that come with this package; nothing of it is imported."""
+    return importlib.resources.files("parity") / "saved" / "pretrained"
+
+
+def pretrained_names() -> list[str]:
+    """The networks that come with this package, sorted."""
+    held = _pretrained().iterdir()
+    return sorted(file.name.removesuffix(ENDS) for file in held if file.name.endswith(ENDS))
+
+
+def load_pretrained(name: str) -> tuple[NetworkSpec, Arrays]:
+    """The spec and weights of one of them; raises WeightsError with the known names."""
+    if name not in (names := pretrained_names()):
+        raise WeightsError(
+            f"no network {name!r} comes with twincaps; expected one of {', '.join(names)}"
+        )
+    with importlib.resources.as_file(_pretrained() / f"{name}{ENDS}") as path:
+        return load(path)

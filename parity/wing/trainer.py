@@ -1,0 +1,45 @@
+"""What the training loop, the scores and the figures ask of a wing's Trainer."""
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from parity.data import Dataset
+from parity.runs.disk import RunError
+from parity.spec import NetworkSpec, TrainingSpec
+
+
+class Trainer(Protocol):
+    """What the loop asks of a wing.
+
+    step      trains on a batch -> loss, accuracy, learning_rate
+    evaluate  weighted sums over a batch -> loss, correct, count
+    poses     the class capsules of images [B, J, D]
+    state     a dictionary of step, weights and optimizer (the slots), under canonical names
+
+    The parts are what an image of several things is made of (`Batch.made_of`), None for others.
+    A Trainer that can be looked into has trace(images, labels, parts) -> values, gradients by
+    name. One with a `.group` is one of several processes that run the loop together, each with
+    its own rows of every batch.
+    """
+
+    spec: NetworkSpec
+    training: TrainingSpec
+
+    def step(self, images: Any, targets: Any, parts: Any = None) -> dict[str, float]: ...
+    def evaluate(
+        self, images: Any, targets: Any, weights_B: Any, parts: Any = None
+    ) -> dict[str, float]: ...
+    def poses(self, images: Any) -> np.ndarray: ...
+    def get_state(self) -> dict[str, Any]: ...
+    def set_state(self, state: Any) -> None: ...
+
+
+def check(spec: NetworkSpec, dataset: Dataset) -> None:
+    """Raise RunError unless this network takes the images and classes of this data set."""
+    if (dataset.train.shape, dataset.classes) != (spec.image, spec.classes):
+        raise RunError(
+            f"{dataset.name} has images of {dataset.train.shape} in {dataset.classes} classes, "
+            f"the network takes {spec.image} in {spec.classes}; give its spec the data's image "
+            "and classes"
+        )

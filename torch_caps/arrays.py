@@ -1,0 +1,75 @@
+"""torch's order of axes, and tensors <-> canonical NumPy arrays, both ways.
+
+The order is stated here; every permutation is computed from it and the canonical one.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from parity import weights as canonical
+from parity.spec import NetworkSpec
+
+if TYPE_CHECKING:
+    from torch_caps.networks import CapsuleNetwork
+
+# canonical axes -> this wing's; an order that is not here is the same
+AXES = {"kh kw in out": "out in kh kw", "in out": "out in"}
+
+
+def axes(spec: NetworkSpec) -> dict[str, tuple[str, str]]:
+    """Name -> (canonical axes, torch axes) for every parameter, in the order of execution."""
+    rows = canonical.table(spec)
+    return {name: (row.axes, AXES.get(row.axes, row.axes)) for name, row in rows.items()}
+
+
+def to_canonical(tensor: Tensor, orders: tuple[str, str]) -> np.ndarray:
+    """A copy of a tensor in torch's axes as an array in canonical axes, bit for bit."""
+    array = canonical.transpose(numpy(tensor), orders[1], orders[0])
+    return np.array(array, order="C")
+
+
+def from_canonical(array: np.ndarray, orders: tuple[str, str]) -> Tensor:
+    """A copy of an array in canonical axes as a tensor in torch's axes, bit for bit."""
+    return tensor(np.array(canonical.transpose(array, *orders), order="C"))
+
+
+def numpy(tensor: Tensor) -> np.ndarray:
+    """A tensor as an array of the same dtype, bfloat16 through ml_dtypes."""
+    tensor = tensor.detach().cpu()
+    if tensor.dtype == torch.bfloat16:
+        return tensor.contiguous().view(torch.int16).numpy().view("bfloat16")
+    return tensor.numpy()
+
+
+def tensor(array: np.ndarray) -> Tensor:
+    """An array as a tensor of the same dtype that shares its memory."""
+    if str(array.dtype) == "bfloat16":
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
+
+
+def parameters(net: "CapsuleNetwork") -> Iterator[tuple[str, Tensor, tuple[str, str]]]:
+    """(name, parameter, axes) in the order of execution."""
+    held = dict(net.named_parameters())
+    for name, orders in axes(net.spec).items():
+        yield name, held[name], orders
+
+
+def to_numpy(net: "CapsuleNetwork") -> canonical.Arrays:
+    """A copy of every parameter, by canonical name and axes, in the network's dtype."""
+    return {name: to_canonical(each, orders) for name, each, orders in parameters(net)}
+
+
+def from_numpy(net: "CapsuleNetwork", arrays: Mapping[str, np.ndarray]) -> None:
+    """Copy canonical arrays into a network, cast to its dtype.
+
+    Strict: WeightsError lists every missing, unexpected and mis-shaped name, and nothing is copied.
+    """
+    canonical.check(arrays, canonical.table(net.spec))
+    with torch.no_grad():
+        for name, parameter, orders in parameters(net):
+            parameter.copy_(from_canonical(arrays[name], orders))

@@ -1,0 +1,23 @@
+"""The layers of networks: a stem, primary capsules, capsules that are voted for, a decoder.
+
+Each is a function of its parameters and a module that holds them. Parameters have torch's order of
+axes; images and feature maps are NHWC between layers.
+"""
+
+from torch_caps.layers.capsules import DigitCapsules
+from torch_caps.layers.decoder import Decoder, Dense, dense, mask
+from torch_caps.layers.primary import PrimaryCapsules, primary_poses
+from torch_caps.layers.stem import Conv, Stem, parameter
+
+__all__ = [
+    "Conv",
+    "Decoder",
+    "Dense",
+    "DigitCapsules",
+    "PrimaryCapsules",
+    "Stem",
+    "dense",
+    "mask",
+    "parameter",
+    "primary_poses",
+]

@@ -1,0 +1,37 @@
+"""The class capsules: a vote of every input for every output capsule, then routing.
+
+Axes: B batch, I input capsules, J output capsules, K size of an input pose, D of an output pose.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from parity.spec import NetworkSpec
+from torch_caps import lean, routing
+from torch_caps.capsules import Tap, no_tap, votes
+from torch_caps.layers.stem import parameter
+
+
+class DigitCapsules(nn.Module):
+    """A vote of every input for every output capsule, then routing: [B, I, K] -> [B, J, D]."""
+
+    def __init__(self, spec: NetworkSpec, lean: bool = True, block: int | None = None):
+        super().__init__()
+        rows = spec.tensors()
+        inputs, outputs, size, pose = rows["digit.kernel"].shape
+        kernel = torch.empty(inputs, size, outputs, pose)  # in memory, as lean routing reads it
+        self.kernel = nn.Parameter(kernel.transpose(1, 2))
+        for name in spec.routing.owned:
+            setattr(self, name, parameter(*rows[f"digit.{name}"].shape))
+        self.routing, self.lean, self.block = spec.routing, lean, block
+
+    def forward(self, inputs_BIK: Tensor, tap: Tap = no_tap) -> Tensor:
+        owned = {each.argument(n): getattr(self, n) for n, each in self.routing.owned.items()}
+        options = {**owned, **self.routing.options}
+        # a tap wants to see the votes, and not every routing has a twin that stores none
+        twin = getattr(lean, self.routing.name, None) if self.lean and tap is no_tap else None
+        if twin is not None:
+            return twin(inputs_BIK, self.kernel, **options, block=self.block)
+        votes_BIJD = tap("votes", votes(inputs_BIK, self.kernel))
+        poses_BJD, _ = getattr(routing, self.routing.name)(votes_BIJD, **options, tap=tap)
+        return poses_BJD

@@ -1,0 +1,54 @@
+"""The decoder: what the class capsules say, as an image.
+
+Axes: B batch, J output capsules, D size of an output pose, H W C image.
+"""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from parity.spec import NetworkSpec
+from torch_caps.layers.stem import parameter
+from torch_caps.losses import one_hot
+
+
+def dense(x: Tensor, kernel: Tensor, bias: Tensor, compute: torch.dtype) -> Tensor:
+    """x @ kernel^T + bias with the product computed in `compute`; kernel [out, in]."""
+    return F.linear(x.to(compute), kernel.to(compute)).to(x.dtype) + bias
+
+
+def mask(poses_BJD: Tensor, targets: Tensor) -> Tensor:
+    """Every capsule but the target's set to 0: [B, J, D]; targets int [B] or 0/1 [B, J]."""
+    keep_BJ = one_hot(targets, poses_BJD.shape[1], poses_BJD.dtype)
+    return poses_BJD * keep_BJ[:, :, None]
+
+
+class Dense(nn.Module):
+    """A dense layer with a kernel [out, in] and a bias, computed in `compute`."""
+
+    def __init__(self, width: int, out: int, compute: torch.dtype):
+        super().__init__()
+        self.kernel = parameter(out, width)
+        self.bias = parameter(out)
+        self.compute = compute
+
+    def forward(self, x: Tensor) -> Tensor:
+        return dense(x, self.kernel, self.bias, self.compute)
+
+
+class Decoder(nn.ModuleList):
+    """Dense layers with relu, the last with a sigmoid: masked [B, J, D] -> [B, H, W, C]."""
+
+    def __init__(self, spec: NetworkSpec, compute: torch.dtype):
+        widths = [spec.classes * spec.pose, *(spec.decoder or ()), spec.num_pixels]
+        super().__init__(Dense(width, out, compute) for width, out in pairwise(widths))
+        self.image = spec.image
+
+    def forward(self, masked_BJD: Tensor) -> Tensor:
+        x = masked_BJD.flatten(1)
+        for n, layer in enumerate(self):
+            x = layer(x)
+            x = x.sigmoid() if n == len(self) - 1 else F.relu(x)
+        return x.reshape(len(x), *self.image)

@@ -1,0 +1,47 @@
+"""The stem: convolutions, each followed by relu.
+
+Axes: B batch, H W C image or feature map. A kernel is OIHW, as torch has it; images are NHWC.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from parity.spec import NetworkSpec
+from torch_caps.capsules import Tap, no_tap
+from torch_caps.convolution import conv
+
+
+def parameter(*shape: int) -> nn.Parameter:
+    """A parameter of this shape, to be filled by canonical weights."""
+    return nn.Parameter(torch.empty(shape))
+
+
+class Conv(nn.Module):
+    """A convolution with a kernel OIHW and a bias, computed in `compute`."""
+
+    def __init__(self, width: int, out: int, size: int, stride: int, compute: torch.dtype):
+        super().__init__()
+        kernel = torch.empty(out, size, size, width)  # in memory, as the convolution reads it
+        self.kernel = nn.Parameter(kernel.permute(0, 3, 1, 2))
+        self.bias = parameter(out)
+        self.stride, self.compute = stride, compute
+
+    def forward(self, x_BHWC: Tensor) -> Tensor:
+        return conv(x_BHWC, self.kernel, self.stride, self.compute, self.bias)
+
+
+class Stem(nn.ModuleList):
+    """Convolutions, each followed by relu: [B, H, W, C] -> [B, H', W', channels]."""
+
+    def __init__(self, spec: NetworkSpec, compute: torch.dtype):
+        widths = [spec.image[2], *(each.channels for each in spec.stem)]
+        super().__init__(
+            Conv(width, each.channels, each.kernel, each.stride, compute)
+            for width, each in zip(widths, spec.stem, strict=False)
+        )
+
+    def forward(self, x_BHWC: Tensor, tap: Tap = no_tap) -> Tensor:
+        for n, layer in enumerate(self):
+            x_BHWC = tap(f"stem.{n}", F.relu(layer(x_BHWC)))
+        return x_BHWC

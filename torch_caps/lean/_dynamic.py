@@ -1,0 +1,244 @@
+"""Dynamic routing that never holds the votes.
+
+Axes: B batch, I input capsules, J output capsules, K size of an input pose, D of an output pose,
+M the D of all J in a row, C the input capsules of one block, T iterations.
+
+Every logit is a vote times the sum V of the earlier outputs, b = <vote, V>. So an iteration needs
+of the last one only V, and is one pass over blocks of input capsules, each of which makes its
+votes, uses them and drops them:
+
+    vote_i = W_i^T u_i        c_i = softmax over J of <vote_i, V>        s = bias + sum_i c_i vote_i
+
+The first iteration's couplings are the same everywhere, so its s is one matrix product. What is
+kept for the gradient is each iteration's s. With g_t = dL/ds_t (that of the output through the
+squash), iteration t contributes
+
+    dvote_i += c_i g_t + e_i V_t        dV_t = sum_i e_i vote_i        dbias += sum over B of g_t
+
+where e_i = c_i (a_i - sum over J of c_i a_i), a_i = <vote_i, g_t>, is what reaches the logits
+(a leak has no vote, so the same holds with one). As V_t is the sum of the outputs before t, dV_t
+is added to the gradient of each of them: iterations are walked from the last to the first, where
+c is constant. A pass for each finds dV_t; the last of them, when every g but the first is known,
+makes dvote_i for all at once, and with it dW_i = u_i dvote_i^T and du_i = W_i dvote_i.
+"""
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from parity.spec import TwincapsError
+from torch_caps.capsules import squash
+from torch_caps.numerics import compiled
+from torch_caps.routing._dynamic import coupling
+
+
+class _Options(NamedTuple):
+    num_iters: int
+    leaky: bool
+    detach: bool
+    block: int
+    outputs: int
+    compile: bool
+
+
+def dynamic(
+    inputs_BIK: Tensor,
+    kernel_IJKD: Tensor,
+    *,
+    num_iters: int = 3,
+    bias_JD: Tensor | None = None,
+    leaky: bool = False,
+    detach: bool = False,
+    block: int | None = None,
+) -> Tensor:
+    """`routing.dynamic` of the votes of these inputs: poses [B, J, D], without the couplings.
+
+    block  input capsules whose votes are held at a time; None chooses from the sizes
+
+    The other options are those of `routing.dynamic`. Under torch.compile the work on a block is
+    compiled. It cannot be differentiated twice, nor forward, nor mapped over (`lean=False` can).
+    """
+    if num_iters < 1:
+        raise ValueError(f"num_iters is {num_iters}; expected at least 1")
+    block = block or _fitting(inputs_BIK, kernel_IJKD)
+    compiling = torch.compiler.is_compiling()
+    outputs = kernel_IJKD.shape[1]
+    options = _Options(num_iters, leaky, detach, block, outputs, compiling)
+    return _apply(inputs_BIK, kernel_IJKD, bias_JD, options)
+
+
+def _fitting(inputs_BIK: Tensor, kernel_IJKD: Tensor) -> int:
+    """As many input capsules as have votes that fit two cores' caches, or a GPU's memory."""
+    _, outputs, _, size = kernel_IJKD.shape
+    fits = 2**21 if inputs_BIK.device.type == "cpu" else 2**26
+    return max(1, fits // max(1, len(inputs_BIK) * outputs * size * inputs_BIK.element_size()))
+
+
+def _votes(inputs_CKB: Tensor, kernel_CKM: Tensor, like_JDB: Tensor) -> Tensor:
+    return torch.bmm(kernel_CKM.mT, inputs_CKB).view(-1, *like_JDB.shape)
+
+
+def _agreement(votes_CJDB: Tensor, poses_JDB: Tensor) -> Tensor:
+    return (votes_CJDB * poses_JDB).sum(2)
+
+
+def _sum(coupling_CJB: Tensor, votes_CJDB: Tensor) -> Tensor:
+    return (coupling_CJB[:, :, None] * votes_CJDB).sum(0)
+
+
+def _to_logits(coupling_CJB: Tensor, slope_CJB: Tensor) -> Tensor:
+    """The gradient of the logits from that of their softmax."""
+    mean_CB = (coupling_CJB * slope_CJB).sum(1, keepdim=True)
+    return coupling_CJB * (slope_CJB - mean_CB)
+
+
+def _forward_block(inputs_CKB: Tensor, kernel_CKM: Tensor, V_JDB: Tensor, leaky: bool) -> Tensor:
+    """What a block of input capsules adds to an iteration's s."""
+    votes_CJDB = _votes(inputs_CKB, kernel_CKM, V_JDB)
+    return _sum(coupling(_agreement(votes_CJDB, V_JDB), leaky, 1), votes_CJDB)
+
+
+def _slope_block(
+    inputs_CKB: Tensor, kernel_CKM: Tensor, V_JDB: Tensor, g_JDB: Tensor, leaky: bool
+) -> Tensor:
+    """What a block of input capsules adds to an iteration's dV."""
+    votes_CJDB = _votes(inputs_CKB, kernel_CKM, V_JDB)
+    coupling_CJB = coupling(_agreement(votes_CJDB, V_JDB), leaky, 1)
+    return _sum(_to_logits(coupling_CJB, _agreement(votes_CJDB, g_JDB)), votes_CJDB)
+
+
+def _gradient_block(
+    inputs_CKB: Tensor,
+    kernel_CKM: Tensor,
+    V_TJDB: Tensor,
+    g_TJDB: Tensor,
+    leaky: bool,
+    detach: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What a block adds to the dV of the first of these iterations; its du and dW from all."""
+    votes_CJDB = _votes(inputs_CKB, kernel_CKM, V_TJDB[0])
+    slope_JDB, dvotes_CJDB = torch.zeros_like(V_TJDB[0]), votes_CJDB.new_zeros(1)
+    for t, (V_JDB, g_JDB) in enumerate(zip(V_TJDB, g_TJDB, strict=True)):
+        coupling_CJB = coupling(_agreement(votes_CJDB, V_JDB), leaky, 1)
+        dvotes_CJDB = dvotes_CJDB + coupling_CJB[:, :, None] * g_JDB
+        if not detach:
+            logits_CJB = _to_logits(coupling_CJB, _agreement(votes_CJDB, g_JDB))
+            dvotes_CJDB = dvotes_CJDB + logits_CJB[:, :, None] * V_JDB
+            if t == 0:
+                slope_JDB = _sum(logits_CJB, votes_CJDB)
+    dvotes_CMB = dvotes_CJDB.flatten(1, 2)
+    return slope_JDB, kernel_CKM @ dvotes_CMB, inputs_CKB @ dvotes_CMB.mT
+
+
+@functools.cache
+def _compiled(block: Callable[..., Any]) -> Callable[..., Any]:
+    return compiled(block)
+
+
+def _each(block: Callable[..., Any], options: _Options, tensors: tuple, *rest: Any) -> Iterator:
+    """What a function of a block gives for one block of input capsules after the other."""
+    block = _compiled(block) if options.compile else block
+    for part in zip(*(each.split(options.block) for each in tensors), strict=True):
+        yield block(*part, *rest)
+
+
+def _through_squash(sum_JDB: Tensor, dposes_JDB: Tensor) -> Tensor:
+    with torch.enable_grad():
+        sum_JDB = sum_JDB.detach().requires_grad_()
+        return torch.autograd.grad(squash(sum_JDB, 1), sum_JDB, dposes_JDB)[0]
+
+
+def _inside(inputs_BIK: Tensor, kernel_IJKD: Tensor) -> tuple[Tensor, Tensor]:
+    """inputs_IKB and kernel_IKM: with the batch last, every operation on votes runs along it."""
+    return inputs_BIK.permute(1, 2, 0).contiguous(), kernel_IJKD.transpose(1, 2).flatten(2)
+
+
+def _forward(options: _Options, tensors: tuple[Tensor, Tensor], bias_JD: Tensor | None) -> Tensor:
+    """The s of every iteration."""
+    inputs_IKB, kernel_IKM = tensors
+    first_MB = kernel_IKM.flatten(0, 1).mT @ inputs_IKB.flatten(0, 1)
+    first_JDB = first_MB.view(options.outputs, -1, first_MB.shape[1])
+    bias_JD1 = first_JDB.new_zeros(1) if bias_JD is None else bias_JD[:, :, None]
+    sums = [first_JDB / (options.outputs + options.leaky) + bias_JD1]
+    V_JDB = torch.zeros_like(first_JDB)
+    for _ in range(1, options.num_iters):
+        V_JDB = V_JDB + squash(sums[-1], 1)
+        parts = _each(_forward_block, options, tensors, V_JDB, options.leaky)
+        sums.append(functools.reduce(torch.add, parts, bias_JD1))
+    return torch.stack(sums)
+
+
+def _backward(
+    options: _Options, tensors: tuple[Tensor, Tensor], sums_TJDB: Tensor, dposes_JDB: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """du_IKB, dW_IKM and dbias_JD."""
+    V_TJDB = list(itertools.accumulate(squash(sums_TJDB[:-1], 2)))  # from t = 1
+    g_TJDB = [_through_squash(sums_TJDB[-1], dposes_JDB)]
+    du_IKB, dW_IKM = (torch.zeros_like(each) for each in tensors)
+    dposes_JDB = torch.zeros_like(dposes_JDB)
+    for t in range(options.num_iters - 1, 0, -1):
+        if t > 1 and not options.detach:
+            rest = V_TJDB[t - 1], g_TJDB[0], options.leaky
+            parts = _each(_slope_block, options, tensors, *rest)
+            dposes_JDB = functools.reduce(torch.add, parts, dposes_JDB)
+        else:
+            seen = torch.stack(V_TJDB[-len(g_TJDB) :]), torch.stack(g_TJDB)
+            rest = *seen, options.leaky, options.detach
+            found = _each(_gradient_block, options, tensors, *rest)
+            into = zip(du_IKB.split(options.block), dW_IKM.split(options.block), strict=True)
+            for (du_CKB, dW_CKM), (slope_JDB, du, dW) in zip(into, found, strict=True):
+                du_CKB.copy_(du)
+                dW_CKM.copy_(dW)
+                dposes_JDB = dposes_JDB + slope_JDB
+        if options.detach:
+            return du_IKB, dW_IKM, g_TJDB[0].sum(-1)
+        g_TJDB.insert(0, _through_squash(sums_TJDB[t - 1], dposes_JDB))
+    g_MB = g_TJDB[0].flatten(0, 1) / (options.outputs + options.leaky)
+    inputs_NB, kernel_NM = (each.flatten(0, 1) for each in tensors)
+    du_IKB.flatten(0, 1).addmm_(kernel_NM, g_MB)
+    dW_IKM.flatten(0, 1).addmm_(inputs_NB, g_MB.mT)
+    return du_IKB, dW_IKM, torch.stack(g_TJDB).sum((0, -1))
+
+
+def _refusal(what: str) -> TwincapsError:
+    return TwincapsError(
+        f"lean routing has no {what}; build the network with lean=False, or call "
+        "routing.dynamic, for routing that has"
+    )
+
+
+class _Dynamic(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, inputs_BIK, kernel_IJKD, bias_JD, options):
+        sums_TJDB = _forward(options, _inside(inputs_BIK, kernel_IJKD), bias_JD)
+        ctx.options, ctx.biased = options, bias_JD is not None
+        ctx.save_for_backward(inputs_BIK, kernel_IJKD, sums_TJDB)
+        return squash(sums_TJDB[-1], 1).permute(2, 0, 1).contiguous()
+
+    @staticmethod
+    def backward(ctx, *dposes_BJD):
+        if torch.is_grad_enabled():  # this gradient is to be differentiated in turn
+            raise _refusal("second derivatives")
+        inputs_BIK, kernel_IJKD, sums_TJDB = ctx.saved_tensors
+        tensors = _inside(inputs_BIK, kernel_IJKD)
+        dposes_JDB = dposes_BJD[0].permute(1, 2, 0)
+        du_IKB, dW_IKM, dbias_JD = _backward(ctx.options, tensors, sums_TJDB, dposes_JDB)
+        dW_IKJD = dW_IKM.unflatten(2, kernel_IJKD.shape[1::2])
+        return (
+            du_IKB.permute(2, 0, 1),
+            dW_IKJD.transpose(1, 2),
+            dbias_JD if ctx.biased else None,
+            None,
+        )
+
+    @staticmethod
+    def jvp(ctx, *tangents):
+        raise _refusal("forward-mode derivatives")
+
+
+# A compiler would unroll the loops over blocks; only the work on one is compiled.
+_apply: Any = torch.compiler.disable(_Dynamic.apply)

@@ -1,0 +1,5 @@
+"""Whole networks: a file a paper, the same names as in `parity.spec.networks`."""
+
+from torch_caps.networks.sabour2017 import CapsuleNetwork
+
+__all__ = ["CapsuleNetwork"]

@@ -1,0 +1,134 @@
+"""CapsuleNetwork: the network of 2017, its layers put together.
+
+Axes: B batch, J classes, D size of a pose, P parts of a picture, H W C image.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from parity.spec import NetworkSpec, SpecError, check_images, check_parts
+from parity.weights import draw
+from torch_caps import losses
+from torch_caps.arrays import from_numpy
+from torch_caps.capsules import Tap, lengths, no_tap
+from torch_caps.layers import Decoder, DigitCapsules, PrimaryCapsules, Stem, mask
+from torch_caps.numerics import dtypes
+
+
+class CapsuleNetwork(nn.Module):
+    """A capsule network (Sabour, Frosst, Hinton 2017, figures 1 and 2) of any size.
+
+    spec       what the network is: `parity.spec.preset("sabour2017")`, or your own
+    seed       of the first weights, the same in both wings
+    precision  float32, float64, or bfloat16: convolutions and decoder in bfloat16, float32 else
+    lean       route without storing the votes; False keeps the plain, step by step routing
+    block      input capsules a block of lean routing; None chooses from the sizes
+    """
+
+    def __init__(
+        self,
+        spec: NetworkSpec,
+        seed: int = 0,
+        precision: str = "float32",
+        lean: bool = True,
+        block: int | None = None,
+    ):
+        super().__init__()
+        self.spec, self.precision = spec, precision
+        dtype, compute = dtypes(precision)
+        self.stem = Stem(spec, compute)
+        self.primary = PrimaryCapsules(spec, compute)
+        self.digit = DigitCapsules(spec, lean, block)
+        self.decoder = Decoder(spec, compute) if spec.decoder is not None else None
+        self.to(dtype)
+        from_numpy(self, draw(spec, seed))
+
+    def forward(self, images_BHWC: Any, tap: Tap = no_tap) -> Tensor:
+        """Images in [0, 1], floating [B, H, W, C] -> class capsules [B, J, D]."""
+        return self._encode(tap("image", self.images(images_BHWC)), tap)
+
+    def _encode(self, x_BHWC: Tensor, tap: Tap) -> Tensor:
+        return self.digit(self.primary(self.stem(x_BHWC, tap), tap), tap)
+
+    def reconstruct(self, poses_BJD: Tensor, labels: Any) -> Tensor:
+        """The decoder's images from the capsules of the labels alone.
+
+        Labels int [B] give [B, H, W, C]; [B, P] give [B, P, H, W, C], each from one capsule.
+        """
+        if self.decoder is None:
+            raise SpecError("this network has no decoder; build it from a spec with one")
+        labels = torch.as_tensor(labels, device=poses_BJD.device)
+        if labels.ndim == 1:
+            return self.decoder(mask(poses_BJD, labels))
+        each = [self.decoder(mask(poses_BJD, labels_B)) for labels_B in labels.unbind(1)]
+        return torch.stack(each, 1)
+
+    def predict(self, images_BHWC: Any, count: int = 1) -> Tensor:
+        """The class of the longest capsule of each image, int [B]; the classes of the `count`
+        longest, the longest first, [B, count], where it is above 1.
+        """
+        if not 1 <= count <= self.spec.classes:
+            raise SpecError(f"count is {count}; expected 1 to {self.spec.classes}, the classes")
+        lengths_BJ = lengths(self(images_BHWC))
+        if count == 1:
+            return lengths_BJ.argmax(-1)
+        return lengths_BJ.argsort(dim=-1, descending=True, stable=True)[:, :count]
+
+    def terms(
+        self, images_BHWC: Any, targets: Tensor, tap: Tap = no_tap, parts: Any = None
+    ) -> dict[str, Tensor]:
+        """For each sample [B]: its `margin` loss, its `reconstruction` loss, and `correct`.
+
+        targets  integer labels [B], or 0/1 [B, J] where several classes may be present; the
+                 reconstruction is of the image, from their capsules
+        parts    what each image is made of: labels int [B, P] and each alone [B, P, H, W, C];
+                 there is a reconstruction of each then, from the capsule of its label
+        """
+        images = tap("image", self.images(images_BHWC))
+        poses = self._encode(images, tap)
+        lengths_BJ = tap("lengths", lengths(poses))
+        terms = {
+            "margin": losses.margin_each(
+                lengths_BJ,
+                targets,
+                positive=self.spec.loss.positive,
+                negative=self.spec.loss.negative,
+                down_weight=self.spec.loss.down_weight,
+                scale=self.spec.margin_scale,
+            ),
+            "correct": losses.correct_each(lengths_BJ.detach(), targets),
+        }
+        if self.decoder is not None:
+            if parts is None:
+                goal, decoded = images, self.decoder(mask(poses, targets))
+            else:
+                labels, goal = self.parts(parts, len(images))
+                decoded = self.reconstruct(poses, labels)
+            decoded = tap("reconstruction", decoded)
+            terms["reconstruction"] = losses.reconstruction_each(decoded, goal)
+        return terms
+
+    def loss(
+        self, images_BHWC: Any, targets: Tensor, tap: Tap = no_tap, parts: Any = None
+    ) -> tuple[Tensor, Tensor]:
+        """The loss of a batch (margin plus the weighted reconstruction), and its accuracy."""
+        terms = self.terms(images_BHWC, targets, tap, parts)
+        loss = tap("loss.margin", terms["margin"].mean())
+        if "reconstruction" in terms:
+            reconstruction = tap("loss.reconstruction", terms["reconstruction"].mean())
+            loss = loss + self.spec.loss.reconstruction * reconstruction
+        return tap("loss", loss), terms["correct"].mean()
+
+    def images(self, images_BHWC: Any) -> Tensor:
+        """Images as this network's dtype and device; SpecError for a wrong shape or dtype."""
+        check_images(images_BHWC, self.spec)
+        return torch.as_tensor(images_BHWC).to(self.digit.kernel)
+
+    def parts(self, parts: Any, batch: int) -> tuple[Tensor, Tensor]:
+        """What a batch of images is made of, labels and images, as `images` does it."""
+        labels, images = parts
+        check_parts(labels, images, batch, self.spec)
+        images = torch.as_tensor(images).to(self.digit.kernel)
+        return torch.as_tensor(labels, device=images.device), images

@@ -1,0 +1,69 @@
+"""Every tensor of a pass and its gradient, by name."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from parity import weights as canonical
+from torch_caps.arrays import numpy, parameters, to_canonical
+from torch_caps.networks import CapsuleNetwork
+from torch_caps.numerics import compiled
+
+
+def trace(
+    net: CapsuleNetwork,
+    images_BHWC: np.ndarray,
+    targets: np.ndarray,
+    parts: Any = None,
+    *,
+    compile: bool | None = None,
+) -> tuple[canonical.Arrays, canonical.Arrays]:
+    """(values, gradients of the loss) of every tapped tensor and, after them, every parameter.
+
+    Both are in the order of execution; parameters are named `parameter/<name>`, canonical axes.
+    A tap adds a zero to its tensor: the gradient of that zero is the tensor's own.
+
+    parts    as in `CapsuleNetwork.terms`
+    compile  True for torch.compile, False for operation by operation; None as usual: the latter
+    """
+    images = net.images(images_BHWC)
+    labels = torch.as_tensor(targets, device=images.device)
+
+    def run(zeros: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        tapped: dict[str, Tensor] = {}
+
+        def tap(name: str, x: Tensor) -> Tensor:
+            tapped[name] = x + zeros[name] if zeros else x
+            return tapped[name]
+
+        loss, _ = net.loss(images, labels, tap, parts)
+        return loss, tapped
+
+    with torch.no_grad():
+        zeros = {name: torch.zeros_like(x).requires_grad_() for name, x in run({})[1].items()}
+    loss, values = (compiled(run) if compile else run)(zeros)
+    held = {f"parameter/{name}": (each, orders) for name, each, orders in parameters(net)}
+    inputs = [*zeros.values(), *(each for each, _ in held.values())]
+    slopes = dict(
+        zip([*zeros, *held], torch.autograd.grad(loss, inputs, materialize_grads=True), strict=True)
+    )
+    values = {name: numpy(values[name]) for name in zeros}
+    gradients = {name: numpy(slopes[name]) for name in zeros}
+    for name, (each, orders) in held.items():
+        values[name] = to_canonical(each, orders)
+        gradients[name] = to_canonical(slopes[name], orders)
+    return values, gradients
+
+
+def differentiate(
+    function: Callable[..., Tensor], arrays: Sequence[np.ndarray], cotangent: np.ndarray
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """function(*arrays), and the gradient of sum(function(*arrays) * cotangent) by each array."""
+    inputs = [torch.tensor(each, requires_grad=True) for each in arrays]
+    value = function(*inputs)
+    loss = (value * torch.tensor(cotangent)).sum()
+    slopes = torch.autograd.grad(loss, inputs, materialize_grads=True)
+    return numpy(value), [numpy(each) for each in slopes]
