@@ -19,9 +19,9 @@ import wings
 from golden.saved import make_saved
 
 from parity import loop, weights
-from parity.checkpoints import FORMAT
+from parity.runs.checkpoints import FORMAT
 from parity.convert import convert
-from parity.files import read_json
+from parity.runs.disk import read_json
 from parity.runs import Run
 from parity.spec import NetworkSpec, TrainingSpec
 

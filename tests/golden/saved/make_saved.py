@@ -25,7 +25,7 @@ import numpy as np
 from parity import loop, weights
 from parity.convert import convert
 from parity.data import Dataset, from_arrays
-from parity.interrupt import Stopped
+from parity.loop.signals import Stopped
 from parity.runs import Run
 from parity.spec import Conv, Init, Loss, NetworkSpec, Primary, Routing, RunOptions, TrainingSpec
 
