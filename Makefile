@@ -1,5 +1,6 @@
 # make train [BACKEND=torch|jax] [ARGS="--epochs 1"]   train, with the one wing that is asked for
-# make test       every test, with both wings           make check   ruff and pyright
+# make test       every capability, with both wings, in minutes       make check   ruff and pyright
+# make test-slow  the rest: whole trainings, wide tables, launchers, mistakes made on purpose
 # make bench      what the wings cost, side by side      make setup   install everything
 # make mutants    mistakes made on purpose, each of which the ladder must catch
 # make gpu        rung 8 of the ladder, TF32, bfloat16, noise and speed, where there is CUDA
@@ -21,7 +22,7 @@ PYTEST_FLAGS ?= -n auto --dist loadfile --no-loadscope-reorder
 BIN := .venv/bin
 EXTRAS := torch jax dev
 
-.PHONY: setup train test check bench mutants faults fuzz soak gpu
+.PHONY: setup train test test-slow check bench mutants faults fuzz soak gpu
 .NOTPARALLEL:
 
 setup: $(EXTRAS:%=.venv/installed-%)
@@ -30,10 +31,12 @@ train: .venv/installed-$(BACKEND)
 	$(BIN)/python train.py --backend $(BACKEND) $(ARGS)
 
 # JAX's 64-bit types are a switch of the whole process, so the float64 tests have one of their own.
-test: setup
+test: WHICH = not slow
+test-slow: WHICH = slow
+test test-slow: setup
 	@status=0; \
-	$(BIN)/python -m pytest -m "not float64" $(PYTEST_FLAGS) || status=1; \
-	$(BIN)/python -m pytest -m float64 $(PYTEST_FLAGS) || status=1; \
+	$(BIN)/python -m pytest -m "$(WHICH) and not float64" $(PYTEST_FLAGS) || status=1; \
+	$(BIN)/python -m pytest -m "$(WHICH) and float64" $(PYTEST_FLAGS) || status=1; \
 	exit $$status
 
 check: setup

@@ -1,11 +1,19 @@
 """How the tests run: one wing after the other, threads within bounds, 64-bit types by choice.
 
 JAX reads its switches when it is first imported, so they are environment variables here, set
-before any test file is; a test's own subprocesses inherit them.
+before any test file is; a test's own subprocesses inherit them. Four fifths of a test of the JAX
+wing would be XLA's compiling, so what one worker or subprocess has compiled serves all the others.
+
+Marks: `slow` is what `make test-slow` runs (whole trainings, wide tables, launchers, mistakes made
+on purpose); everything a user can do has a test without it, in both wings. `float64` tests have a
+process of their own, as JAX's 64-bit types are a switch of the whole process.
 """
 
+import gc
 import os
 import re
+import resource
+import sys
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many workers as cores: one thread each
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -15,11 +23,18 @@ import hypothesis
 import pytest
 import wings
 
-# What the command line compiles is kept for the next test, and not among the user's own.
+from parity.wing import cache
+
+# What is compiled is kept for the next test, apart for each processor, not among the user's own.
 os.environ["XDG_CACHE_HOME"] = str(wings.ROOT / ".pytest_cache")
+if (kept := cache.folder()) is not None:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(kept / "tests")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 LONGEST = {
-    f"test_{name}.py" for name in ("handover", "processes", "network", "resume", "one_wing", "lean")
+    f"test_{name}.py"
+    for name in ("handover", "processes", "numerical_safety", "compare_ladder", "network", "lean")
 }
 
 hypothesis.settings.register_profile("twincaps", hypothesis.settings.default, deadline=None)
@@ -50,6 +65,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.skip(reason=reason))
     # Begun first, so that no worker is left with one of them at the end.
     items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def bounded():
+    """Compiled programs pile up in a worker, gigabytes of them: each file begins without."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
+    gc.collect()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The largest memory of a worker and of a process that a test has started, where asked for."""
+    if "TWINCAPS_MEMORY" in os.environ:
+        peaks = {who: resource.getrusage(who).ru_maxrss for who in (0, -1)}
+        terminalreporter.write_line(f"peak KiB: this process, those it has started: {peaks}")
 
 
 @pytest.fixture(params=wings.NAMES)

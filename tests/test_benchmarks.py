@@ -105,6 +105,7 @@ def test_every_layer_that_is_compared_computes_the_same(name, variant):
     assert wings.difference(wings.numpy(found), exact) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", wings.NAMES)
 @pytest.mark.parametrize("case", OPTIONS)
 def test_every_case_can_be_built_and_run_again(name, case):
@@ -220,6 +221,7 @@ def test_a_fault_of_one_case_leaves_the_others(workers, name):
     assert program.failures(json.loads(json.dumps(times, default=dataclasses.asdict))) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", wings.NAMES)
 def test_memory_counts_at_least_what_must_be_held(workers, name):
     size = dataclasses.replace(TINY, spec=preset("sabour2017"), batch=2)

@@ -32,6 +32,7 @@ def here(both_wings, monkeypatch):
     jax.config.update("jax_default_matmul_precision", before)
 
 
+@pytest.mark.slow
 def test_the_script_measures_and_writes_a_page(here, tmp_path, capsys):
     bench = gpu.Bench(here, "cpu", batch=3, steps=2, modes=("float32", "bfloat16"))
     measured = gpu.measure(bench)

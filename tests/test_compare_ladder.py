@@ -4,6 +4,7 @@ Here both wings are in one process; test_compare_process.py has each in its own.
 """
 
 import dataclasses
+import importlib
 import json
 
 import pytest
@@ -23,7 +24,7 @@ SPEC = dataclasses.replace(
 )
 TRAINING = TrainingSpec(clip_norm=0.1, decay_steps=7, weight_decay=0.1, ema=0.9)
 PRECISIONS = [
-    pytest.param("float32", id="float32"),
+    pytest.param("float32", id="float32", marks=pytest.mark.slow),
     pytest.param("float64", id="float64", marks=pytest.mark.float64),
 ]
 WINGS = ("torch", "jax")
@@ -75,12 +76,12 @@ def over_inputs(right):
 
 # wing, module, function and what is made of it -> the first value that differs
 FORWARD = [
-    ("torch", "layers", "squash", twice, "primary.poses"),
-    ("jax", "layers", "squash", twice, "primary.poses"),
-    ("torch", "layers", "votes", twice, "votes"),
-    ("jax", "routing", "coupling", over_inputs, "routing.0.coupling"),
-    ("torch", "routing", "squash", twice, "routing.0.poses"),
-    ("jax", "network", "lengths", twice, "lengths"),
+    ("torch", "layers.primary", "squash", twice, "primary.poses"),
+    ("jax", "layers.primary", "squash", twice, "primary.poses"),
+    ("torch", "layers.capsules", "votes", twice, "votes"),
+    ("jax", "routing._dynamic", "coupling", over_inputs, "routing.0.coupling"),
+    ("torch", "routing._dynamic", "squash", twice, "routing.0.poses"),
+    ("jax", "networks.sabour2017", "lengths", twice, "lengths"),
 ]
 
 
@@ -89,7 +90,7 @@ FORWARD = [
 def test_the_first_value_that_differs(
     both_wings, monkeypatch, wing, module, function, wrong, named
 ):
-    home = getattr(both_wings[WINGS.index(wing)], module)
+    home = importlib.import_module(f"{wing}_caps.{module}")
     monkeypatch.setattr(home, function, wrong(getattr(home, function)))
     report = climb((2, 3))
     together, *alone = report.rows[:3]
@@ -110,17 +111,17 @@ def stop_gradient(wing, x):
 
 # The same value with a gradient that is wrong -> the first gradient that differs.
 BACKWARD = [
-    ("torch", "layers", "squash", "primary.conv"),
-    ("jax", "layers", "squash", "primary.conv"),
-    ("torch", "network", "lengths", "routing.1.poses"),
-    ("jax", "layers", "votes", "parameter/digit.kernel"),
+    ("torch", "layers.primary", "squash", "primary.conv"),
+    ("jax", "layers.primary", "squash", "primary.conv"),
+    ("torch", "networks.sabour2017", "lengths", "routing.1.poses"),
+    ("jax", "layers.capsules", "votes", "parameter/digit.kernel"),
 ]
 
 
 @pytest.mark.float64
 @pytest.mark.parametrize(("wing", "module", "function", "named"), BACKWARD)
 def test_the_first_gradient_that_differs(both_wings, monkeypatch, wing, module, function, named):
-    home = getattr(both_wings[WINGS.index(wing)], module)
+    home = importlib.import_module(f"{wing}_caps.{module}")
     right = getattr(home, function)
 
     def wrong(*x, **options):
@@ -197,8 +198,8 @@ def test_rounding_of_a_pure_function(both_wings, monkeypatch, only):
 @pytest.mark.float64
 @pytest.mark.parametrize("wing", WINGS)
 def test_a_pure_function_is_named_down_to_the_iteration(both_wings, monkeypatch, only, wing):
-    only("dynamic r=1", "dynamic r=2", "dynamic r=3")
-    home = both_wings[WINGS.index(wing)].routing
+    only(*(f"dynamic num_iters={n}" for n in (1, 2, 3)))
+    home = importlib.import_module(f"{wing}_caps.routing._dynamic")
     right, calls = home.coupling, []
 
     def forgets(logits, leaky, axis=-1):
@@ -210,7 +211,7 @@ def test_a_pure_function_is_named_down_to_the_iteration(both_wings, monkeypatch,
     rows = climb((1,)).rows
     assert calls
     guilty, innocent = rows if wing == "torch" else reversed(rows)
-    assert (guilty.first, guilty.verdict) == ("dynamic r=2: routing.1.coupling", "differs")
+    assert (guilty.first, guilty.verdict) == ("dynamic num_iters=2: routing.1.coupling", "differs")
     assert guilty.why == "semantic: this is float64"
     assert innocent.verdict == "holds"
 
@@ -220,7 +221,7 @@ def test_what_a_wing_raises_breaks_the_ladder_there(both_wings, monkeypatch):
     def fails(*x, **options):
         raise RuntimeError("no such thing\nand more of it")
 
-    monkeypatch.setattr(both_wings[0].training, "trace", fails)
+    monkeypatch.setattr(both_wings[0].tracing, "trace", fails)
     report = climb((0, 2, 3), keep_going=True)
     assert [row.verdict for row in report.rows] == ["holds", "holds", "raises", "raises"]
     assert report.rows[2].why == "torch: RuntimeError: no such thing and more of it"

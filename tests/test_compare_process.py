@@ -134,6 +134,7 @@ def test_traces_of_a_run_are_written_compared_and_refused(both_wings, run, tmp_p
     assert "jax leaves the oracle" in said
 
 
+@pytest.mark.slow
 def test_check_of_a_run_writes_what_it_found(both_wings, run, tmp_path, capsys):
     file = tmp_path / "found.json"
     asked = ["--rungs", "0,2", "--precision", "float32", "--batch", "2", "--json", str(file)]

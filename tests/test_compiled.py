@@ -35,6 +35,7 @@ def compiling(kept: Path, **environment: str) -> dict:
     return json.loads(run.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("torch" not in wings.NAMES, reason="of the torch wing alone")
 def test_kernels_for_narrower_vectors_are_not_taken_over(tmp_path):
     narrow = compiling(tmp_path, ATEN_CPU_CAPABILITY="default")

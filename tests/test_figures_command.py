@@ -49,7 +49,7 @@ def process(*argv: object) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-@pytest.fixture(scope="module", params=wings.NAMES)
+@pytest.fixture(scope="module", params=wings.wide(wings.NAMES, "torch".__eq__))
 def told(request, tmp_path_factory):
     """(wing, run folder, what training it with train.py said)."""
     path = tmp_path_factory.mktemp("figures") / "run"

@@ -51,6 +51,7 @@ def apart(a: Path, b: Path) -> float:
     return max(difference(ours[name], theirs[name]) for name in ours)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "precision", ["float32", pytest.param("float64", marks=pytest.mark.float64)]
 )

@@ -8,7 +8,7 @@ import functools
 import numpy as np
 import pytest
 import wings
-from specs import NETWORKS, PRIMES
+from specs import NETWORKS, PRIMES, QUICK
 
 from parity import reference
 from parity.spec import SpecError
@@ -20,6 +20,7 @@ CASES = [
     *((name, "float32") for name in IN_FLOAT32),
     *(pytest.param(name, "float64", marks=pytest.mark.float64) for name in NETWORKS),
 ]
+CASES = wings.wide(CASES, lambda name, _: name in QUICK)
 FORWARD = {"float32": 1e-5, "float64": 1e-13}
 BACKWARD = {"float32": 1e-5, "float64": 1e-12}
 BATCH = 2
@@ -58,7 +59,7 @@ def test_every_tensor_is_the_oracles(wing, name, precision):
 
 
 @pytest.mark.float64
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", wings.wide(NETWORKS, QUICK.__contains__))
 def test_every_gradient_is_the_oracles(wing, name):
     """Along a random direction in each tensor: the oracle's derivative is a complex step."""
     spec, draw = NETWORKS[name], np.random.default_rng(1)

@@ -15,7 +15,7 @@ from parity.loop import scoring
 from parity.spec import TrainingSpec, preset
 from parity.weights import WeightsError
 
-FOLDER = ROOT / "parity/pretrained"
+FOLDER = ROOT / "parity/saved/pretrained"
 NAMES = ["small-fashion-mnist", "small-mnist"]
 
 
@@ -112,6 +112,7 @@ def test_both_wings_see_the_same(both_wings, name):
     assert difference(*drawn) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize("name", NAMES)
 def test_a_network_scores_what_its_card_says(wing, name):

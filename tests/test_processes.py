@@ -134,7 +134,12 @@ def whole(tmp_path_factory):
 
 @pytest.mark.float64
 @pytest.mark.parametrize(
-    ("count", "cases"), [(2, ["adamw-pairs", "sgd-plain"]), (3, ["adamw-pairs"])]
+    ("count", "cases"),
+    [
+        (2, ["adamw-pairs"]),
+        pytest.param(2, ["sgd-plain"], marks=pytest.mark.slow),
+        pytest.param(3, ["adamw-pairs"], marks=pytest.mark.slow),
+    ],
 )
 @pytest.mark.parametrize("backend", wings.NAMES)
 def test_twenty_steps_are_those_of_one_process_in_float64(backend, count, cases, alone, tmp_path):
@@ -182,6 +187,7 @@ def restarted(request, tmp_path_factory):
     return Restarted(request.param, run, Ended(done.returncode, done.stdout, done.stderr))
 
 
+@pytest.mark.slow
 def test_torchrun_starts_anew_and_the_run_goes_on(restarted):
     assert restarted.said.code == 0, restarted.said.err
     assert restarted.said.out.count(f"{restarted.backend} on cpu in 2 processes") == 2
@@ -190,6 +196,7 @@ def test_torchrun_starts_anew_and_the_run_goes_on(restarted):
     assert "test accuracy" in restarted.said.out
 
 
+@pytest.mark.slow
 def test_a_lost_process_is_told_of_with_the_checkpoint_and_how_to_go_on(restarted):
     (told,) = [x for x in restarted.said.err.splitlines() if x.startswith("error: ")]
     assert told.startswith(
@@ -200,6 +207,7 @@ def test_a_lost_process_is_told_of_with_the_checkpoint_and_how_to_go_on(restarte
     assert "Traceback" not in restarted.said.err
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_in_float32(restarted, whole):
     assert apart(restarted.run, whole(restarted.backend, "float32")) < 1e-4
 
@@ -230,6 +238,7 @@ def journey(tmp_path_factory):
     return made
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_or_all_stops_all_after_the_same_step(journey):
     for said, step in zip(journey.said[:3], (5, 8, 15), strict=True):
         assert [each.code for each in said] == [130] * len(said), said[-1].err
@@ -238,6 +247,7 @@ def test_a_signal_to_one_or_all_stops_all_after_the_same_step(journey):
         assert all("Traceback" not in each.err for each in said)
 
 
+@pytest.mark.slow
 def test_only_the_first_process_speaks(journey):
     for said in journey.said:
         for each in said[1:]:
@@ -245,6 +255,7 @@ def test_only_the_first_process_speaks(journey):
             assert words == []
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_in_any_number_of_processes_and_either_framework(journey, whole):
     assert [each.code for each in journey.said[-1]] == [0] * 3, journey.said[-1][0].err
     assert "in 3 processes, float64" in journey.said[-1][0].out

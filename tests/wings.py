@@ -6,12 +6,13 @@ cannot be imported fails its tests, it never skips them.
 
 import importlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pytest
 
 from parity.traces.measure import difference as difference
 
@@ -36,6 +37,17 @@ MODULES = [
 
 if unknown := set(NAMES) - set(PACKAGES):
     raise ValueError(f"TWINCAPS_WINGS names {sorted(unknown)}; the wings are {list(PACKAGES)}")
+
+
+def wide(rows: Iterable[Any], quick: Callable[..., bool]) -> list[Any]:
+    """The rows of a wide table, all but the quick marked `slow`; a tuple is several values."""
+    marked = []
+    for row in rows:
+        if not isinstance(row, type(pytest.param())):
+            row = pytest.param(*row) if isinstance(row, tuple) else pytest.param(row)
+        marks = row.marks if quick(*row.values) else (*row.marks, pytest.mark.slow)
+        marked.append(pytest.param(*row.values, id=row.id, marks=marks))
+    return marked
 
 
 def load(name: str) -> ModuleType:
