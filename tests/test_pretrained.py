@@ -40,7 +40,7 @@ def test_these_come_with_the_package():
     assert weights.pretrained_names() == NAMES
     held = {path.name for path in FOLDER.iterdir() if path.name != "__pycache__"}
     ends = (".safetensors", ".md")
-    assert held == {"__init__.py", *(f"{name}{end}" for name in NAMES for end in ends)}
+    assert held == {*(f"{name}{end}" for name in NAMES for end in ends)}
 
 
 @pytest.mark.parametrize("name", NAMES)
