@@ -12,7 +12,7 @@ Tap = Callable[[str, Array], Array]
 
 
 def no_tap(name: str, x: Array) -> Array:
-    """The tap that looks at nothing; `training.trace` passes one that records."""
+    """The tap that looks at nothing; `tracing.trace` passes one that records."""
     return x
 
 

@@ -1,6 +1,6 @@
 """A convolution without padding, at the rate of matrix products on CPU too.
 
-Axes: N images of a block, H W a feature map, C its channels.
+Axes: B batch, N images of a block of it, H W a feature map, C its channels.
 
 XLA's convolution is slow on CPU, and its gradient by a factor of fifty. There, an image becomes
 patches, a column for each place of the kernel, and the convolution one product of matrices. That

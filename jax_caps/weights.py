@@ -1,4 +1,4 @@
-"""Weights of this wing: canonical files, native files, and networks that come with twincaps."""
+"""Weights in files: canonical ones, native ones, and those that come with twincaps."""
 
 import os
 from typing import Any

@@ -1,1 +1,1 @@
-"""What the two wings must agree on, and the checks that they do. Importing this imports nothing."""
+"""What the two wings must agree on, and the checks that they do; importing it does nothing."""

@@ -1,4 +1,4 @@
-"""torch's order of axes, and tensors <-> canonical NumPy arrays, both ways.
+"""The order of axes of torch, and tensors <-> canonical NumPy arrays, both ways.
 
 The order is stated here; every permutation is computed from it and the canonical one.
 """

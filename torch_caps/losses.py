@@ -1,6 +1,6 @@
 """Margin and reconstruction loss, for each sample and as the mean over a batch.
 
-Axes: B batch, J classes, H W C image.
+Axes: B batch, J classes.
 """
 
 import torch

@@ -1,4 +1,7 @@
-"""Every tensor of a pass and its gradient, by name."""
+"""Every tensor of a pass forward and backward, and its gradient, by name.
+
+Axes: B batch, H W C image.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,4 +1,7 @@
-"""Trainer: one step, one evaluation, and a state that either wing can take over."""
+"""Trainer: one step, one evaluation, and a state that either wing can take over.
+
+Axes: B batch, T routing iterations, I input capsules, J classes, D size of a pose, H W C image.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Routing that never holds the votes: NAME of ROUTINGS, if it has such a twin, is in `_NAME.py`."""
+"""The routings that have a twin which never holds the votes: NAME is in `_NAME.py`."""
 
 from parity.spec import ROUTINGS, members
 

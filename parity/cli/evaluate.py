@@ -1,6 +1,6 @@
 """The test accuracy of a run or of a file of weights, with either wing.
 
-Axes: B images of a batch, J classes, H W C an image.
+Axes: B images of a batch, J classes.
 """
 
 import dataclasses

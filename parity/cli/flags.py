@@ -1,4 +1,4 @@
-"""The flags of train.py, and their defaults: a preset's training as a data set's recipe has it."""
+"""The flags of train.py: defaults are the preset's, as the data set's recipe has them."""
 
 import dataclasses
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What becomes of train.py's flags.
+"""What becomes of train.py's flags: a run that begins, or goes on.
 
 What the command line lacks comes from the run that is gone on with, or else from the data set's
 recipe, or else from the preset. Nothing is written before flags, data and network are known good.

@@ -1,10 +1,10 @@
 """The mistakes of public capsule code: squash, routing and margin loss, each one step from right.
 
-Each function here is the oracle's (`parity/reference.py`) with switches that make it wrong, and
+Each function here is the oracle's (`parity.reference`) with switches that make it wrong, and
 each row of `MISTAKES` is a setting of the switches. `judging.py` runs somebody else's
 function on the `CASES` below and says which rows give the same numbers.
 
-Axes: B batch, N capsules of any kind, I input capsules, J output capsules, D size of a pose.
+Axes: B batch, I input capsules, J output capsules, D size of a pose.
 """
 
 import functools

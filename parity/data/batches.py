@@ -1,7 +1,4 @@
-"""The one order of batches and augmentation, the same bytes for either wing and any resume.
-
-Axes: N images of a split, B images of a batch, H W C an image.
-"""
+"""The one order of batches and augmentation: the same bytes for either wing and any resume."""
 
 from collections.abc import Iterator
 from dataclasses import fields

@@ -1,6 +1,6 @@
 """What a data set is: two checked splits of images and labels.
 
-Axes: N images of a split, B images of a batch, H W C an image.
+Axes: N images of a split, B images of a batch, H W C an image, J classes, P things in an image.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Windows cut out of a batch of images, each image at its own place, without a Python loop.
 
-Axes: B images of a batch, H W C an image.
+Axes: B images of a batch, C channels.
 """
 
 import numpy as np

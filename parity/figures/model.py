@@ -1,6 +1,6 @@
 """What figures ask of a wing, in NumPy, and what it says of test images.
 
-Axes: N images, T routing iterations, I primary capsules, J classes, D size of a pose, H W C image.
+Axes: N images, J classes, D size of a pose, H W C image.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The one training loop. It knows a Trainer, NumPy batches and a run folder, and no framework."""
+"""The one training loop: it knows a Trainer, NumPy batches and a run, and no framework."""
 
 import contextlib
 import json

@@ -1,1 +1,1 @@
-"""What a network says of pictures."""
+"""What a network says of pictures: the verb `predict`, and how a picture becomes an image."""

@@ -1,4 +1,4 @@
-"""What a network says of pictures, with either wing or with both."""
+"""The verb `predict`: what a network says of pictures, with either wing or with both."""
 
 import importlib.util
 import json as jsonlib

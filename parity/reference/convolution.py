@@ -1,6 +1,6 @@
 """A convolution without padding, by its definition.
 
-Axes: B images of a batch, H W a feature map, C its channels.
+Axes: B batch, H W a feature map, C its channels.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Margin and reconstruction loss, means over a batch.
+"""Margin and reconstruction loss, means over a batch, and which answers are right.
 
 Axes: B batch, J classes, P parts of a picture, H W C image.
 """

@@ -1,4 +1,4 @@
-"""What a run folder asks of the disk: nothing half-written, nothing altered unseen, one writer."""
+"""What a run asks of the disk: nothing half-written, nothing altered unseen, one writer."""
 
 import fcntl
 import hashlib

@@ -3,7 +3,7 @@
     spec.json        the network
     training.json    the training, the options of the run and its preset's name
     metrics.jsonl    one object a line: each training step, each evaluation
-    checkpoints/     see checkpoints.py
+    checkpoints/     see parity/runs/checkpoints.py
     figures/         pictures, at the end of a training or when asked for
 
 A run is made in a hidden folder beside its place, then renamed, so that what has its name is

@@ -1,4 +1,4 @@
-"""Networks as they were saved, found by NAME, RUN, checkpoint or file."""
+"""Saved networks, found by name, run, checkpoint or file; those that come with twincaps."""
 
 from parity.saved._find import Known, find
 

@@ -1,4 +1,4 @@
-"""Networks as they were saved, and what they were trained on."""
+"""Finds a saved network, and what it was trained on."""
 
 import dataclasses
 from dataclasses import dataclass

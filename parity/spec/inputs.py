@@ -1,4 +1,7 @@
-"""What may be given to a network, looked at once for both wings: images, their parts, targets."""
+"""What may be given to a network, checked for both wings: images, their parts, targets.
+
+Axes: B batch, P parts of a picture, J classes, H W C image.
+"""
 
 import math
 from typing import Any

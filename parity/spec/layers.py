@@ -1,4 +1,4 @@
-"""What networks are made of: tensors, convolutions, and the layer of the first capsules."""
+"""What networks are made of: tensors, convolutions, the layer of the first capsules."""
 
 from dataclasses import dataclass
 

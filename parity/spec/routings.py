@@ -1,8 +1,10 @@
 """The table of routings: a frozen dataclass for each, with its options and what it owns.
 
 A routing `NAME` is its dataclass here and a function in `routing/_NAME.py` of the oracle and of
-each wing; `lean/_NAME.py` may hold a twin that does not store the votes. Weights, layers, rung 1
-of the ladder, `conformance` and the tests read this table, and nothing else names a routing.
+each wing; `lean/_NAME.py` of a wing may hold a twin that does not store the votes. Weights, layers,
+networks, traces, rung 1 of the ladder and the tests read this table and name no routing themselves.
+
+Axes: i input capsules, j output capsules, k size of an input pose, d of an output pose.
 """
 
 import dataclasses

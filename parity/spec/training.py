@@ -14,7 +14,7 @@ class TrainingSpec:
     """All that decides a training run besides the network: two runs of equal specs are one run.
 
     The rate of step t (from 0) is max(learning_rate * decay_rate ** (t / decay_steps),
-    minimum_rate); see `schedule.py`. `shift` is the largest random translation of a training
+    minimum_rate); see `parity.schedule`. `shift` is the largest random translation of a training
     image, in pixels; data sets that crop or place their images at random do not use it.
     `weight_decay` is decoupled, and used by adamw alone. `ema` is the decay of an average of the
     weights that moves beside them, e.g. 0.999: it begins at the first weights, without a bias

@@ -1,1 +1,1 @@
-"""What a pass computes, recorded, and where two recordings part: the ground of every comparison."""
+"""What a pass computes, recorded, and the first tensor in which two recordings differ."""

@@ -1,4 +1,4 @@
-"""Rounding or meaning: where the float64 traces of two wings differ, and which leaves the oracle.
+"""Rounding or meaning: whether two wings differ in float64, and which leaves the oracle.
 
 A difference in float32 alone is *rounding*. One that is there in float64 too is *semantic*: the
 two wings compute different things, and the oracle (`parity.reference`) says which is right.

@@ -1,4 +1,4 @@
-"""How two traces differ, printed: the worst tensors, the first that differs, what that means."""
+"""How two traces differ, printed: the worst tensors, the first that differs, its meaning."""
 
 from rich.console import Console
 from rich.table import Table

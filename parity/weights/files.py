@@ -1,4 +1,4 @@
-"""The safetensors file: canonical names, all metadata in one JSON string, a sha256 over it all."""
+"""Weights in a safetensors file: canonical names, one JSON header, a sha256 over it all."""
 
 import hashlib
 import importlib.resources

@@ -1,4 +1,4 @@
-"""Several processes, one run: which of them this one is, and which rows of a batch are its own.
+"""Several processes, one run: which of them this one is, and its rows of a batch.
 
 torchrun's variables and SLURM's are read here, for either wing; its `processes.join` then meets
 the others with its framework's own means. Every process makes its own rows of the global batch,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 class Mutant:
     """A mistake, and where the ladder must find it.
 
-    where  wing and file, "torch routing"
+    where  wing and module, "torch routing._dynamic"
     old    text that stands in the file exactly once, and `new` what it becomes
     rung   the first that must break
     at     what the row must name: a part of the first tensor beyond the tolerance

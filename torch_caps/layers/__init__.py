@@ -1,7 +1,7 @@
 """The layers of networks: a stem, primary capsules, capsules that are voted for, a decoder.
 
-Each is a function of its parameters and a module that holds them. Parameters have torch's order of
-axes; images and feature maps are NHWC between layers.
+Each is a module that holds its parameters, in torch's order of axes; images and feature maps are
+NHWC between layers.
 """
 
 from torch_caps.layers.capsules import DigitCapsules

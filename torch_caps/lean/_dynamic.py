@@ -1,7 +1,7 @@
 """Dynamic routing that never holds the votes.
 
 Axes: B batch, I input capsules, J output capsules, K size of an input pose, D of an output pose,
-M the D of all J in a row, C the input capsules of one block, T iterations.
+M the D of all J in a row, N the K of all I, C the input capsules of one block, T iterations.
 
 Every logit is a vote times the sum V of the earlier outputs, b = <vote, V>. So an iteration needs
 of the last one only V, and is one pass over blocks of input capsules, each of which makes its

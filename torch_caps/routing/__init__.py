@@ -1,4 +1,4 @@
-"""One pure function for each routing of `parity.spec.ROUTINGS`: NAME is in `_NAME.py`."""
+"""A pure function for each routing of `parity.spec.ROUTINGS`: NAME is in `_NAME.py`."""
 
 from parity.spec import ROUTINGS, members
 

@@ -1,4 +1,4 @@
-"""The rungs of the ladder: what each compares, and how far apart the two wings may be there."""
+"""The rungs of the ladder: a file for those that are alike, and the table of tolerances."""
 
 from parity.compare.rungs.table import (
     ADAM_STEPS,

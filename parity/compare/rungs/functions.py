@@ -1,6 +1,6 @@
 """Rung 1: the pure functions of a wing against the oracle, on ordinary and on edge inputs.
 
-Axes: B batch, I input capsules, J output capsules, K size of an input pose, D of an output pose.
+Axes: J output capsules, D size of an output pose.
 Inputs are numbers of float32, so that both precisions and the oracle are given the same.
 """
 

@@ -1,4 +1,4 @@
-"""Rungs 0 to 4: weights, functions, one pass forward and backward, one step of an optimiser."""
+"""Rungs 0 to 4: weights, functions, one pass forward and backward, one optimiser step."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Rungs 5 and 6: many steps in both wings, and half of them in one, the other half in the other."""
+"""Rungs 5 and 6: many steps in both wings, and half of them in one, half in the other."""
 
 from collections.abc import Mapping
 

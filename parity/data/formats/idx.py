@@ -1,4 +1,4 @@
-"""IDX, the format of MNIST: two zero bytes, a type, a number of axes, their sizes, the numbers.
+"""IDX, the format of MNIST: two zero bytes, a type, a number of axes, sizes, the numbers.
 
 All big-endian. Source: http://yann.lecun.com/exdb/mnist, "the IDX file format".
 """

@@ -1,4 +1,4 @@
-"""The content of packed files: gzip, told by its first bytes and not by its name; npz; tar; zip.
+"""The content of packed files: gzip (told by its first bytes, not its name), npz, tar, zip.
 
 The sizes that a header claims are held against the length of the file before anything is read.
 """

@@ -1,6 +1,6 @@
 """Pictures from anywhere, read as RGB of 8 bits; no file is trusted.
 
-Its size is looked at before anything is decoded, and a decoder is given bytes, never a file.
+A picture's size is looked at before it is decoded, and a decoder is given bytes, never a file.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""affNIST: trained on MNIST placed at random on 40x40, tested on digits under affine transforms.
+"""affNIST: MNIST placed at random on 40x40, tested on digits under affine transforms.
 
 The test the paper reports 79 % in (a CNN 66 %): the 320,000 images of affNIST's test.mat, each an
 MNIST test digit rotated, sheared, scaled and moved, never seen in training. Source:

@@ -1,11 +1,11 @@
-"""affNIST's task made from MNIST alone: trained on digits placed at random, tested on affine maps.
+"""affNIST's task made from MNIST alone: digits placed at random, tested on affine maps.
 
 Each test digit is mapped once, the same in every run: scaled by 0.8 to 1.2 along either axis,
 sheared by -0.2 to 0.2, rotated by -20 to 20 degrees, all about the middle, and moved to where all
 its ink stays in the picture; each number is uniform. Ranges and making are ours, chosen to be of
 affNIST's kind: a score on it is never one on affNIST.
 
-Axes: N images, P pixels of one; points are (down, right).
+Axes: N images, H W an image, P pixels of one; points are (down, right).
 """
 
 from pathlib import Path

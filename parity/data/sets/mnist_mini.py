@@ -1,4 +1,4 @@
-"""The first 5,000 training and 1,000 test images of MNIST: the default, and it needs no network.
+"""The first 5,000 training and 1,000 test images of MNIST, inside the package: the default.
 
 They lie beside this file in mnist_mini.npz, which `python -m parity.data.sets.mnist_mini DIR` makes
 anew from a copy of MNIST in DIR: the same arrays always, the same bytes with the same zlib.

@@ -1,4 +1,4 @@
-"""SVHN: 99,289 digits of house numbers in photographs, 32x32, in colour (the cropped digits).
+"""SVHN: 99,289 digits of house numbers, cut out of photographs, 32x32, in colour.
 
 Of the three parts, `extra` is not used. Source: http://ufldl.stanford.edu/housenumbers/
 """

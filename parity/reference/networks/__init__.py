@@ -1,4 +1,4 @@
-"""A whole network: a file a paper."""
+"""Whole networks, forward: a file a paper, with the same name as in the wings."""
 
 from parity.reference.networks.sabour2017 import decode, encode, forward, mask
 

@@ -1,4 +1,4 @@
-"""The network of 2017 as one pass forward: figures 1 and 2.
+"""The network of 2017, forward (Sabour, Frosst, Hinton 2017, figures 1 and 2).
 
 Axes: B batch, I input capsules, J classes, K size of an input pose, D of an output pose, P parts
 of a picture, H W C image.

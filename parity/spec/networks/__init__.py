@@ -1,4 +1,4 @@
-"""What each paper's network is: a file a paper, the same names as the wings'."""
+"""The sizes of networks: a file a paper, with the same name in both wings and the oracle."""
 
 from parity.spec.networks.sabour2017 import Init, NetworkSpec
 

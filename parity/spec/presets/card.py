@@ -1,4 +1,4 @@
-"""A preset: a named network with its training."""
+"""What a preset says: a network, its training, where both come from, what to expect."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The networks of the paper, and those of its authors' code where it differs."""
+"""Presets of the 2017 paper, and of its authors' code where the two differ."""
 
 from parity.spec.layers import Conv, Primary
 from parity.spec.losses import Loss

@@ -1,4 +1,4 @@
-"""A network for a laptop."""
+"""The preset `small`: a network for a laptop."""
 
 from parity.spec.layers import Conv, Primary
 from parity.spec.networks import NetworkSpec
