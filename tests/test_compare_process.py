@@ -40,6 +40,7 @@ def run(tmp_path):
     return tmp_path / "run"
 
 
+@pytest.mark.slow
 def test_wings_in_two_processes_climb_and_a_patch_breaks_one(both_wings, tmp_path, monkeypatch):
     (tmp_path / "breaks.py").write_text(PATCH)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

@@ -304,7 +304,11 @@ def test_the_command_line_says_which_sizes_are_not_the_presets(tmp_path, capsys)
 
 
 @pytest.mark.parametrize(
-    ("name", "blocked"), [(n, b) for n in FORMATS for b in ("torch", "jax") if FORMATS[n].wing]
+    ("name", "blocked"),
+    wings.wide(
+        [(n, b) for n in FORMATS for b in ("torch", "jax") if FORMATS[n].wing],
+        lambda name, blocked: blocked == FORMATS[name].wing,
+    ),
 )
 def test_a_format_needs_its_own_framework_alone(name, blocked, tmp_path):
     path = make(tmp_path, name, TINY)
