@@ -19,10 +19,10 @@ import wings
 from golden.saved import make_saved
 
 from parity import loop, weights
-from parity.runs.checkpoints import FORMAT
 from parity.convert import convert
-from parity.runs.disk import read_json
 from parity.runs import Run
+from parity.runs.checkpoints import FORMAT
+from parity.runs.disk import read_json
 from parity.spec import NetworkSpec, TrainingSpec
 
 SAVED, EPOCHS, PER_EPOCH = Path(make_saved.__file__).parent, 3, 5

@@ -19,7 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from parity import weights
-from parity.runs.disk import RunError, RunWarning, flush_folder, read_json, sha256_of, telling, write_json
+from parity.runs.disk import (
+    RunError,
+    RunWarning,
+    flush_folder,
+    read_json,
+    sha256_of,
+    telling,
+    write_json,
+)
 from parity.spec import NetworkSpec, TwincapsError, from_dict, to_dict
 from parity.weights import Arrays
 

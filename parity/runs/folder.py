@@ -21,10 +21,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from parity.runs import checkpoints
 from parity import weights
+from parity.runs import checkpoints
 from parity.runs.checkpoints import Checkpoint
-from parity.runs.disk import RunError, RunWarning, flush_folder, hold, no_link, read_json, telling, write_json
+from parity.runs.disk import (
+    RunError,
+    RunWarning,
+    flush_folder,
+    hold,
+    no_link,
+    read_json,
+    telling,
+    write_json,
+)
 from parity.spec import NetworkSpec, RunOptions, SpecError, TrainingSpec, from_dict, to_dict
 from parity.weights import Arrays
 

@@ -32,6 +32,10 @@ class Owned:
         """The routing function's argument for it: "bias" with axes "j d" is bias_JD."""
         return f"{name}_{self.axes.replace(' ', '').upper()}"
 
+    def shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
+        """Its shape, from the size of each axis."""
+        return tuple(sizes[axis] for axis in self.axes.split())
+
 
 @dataclass(frozen=True, init=False)
 class Routing:
@@ -91,6 +95,14 @@ class Routing:
         names = [each.name for each in fields]
         for values in itertools.product(*map(_examples, fields)):
             yield cls(**dict(zip(names, values, strict=True)))
+
+    @classmethod
+    def switched(cls) -> "Iterator[Routing]":
+        """The routing as it is by default, and with each of its switches on alone."""
+        yield cls()
+        for each in dataclasses.fields(cls):
+            if each.default is False:
+                yield dataclasses.replace(cls(), **{each.name: True})
 
 
 def _examples(field: "dataclasses.Field[Any]") -> tuple[Any, ...]:

@@ -6,7 +6,7 @@ Inputs are numbers of float32, so that both precisions and the oracle are given 
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -71,20 +71,12 @@ def _routings() -> Iterator[tuple[str, Case]]:
         for routing in kind.examples():
             inputs, options = {"votes": votes, **_owned(routing)}, routing.options
             yield routing.label, Case("routing", routing.name, inputs, options)
-        for routing in _switched(kind):
+        for routing in kind.switched():
             inputs, options = {"votes": some, **_owned(routing)}, routing.options
             name = f"{routing.label} of zero votes"
             yield name, Case("routing", routing.name, inputs, options)
         inputs, options = {"votes": 30 * votes, **_owned(kind())}, kind().options
         yield f"{kind.name} of large votes", Case("routing", kind.name, inputs, options)
-
-
-def _switched(kind: type[Routing]) -> Iterator[Routing]:
-    """The routing as it is by default, and with each of its switches on alone."""
-    yield kind()
-    for name, value in kind().options.items():
-        if value is False:
-            yield replace(kind(), **{name: True})
 
 
 def _lean() -> Iterator[tuple[str, Case]]:
@@ -101,10 +93,7 @@ def _lean() -> Iterator[tuple[str, Case]]:
 def _owned(routing: Routing) -> Arrays:
     """Random values of what a routing owns, by its arguments' names."""
     sizes = dict(zip("ijkd", SHAPES["kernel"], strict=True))
-    shapes = {
-        each.argument(name): [sizes[axis] for axis in each.axes.split()]
-        for name, each in routing.owned.items()
-    }
+    shapes = {each.argument(name): each.shape(sizes) for name, each in routing.owned.items()}
     return {name: 0.3 * _normal(name, *shape) for name, shape in shapes.items()}
 
 
