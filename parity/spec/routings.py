@@ -2,7 +2,8 @@
 
 A routing `NAME` is its dataclass here and a function in `routing/_NAME.py` of the oracle and of
 each wing; `lean/_NAME.py` may hold a twin that does not store the votes. Weights, layers, rung 1
-of the ladder, `conformance` and the tests read this table, and nothing else names a routing.
+of the ladder, `conformance` and the tests read this table, and nothing else names a routing but
+the stubs of these packages, which `make stubs` writes.
 """
 
 import dataclasses

@@ -234,7 +234,7 @@ MUTANTS = [
         "relu after the primary convolution",
         "torch layers.primary",
         'y = tap("primary.conv", y * self.spec.scale + self.bias)',
-        'y = tap("primary.conv", F.relu(y * self.spec.scale + self.bias))',
+        'y = tap("primary.conv", torch.relu(y * self.spec.scale + self.bias))',
         2,
         "primary.conv",
     ),
