@@ -6,6 +6,7 @@
 # make gpu        rung 8 of the ladder, TF32, bfloat16, noise and speed, where there is CUDA
 # make faults     kills, full disks and altered files, of which nothing may be lost
 # make fuzz       100,000 altered files, which every reader must refuse or read rightly
+# make stubs      the routings' types, after a new one
 # make soak       memory and open files over 2,000 steps
 #
 # All of it lives in .venv, made at need with PYTHON (3.11 or newer) and the versions of
@@ -51,6 +52,11 @@ mutants: setup
 # Some minutes each; they stop by themselves and touch nothing but a temporary folder.
 faults fuzz soak: setup
 	cd tests && PYTHONPATH=. ../$(BIN)/python -m $@ $(ARGS) ../docs/reliability.md
+
+# What type checkers and editors know of the routings, after a new one.
+.PHONY: stubs
+stubs: setup
+	$(BIN)/python tests/stubs.py
 
 bench: setup
 	$(BIN)/python -m benchmarks $(ARGS)

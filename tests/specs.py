@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from parity.spec import Conv, Init, Loss, NetworkSpec, Primary, Routing, SpecError
+from parity.spec import ROUTINGS, Conv, Init, Loss, NetworkSpec, Primary, Routing, SpecError
 
 # 13x11x3 -> 5 channels, 11x9 -> 4x3 places of 2 types of 7 = 24 inputs -> 3 poses of 5
 PRIMES = NetworkSpec(
@@ -35,6 +35,10 @@ def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
+# Every combination of options of every routing of the table.
+EXAMPLES = [routing for kind in ROUTINGS.values() for routing in kind.examples()]
+
+
 @st.composite
 def network_specs(draw: st.DrawFn) -> NetworkSpec:
     """Any small network that can be built."""
@@ -50,13 +54,7 @@ def network_specs(draw: st.DrawFn) -> NetworkSpec:
                 primary=st.builds(Primary, small, small, small, small, st.floats(0.01, 2)),
                 classes=small,
                 pose=small,
-                routing=st.builds(
-                    Routing,
-                    num_iters=small,
-                    bias=st.booleans(),
-                    leaky=st.booleans(),
-                    detach=st.booleans(),
-                ),
+                routing=st.sampled_from(EXAMPLES),
                 decoder=st.none() | st.lists(small, max_size=3).map(tuple),
                 loss=st.builds(Loss, real, real, real, real, st.booleans(), real),
                 init=st.builds(Init, real, real, real, real, st.floats(-1, 1)),
@@ -97,3 +95,11 @@ NETWORKS = {
         PRIMES, loss=Loss(0.8, 0.2, 0.3, 1.7, reconstruction=0.011), decoder=(11,)
     ),
 }
+# Every routing of the table, by default and with each of its switches, unless it is there above.
+ROUTED = {
+    routing.label: replace(PRIMES, routing=routing)
+    for kind in ROUTINGS.values()
+    for routing in kind.switched()
+    if routing not in [spec.routing for spec in NETWORKS.values()]
+}
+NETWORKS |= ROUTED

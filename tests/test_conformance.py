@@ -12,6 +12,7 @@ import wings
 from parity.conformance import ConformanceError, check_callable
 from parity.conformance.judging import TOLERANCE
 from parity.conformance.mistakes import CASES, MISTAKES
+from parity.spec import ROUTINGS
 from parity.traces.measure import difference
 
 NAMESPACES = {"numpy": "numpy", "torch": "torch", "jax": "jax.numpy"}
@@ -235,12 +236,12 @@ def test_a_gradient_alone_can_be_wrong(framework):
 
 
 def test_each_wing_conforms(wing):
-    for kind, function in {
-        "squash": wing.capsules.squash,
-        "routing": wing.routing.dynamic,
-        "margin_loss": wing.losses.margin,
-    }.items():
-        report = check_callable(kind, function)
+    for kind, function, routing in (
+        ("squash", wing.capsules.squash, None),
+        ("margin_loss", wing.losses.margin, None),
+        *(("routing", getattr(wing.routing, name), name) for name in ROUTINGS),
+    ):
+        report = check_callable(kind, function, routing)
         assert report.conforms, report.rows
         assert report.framework == wing.__name__.removesuffix("_caps")
 

@@ -11,11 +11,12 @@ import wings
 from specs import NETWORKS, PRIMES, QUICK
 
 from parity import reference
-from parity.spec import SpecError
+from parity.spec import ROUTINGS, SpecError
 from parity.weights import table
 
 # float64 shows what is computed, and so looks at every network; XLA takes seconds for each.
-IN_FLOAT32 = ("primes", "leaky bias detach", "three stem layers", "official")
+USUAL = [label for kind in ROUTINGS.values() if (label := kind().label) in NETWORKS]
+IN_FLOAT32 = ("primes", "leaky bias detach", "three stem layers", "official", *USUAL)
 CASES = [
     *((name, "float32") for name in IN_FLOAT32),
     *(pytest.param(name, "float64", marks=pytest.mark.float64) for name in NETWORKS),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from parity import reference
-from parity.spec import Conv, Loss, NetworkSpec, Primary, Routing, TwincapsError
+from parity.spec import ROUTINGS, Conv, Loss, NetworkSpec, Primary, Routing, TwincapsError
 from parity.weights import table
 
 B, I, J, D = 2, 5, 3, 7  # noqa: E741 (the axes' letters)
@@ -32,6 +32,7 @@ NAMES = [
     *("image", "stem.0", "stem.1", "primary.conv", "primary.poses", "votes", *ROUTED),
     *("lengths", "reconstruction", "loss.margin", "loss.reconstruction", "loss"),
 ]
+SWITCHED = [routing for kind in ROUTINGS.values() for routing in kind.switched()]
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
@@ -266,6 +267,21 @@ def test_samples_do_not_meet():
     lengths = reference.lengths(poses)
     each = [reference.margin(lengths[b : b + 1], labels[b : b + 1]) for b in range(5)]
     close(reference.margin(lengths, labels), np.mean(each))
+
+
+@pytest.mark.parametrize("routing", SWITCHED, ids=lambda routing: routing.label)
+def test_every_routing_takes_each_sample_on_its_own(routing):
+    function, votes = getattr(reference.routing, routing.name), normal(5, I, J, D)
+    sizes = {"i": I, "j": J, "k": 4, "d": D}
+    options = {
+        each.argument(name): normal(*each.shape(sizes), seed=n)
+        for n, (name, each) in enumerate(routing.owned.items())
+    } | routing.options
+    poses, coupling = function(votes, **options)
+    assert (poses.shape, coupling.shape) == ((5, J, D), (5, I, J))
+    alone = [function(votes[b : b + 1], **options) for b in range(5)]
+    close(poses, np.concatenate([p for p, _ in alone]))
+    close(coupling, np.concatenate([c for _, c in alone]))
 
 
 # Mistakes of the caller.

@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from specs import PRIMES, TINY, network_specs, same_bits
+from specs import NETWORKS, PRIMES, TINY, network_specs, same_bits
 
 from parity import weights
 from parity.spec import SpecError, TwincapsError
@@ -46,6 +46,17 @@ def test_views_and_transposes_are_saved_by_value(tmp_path):
     save(tmp_path / "w.safetensors", PRIMES, views)
     back = load(tmp_path / "w.safetensors")[1]
     assert all(same_bits(back[name], arrays[name]) for name in arrays)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_of_the_table_comes_back(tmp_path, name):
+    """With a random value in each parameter, those that its routing owns too."""
+    arrays = random_arrays(NETWORKS[name])
+    save(tmp_path / "w.safetensors", NETWORKS[name], arrays)
+    spec, back = load(tmp_path / "w.safetensors")
+    assert spec == NETWORKS[name]
+    assert list(back) == list(arrays)
+    assert all(same_bits(back[row], arrays[row]) for row in arrays)
 
 
 @settings(max_examples=25)

@@ -1,7 +1,7 @@
-"""Somebody else's squash, dynamic routing or margin loss against the oracle, and what is wrong."""
+"""Somebody else's squash, routing or margin loss against the oracle, and what is wrong with it."""
 
-from parity.conformance.calling import ConformanceError
 from parity.conformance.command import main
 from parity.conformance.judging import Report, Row, check_callable
+from parity.conformance.kinds import ConformanceError
 
 __all__ = ["ConformanceError", "Report", "Row", "check_callable", "main"]

@@ -4,15 +4,16 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from parity.conformance.kinds import ConformanceError, Kind, Routed, iterations
 from parity.conformance.mistakes import Case
 from parity.reference import one_hot
-from parity.spec import TwincapsError
+from parity.spec import Routing
 
 Array = np.ndarray
 Function = Callable[..., Any]
@@ -20,19 +21,7 @@ Function = Callable[..., Any]
 Arguments = tuple[list[Any], dict[str, Any]]
 Convention = Callable[[Case], Arguments | None]
 
-ITERATIONS = 3  # what a routing function that takes no number of them is held to
-EXPECTED = {
-    "squash": "f(x) with x [B, N, D], poses along the last axis, returning the same shape",
-    "routing": "f(votes, num_iters) or f(votes), which is held to three iterations, with votes "
-    "[B, I, J, D], returning poses [B, J, D] or (poses, couplings [B, I, J])",
-    "margin_loss": "f(lengths, targets) with lengths [B, J] and targets as labels [B] or one-hot "
-    "[B, J], returning a scalar",
-}
 ROOTS = {"numpy": ("numpy", "builtins"), "torch": ("torch",), "jax": ("jax", "jaxlib")}
-
-
-class ConformanceError(TwincapsError):
-    """A function that cannot be loaded, or cannot be called as its kind is."""
 
 
 @dataclass(frozen=True)
@@ -57,33 +46,86 @@ def frameworks() -> Iterator[str]:
     yield from sorted(there, key=lambda name: name not in sys.modules)
 
 
-def conventions(kind: str, function: Function) -> dict[str, Convention]:
-    """The ways to call a function of a kind, likeliest first."""
-    if kind == "squash":
+def conventions(kind: Kind, function: Function) -> dict[str, Convention]:
+    """The ways to call a function of a kind, likeliest first.
+
+    Raises ConformanceError for a routing that does not take what the kind's owns.
+    """
+    if kind.name == "squash":
         return {"f(x)": lambda case: ([], {}), "f(x, -1)": lambda case: ([-1], {})}
-    if kind == "margin_loss":
+    if kind.name == "margin_loss":
         return {
             "f(lengths, labels)": lambda case: ([case.more[0]], {}),
             "f(lengths, one-hot)": lambda case: ([_one_hot(case)], {}),
         }
-    if (name := _iterations(function)) is not None:
-        return {f"f(votes, {name}=n)": lambda case: ([], {name: case.more[0]})}
+    assert kind.routing is not None
+    names = _names(kind, function)
+    beside = "".join(f", {theirs}={ours}" for theirs, ours in names.items())
+
+    def named(case: Case) -> dict[str, Any]:
+        return {theirs: _value(case, ours) for theirs, ours in names.items()}
+
+    count = iterations(kind.routing)
+    if count is None:
+        return {f"f(votes{beside})": lambda case: ([], named(case))}
+    if (name := _iterations(function, names)) is not None:
+        return {
+            f"f(votes, {name}=n{beside})": lambda case: ([], {name: case.more[0], **named(case)})
+        }
+    usual = kind.routing.options[count]  # what a function that takes no number of them is held to
     return {
-        "f(votes)": lambda case: ([], {}) if case.more[0] == ITERATIONS else None,
-        "f(votes, n)": lambda case: ([case.more[0]], {}),
+        f"f(votes{beside})": lambda case: ([], named(case)) if case.more[0] == usual else None,
+        f"f(votes, n{beside})": lambda case: ([case.more[0]], named(case)),
     }
+
+
+def _names(kind: Kind, function: Function) -> dict[str, str]:
+    """What a routing function is given by name: its own argument's name -> what that is here.
+
+    All that the routing owns, and each option that the function has; a switch that is off only
+    where the function has no default for it.
+    """
+    routing, theirs = kind.routing or Routing(), _parameters(function)
+    more = theirs is None or any(each.kind is each.VAR_KEYWORD for each in theirs.values())
+    theirs, names = theirs or {}, {}
+    for name, owned in routing.owned.items():
+        ours = owned.argument(name)
+        likely = next((each for each in (ours, name) if each in theirs), None)
+        if likely is None and not more:
+            raise ConformanceError(
+                f"{getattr(function, '__qualname__', function)} takes no {ours}, which "
+                f"{kind.title} needs; expected {kind.expected}: give it an argument {ours} or "
+                f"{name}, or wrap it in such a function"
+            )
+        names[likely or ours] = ours
+    for option, value in routing.options.items():
+        if option != iterations(routing) and option in theirs:
+            asked = value is not False or theirs[option].default is inspect.Parameter.empty
+            names |= {option: option} if asked else {}
+    return names
+
+
+def _value(case: Case, name: str) -> Any:
+    if isinstance(case, Routed):
+        return {**case.owned, **case.routing.options}[name]
+    return Routing().options[name]
 
 
 def _one_hot(case: Case) -> Array:
     return one_hot(case.more[0], case.x.shape[1]).astype(np.float32)
 
 
-def _iterations(function: Function) -> str | None:
-    """The name of the parameter that is the number of routing iterations."""
+def _parameters(function: Function) -> Mapping[str, inspect.Parameter] | None:
+    """Its parameters but the first; None where Python does not know them."""
     try:
-        _, *names = inspect.signature(function).parameters
+        return dict(list(inspect.signature(function).parameters.items())[1:])
     except (TypeError, ValueError):
         return None
+
+
+def _iterations(function: Function, but: Iterable[str]) -> str | None:
+    """The name of the parameter that is the number of routing iterations."""
+    names = [name for name in _parameters(function) or () if name not in but]
     likely = [name for name in names if "iter" in name or "rout" in name or name in ("r", "n")]
     return likely[0] if likely else None
 
@@ -99,8 +141,11 @@ def ask(function: Function, framework: str, convention: Convention, case: Case) 
     positional, named = arguments
 
     def outputs(x: Any, array: Callable[[Array], Any]) -> list[Any]:
-        rest = [array(each) if isinstance(each, Array) else each for each in positional]
-        return _checked(function(x, *rest, **named), case, framework)
+        def given(each: Any) -> Any:
+            return array(each) if isinstance(each, Array) else each
+
+        rest, beside = map(given, positional), {name: given(each) for name, each in named.items()}
+        return _checked(function(x, *rest, **beside), case, framework)
 
     return Answer(case, *RUNNERS[framework](outputs, case))
 

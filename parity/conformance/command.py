@@ -17,8 +17,8 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.table import Table
 
-from parity.conformance.calling import ConformanceError
 from parity.conformance.judging import TOLERANCE, Report, check_callable
+from parity.conformance.kinds import ConformanceError, kind_of
 from parity.weights import write_whole
 
 WORDS = {
@@ -34,19 +34,22 @@ def main(
     *,
     module: str,
     kind: Literal["squash", "routing", "margin_loss"] | None = None,
+    routing: str | None = None,
     json: Path | None = None,
 ) -> int:
-    """Check somebody's squash, dynamic routing or margin loss against the oracle.
+    """Check somebody's squash, routing or margin loss against the oracle.
 
     Args:
         module: path.to.module:function or file.py:function, in torch, JAX or NumPy; it is run.
         kind: What it is; unless given, guessed from its name.
+        routing: Which routing it must be, of those that a network may have; dynamic unless given.
         json: Write what was found to this file too.
 
     Returns 0 where it conforms, 1 where it does not.
     """
     function = load(module)
-    report = check_callable(kind or guess(module.rpartition(":")[2]), function)
+    named = "routing" if routing is not None else None
+    report = check_callable(kind or named or guess(module.rpartition(":")[2]), function, routing)
     show(report, module)
     if json is not None:
         write_whole(json, as_json(report, module).encode())
@@ -103,7 +106,8 @@ def guess(name: str) -> str:
 def show(report: Report, module: str) -> None:
     """Print the table and the verdict."""
     console = Console(highlight=False)
-    called = f"{report.kind} of {report.framework}, called as {report.convention}"
+    what = kind_of(report.kind, report.routing).title
+    called = f"{what} of {report.framework}, called as {report.convention}"
     console.print(f"{module}: {called}", markup=False, soft_wrap=True)
     table = Table("case", "tensor", "difference", "")
     for row in report.rows:

@@ -8,16 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from parity.conformance.calling import (
-    EXPECTED,
-    Answer,
-    ConformanceError,
-    Function,
-    ask,
-    conventions,
-    frameworks,
-)
-from parity.conformance.mistakes import CASES, MISTAKES, OUTPUTS, SHORT, ZERO
+from parity.conformance.calling import Answer, Function, ask, conventions, frameworks
+from parity.conformance.kinds import ConformanceError, Kind, kind_of
+from parity.conformance.mistakes import SHORT, ZERO
 from parity.traces.measure import difference
 
 Array = np.ndarray
@@ -42,13 +35,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """What a check found; `mistakes` is empty where none of the known ones fits."""
+    """What a check found; `mistakes` is empty where none of the known ones fits.
+
+    routing  the one of the table that a routing was held to
+    """
 
     kind: str
     framework: str
     convention: str
     rows: list[Row]
     mistakes: list[str] = field(default_factory=list)
+    routing: str | None = None
 
     @property
     def conforms(self) -> bool:
@@ -56,55 +53,54 @@ class Report:
         return all(row.holds for row in self.rows)
 
 
-def check_callable(kind: str, function: Function) -> Report:
+def check_callable(kind: str, function: Function, routing: str | None = None) -> Report:
     """Hold `function` of a kind (squash, routing, margin_loss) against the oracle.
 
     It is called with float32 NumPy arrays first, then with torch tensors and JAX arrays, whichever
     are installed; of several ways to call it, the one that conforms or can be explained counts.
-    Raises ConformanceError where no way works.
+    A routing is held to that of `parity.spec.ROUTINGS` which is named, dynamic unless one is.
+    Raises ConformanceError where no way works, SpecError for an unknown routing.
     """
-    if kind not in CASES:
-        raise ConformanceError(f"kind {kind!r} is unknown; expected one of {', '.join(CASES)}")
-    refusals = []
+    held = kind_of(kind, routing)
+    ways, refusals = conventions(held, function), []
     for framework in frameworks():
         reports = []
-        for name, convention in conventions(kind, function).items():
+        for name, convention in ways.items():
             try:
-                asked = {
-                    c: ask(function, framework, convention, CASES[kind][c]) for c in CASES[kind]
-                }
+                asked = {c: ask(function, framework, convention, x) for c, x in held.cases.items()}
             except Exception as error:  # whatever somebody else's code may raise
                 said = (str(error).strip().splitlines() or [""])[0]
                 refusals.append(f"{framework}, {name}: {type(error).__name__}: {said}")
                 continue
             answers = {case: answer for case, answer in asked.items() if answer is not None}
-            reports.append(_judge(kind, framework, name, answers))
+            reports.append(_judge(held, framework, name, answers))
             if reports[-1].conforms:
                 break
         if reports:
             return min(reports, key=lambda report: (not report.conforms, not report.mistakes))
     raise ConformanceError(
-        f"{getattr(function, '__qualname__', function)} could not be called as {kind}; expected "
-        f"{EXPECTED[kind]}: wrap it in such a function. Tried:\n  " + "\n  ".join(refusals)
+        f"{getattr(function, '__qualname__', function)} could not be called as {held.title}; "
+        f"expected {held.expected}: wrap it in such a function. Tried:\n  " + "\n  ".join(refusals)
     )
 
 
-def _judge(kind: str, framework: str, convention: str, answers: Answers) -> Report:
+def _judge(kind: Kind, framework: str, convention: str, answers: Answers) -> Report:
     rows = []
     for name, answer in answers.items():
         expected = answer.case.values()
-        for tensor, got, want in zip(OUTPUTS[kind], answer.values, expected, strict=False):
+        for tensor, got, want in zip(kind.outputs, answer.values, expected, strict=False):
             rows.append(Row(name, tensor, difference(got, want)))
         if answer.gradient is not None:
             apart = difference(answer.gradient, answer.case.gradient())
             rows.append(Row(name, "gradient", apart))
-    report = Report(kind, framework, convention, rows)
+    routing = None if kind.routing is None else kind.routing.name
+    report = Report(kind.name, framework, convention, rows, routing=routing)
     if report.conforms:
         return report
-    return dataclasses.replace(report, mistakes=_explain(report, answers))
+    return dataclasses.replace(report, mistakes=_explain(kind, report, answers))
 
 
-def _explain(report: Report, answers: Answers) -> list[str]:
+def _explain(kind: Kind, report: Report, answers: Answers) -> list[str]:
     """The mistakes that together give these answers, as far as they are known."""
     mistakes = []
     finite = {name: answer for name, answer in answers.items() if answer.finite}
@@ -113,22 +109,23 @@ def _explain(report: Report, answers: Answers) -> list[str]:
         mistakes.append(f"NaN at {ZERO if ZERO in broken else ', '.join(broken)}")
     if not finite:
         return mistakes
-    for scaled in (False, True) if len(OUTPUTS[report.kind]) == 1 else (False,):
-        for names, settings in _suspects(report.kind):
+    # A factor is looked for in the one output of a kind, and where no other mistake is known.
+    for scaled in (False, True) if kind.name != "routing" or not kind.mistakes else (False,):
+        for names, settings in _suspects(kind):
             factor = _factor(finite, scaled, settings)
             if _same(finite, factor, settings):
                 constant = [f"off by a constant factor {factor:.6g}"] if scaled else []
                 return [*mistakes, *names, *constant]
     wrong = {row.case for row in report.rows if not row.holds and row.case in finite}
-    if wrong <= {SHORT, ZERO}:
+    if kind.mistakes and wrong <= {SHORT, ZERO}:
         mistakes.append("epsilon in the norm, of an unknown size or place")
     return mistakes
 
 
-def _suspects(kind: str) -> Iterator[tuple[list[str], dict[str, Any]]]:
+def _suspects(kind: Kind) -> Iterator[tuple[list[str], dict[str, Any]]]:
     """No mistake, each mistake, and each pair of mistakes of different switches."""
     for count in range(3):
-        for rows in itertools.combinations(MISTAKES[kind].items(), count):
+        for rows in itertools.combinations(kind.mistakes.items(), count):
             settings = {key: value for _, row in rows for key, value in row.items()}
             if len(settings) == count:
                 yield [name for name, _ in rows], settings

@@ -2,7 +2,8 @@
 
 Each function here is the oracle's (`parity.reference`) with switches that make it wrong, and
 each row of `MISTAKES` is a setting of the switches. `judging.py` runs somebody else's
-function on the `CASES` below and says which rows give the same numbers.
+function on the `CASES` below and says which rows give the same numbers. Routing here is dynamic
+routing, the one of which public code is full; `kinds.py` has the cases of every other.
 
 Axes: B batch, I input capsules, J output capsules, D size of a pose.
 """
@@ -137,26 +138,29 @@ class Case:
     @functools.cached_property
     def weights(self) -> Array:
         """What the first output is multiplied by before its sum is differentiated."""
-        return _normal(1, *self.values()[0].shape)
+        return normal(1, *self.values()[0].shape)
+
+    def answer(self, x: Array, **settings: Any) -> tuple[Array, ...]:
+        """What the oracle gives for x, or with settings one of its wrong variants."""
+        return VARIANTS[self.kind](x, *self.more, **settings)
 
     def values(self, **settings: Any) -> tuple[Array, ...]:
-        """What the oracle gives, or with settings one of its wrong variants."""
-        return VARIANTS[self.kind](self.x.astype(np.float64), *self.more, **settings)
+        """The answer for this case's own x."""
+        return self.answer(self.x.astype(np.float64), **settings)
 
     def gradient(self, **settings: Any) -> Array:
         """Of the weighted sum of the first output by x."""
-        variant = VARIANTS[self.kind]
         return reference.gradient(
-            lambda x: (variant(x, *self.more, **settings)[0] * self.weights).sum(), self.x
+            lambda x: (self.answer(x, **settings)[0] * self.weights).sum(), self.x
         )
 
 
-def _normal(seed: int, *shape: int) -> Array:
+def normal(seed: int, *shape: int) -> Array:
     generator = np.random.Generator(np.random.Philox(seed))
     return generator.standard_normal(shape).astype(np.float32)
 
 
-def _zeroed(x: Array, *places: Any) -> Array:
+def zeroed(x: Array, *places: Any) -> Array:
     x = x.copy()
     for place in places:
         x[place] = 0
@@ -168,21 +172,21 @@ def _lengths(batch: int, classes: int) -> Array:
 
 
 # The short cases show an epsilon, the zero ones a NaN.
-_POSES, _VOTES = _normal(0, 3, 5, 7), _normal(2, 2, 5, 3, 7)
+POSES, VOTES = normal(0, 3, 5, 7), normal(2, 2, 5, 3, 7)
 _INSIDE = np.array([[0.95, 0.05, 0.02], [0.01, 0.03, 0.97]], np.float32)
 ZERO, SHORT = "a zero capsule", "short poses"
 CASES: dict[str, dict[str, Case]] = {
     "squash": {
-        "random poses": Case("squash", _POSES),
-        "long poses": Case("squash", 1000 * _POSES),
-        SHORT: Case("squash", _POSES * np.float32(1e-8)),
-        ZERO: Case("squash", _zeroed(_POSES, (1, 2))),
+        "random poses": Case("squash", POSES),
+        "long poses": Case("squash", 1000 * POSES),
+        SHORT: Case("squash", POSES * np.float32(1e-8)),
+        ZERO: Case("squash", zeroed(POSES, (1, 2))),
     },
     "routing": {
-        "three iterations": Case("routing", _VOTES, (3,)),
-        "two iterations": Case("routing", _VOTES, (2,)),
-        SHORT: Case("routing", _VOTES * np.float32(1e-8), (3,)),
-        ZERO: Case("routing", _zeroed(_VOTES, 0, (1, slice(None), 1)), (3,)),
+        "three iterations": Case("routing", VOTES, (3,)),
+        "two iterations": Case("routing", VOTES, (2,)),
+        SHORT: Case("routing", VOTES * np.float32(1e-8), (3,)),
+        ZERO: Case("routing", zeroed(VOTES, 0, (1, slice(None), 1)), (3,)),
     },
     "margin_loss": {
         "five samples of three": Case("margin_loss", _lengths(5, 3), (np.array([2, 0, 1, 1, 0]),)),

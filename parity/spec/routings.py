@@ -2,7 +2,8 @@
 
 A routing `NAME` is its dataclass here and a function in `routing/_NAME.py` of the oracle and of
 each wing; `lean/_NAME.py` of a wing may hold a twin that does not store the votes. Weights, layers,
-networks, traces, rung 1 of the ladder and the tests read this table and name no routing themselves.
+networks, traces, rung 1 of the ladder, `conformance` and the tests read this table; nothing else
+names a routing but the stubs of these packages, which `make stubs` writes.
 
 Axes: i input capsules, j output capsules, k size of an input pose, d of an output pose.
 """
@@ -33,6 +34,10 @@ class Owned:
     def argument(self, name: str) -> str:
         """The routing function's argument for it: "bias" with axes "j d" is bias_JD."""
         return f"{name}_{self.axes.replace(' ', '').upper()}"
+
+    def shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
+        """Its shape, from the size of each axis."""
+        return tuple(sizes[axis] for axis in self.axes.split())
 
 
 @dataclass(frozen=True, init=False)
@@ -93,6 +98,14 @@ class Routing:
         names = [each.name for each in fields]
         for values in itertools.product(*map(_examples, fields)):
             yield cls(**dict(zip(names, values, strict=True)))
+
+    @classmethod
+    def switched(cls) -> "Iterator[Routing]":
+        """The routing as it is by default, and with each of its switches on alone."""
+        yield cls()
+        for each in dataclasses.fields(cls):
+            if each.default is False:
+                yield dataclasses.replace(cls(), **{each.name: True})
 
 
 def _examples(field: "dataclasses.Field[Any]") -> tuple[Any, ...]:

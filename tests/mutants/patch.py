@@ -4,7 +4,9 @@ The wing's module is compiled again with the change, and every function whose co
 different gets the new code in place: whoever imported it before has the mistake too.
 """
 
+import builtins
 import contextlib
+import dis
 import importlib
 import inspect
 import types
@@ -53,6 +55,10 @@ def applied(mutant: Mutant) -> Iterator[None]:
     kept = []
     for ours, theirs in _functions(module, scratch):
         if ours.__code__ != theirs.__code__:
+            named = {x.argval for x in dis.get_instructions(theirs) if x.opname == "LOAD_GLOBAL"}
+            unknown = named - vars(module).keys() - vars(builtins).keys()
+            if unknown:  # it would be caught as a NameError, wherever it stands
+                raise ValueError(f"{mutant.name}: {mutant.module} has no {sorted(unknown)}")
             kept.append((ours, ours.__code__, ours.__kwdefaults__))
             ours.__code__, ours.__kwdefaults__ = theirs.__code__, theirs.__kwdefaults__
     assert kept, f"{mutant.name} changes no function"

@@ -115,9 +115,8 @@ class NetworkSpec:
         sizes = {"i": self.num_inputs, "j": self.classes, "k": first.size, "d": self.pose}
         rows["digit.kernel"] = Tensor("i j k d", tuple(sizes.values()), init.digit, 0.0)
         for name, owned in self.routing.owned.items():
-            shape = tuple(sizes[axis] for axis in owned.axes.split())
             value = init.bias if owned.value is None else owned.value
-            rows[f"digit.{name}"] = Tensor(owned.axes, shape, owned.std, value)
+            rows[f"digit.{name}"] = Tensor(owned.axes, owned.shape(sizes), owned.std, value)
         if self.decoder is not None:
             width = self.classes * self.pose
             for n, out in enumerate((*self.decoder, self.num_pixels)):

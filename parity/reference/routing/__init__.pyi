@@ -1,0 +1,3 @@
+# Written by `make stubs` from parity.spec.ROUTINGS.
+
+from parity.reference.routing._dynamic import dynamic as dynamic

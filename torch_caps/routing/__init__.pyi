@@ -1,0 +1,3 @@
+# Written by `make stubs` from parity.spec.ROUTINGS.
+
+from torch_caps.routing._dynamic import dynamic as dynamic
