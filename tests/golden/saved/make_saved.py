@@ -4,7 +4,7 @@
 
 It was run once, with the code of version 0.1.0 (commit 50e1e9f), and its files are kept for good:
 each later version must go on loading them, so FOLDER has to be without SHA256SUMS. `dataset` and
-the tables say what the files are made of, and `tests/test_saved.py` goes on with them.
+the tables say what the files are made of, and `tests/runs/test_saved.py` goes on with them.
 """
 
 import hashlib

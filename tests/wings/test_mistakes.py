@@ -1,6 +1,6 @@
 """One test for each mistake that popular public code makes, named after it.
 
-`tests/mutants` makes these mistakes on purpose; here is what they must trip over.
+`tests/labs/mutants` makes these mistakes on purpose; here is what they must trip over.
 """
 
 import importlib

@@ -105,6 +105,12 @@ def suite(root: Path, *argv: str, status: int = 0) -> str:
     return python(root, "-m", "pytest", "-q", "-p", "no:cacheprovider", *argv, status=status)
 
 
+def file(name: str) -> str:
+    """Where the tests of that name are."""
+    (path,) = ROOT.glob(f"tests/*/test_{name}.py")
+    return str(path.relative_to(ROOT))
+
+
 def content(root: Path) -> dict[str, str]:
     """Path -> checksum of each file of a tree that is nobody's cache."""
     files = (path for path in root.rglob("*") if path.is_file())
@@ -165,13 +171,13 @@ def test_it_climbs_the_ladder(house, tmp_path):
 
 def test_the_tables_are_green_without_an_edit(house):
     whole = ("mirror", "imports", "spec", "stubs", "conformance_routings")
-    suite(house, *(f"tests/test_{name}.py" for name in whole))
-    tables = [
-        f"tests/test_{name}.py" for name in ("network", "reference", "weights_file", "convert")
-    ]
+    suite(house, *(file(name) for name in whole))
+    tables = [file(name) for name in ("network", "reference", "weights_file", "convert")]
     said = suite(house, *tables, "-k", "scaled", "-m", "not float64")
     assert " passed" in said
-    said = suite(house, "tests/test_network.py", "-k", "scaled and not sharp", "-m", "float64")
+    said = suite(
+        house, "tests/wings/test_network.py", "-k", "scaled and not sharp", "-m", "float64"
+    )
     assert " passed" in said
 
 
@@ -185,7 +191,9 @@ def test_twice_too_much_in_one_wing_is_seen_everywhere(house, wing):
         said = python(house, "-c", CLIMB, 1, 1, status=1, JAX_ENABLE_X64="1", JAX_PLATFORMS="cpu")
         assert "broken: rung 1 in float64" in said
         assert "FIRST rung 1: scaled temperature=1.5: value" in said
-        said = suite(house, "tests/test_network.py", "-k", "scaled", "-m", "not float64", status=1)
+        said = suite(
+            house, "tests/wings/test_network.py", "-k", "scaled", "-m", "not float64", status=1
+        )
     finally:
         path.write_text(right)
     failed = [line for line in said.splitlines() if line.startswith("FAILED")]

@@ -99,7 +99,7 @@ def test_data_sets_are_imported_when_asked_for():
         "assert 'sets.mnist_mini' in modules() and 'sets.fashion_mnist' not in modules()\n"
         "assert not {'torch', 'jax', 'flax', 'scipy', 'PIL'} & set(sys.modules)\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.int32, ">i2", list])

@@ -46,7 +46,7 @@ def applied(mutant: Mutant) -> Iterator[None]:
     if source.count(mutant.old) != 1:
         raise ValueError(
             f"{mutant.name}: {mutant.old!r} stands {source.count(mutant.old)} times in "
-            f"{mutant.module}, expected once; bring tests/mutants/table.py up to date"
+            f"{mutant.module}, expected once; bring tests/labs/mutants/table.py up to date"
         )
     scratch = types.ModuleType(mutant.module)
     scratch.__dict__.update(__file__=module.__file__, __package__=module.__package__)

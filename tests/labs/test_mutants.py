@@ -41,7 +41,7 @@ def test_the_ladder_catches_the_mistakes_that_this_commit_draws(both_wings, caps
     from mutants.hunt import hunt
 
     chosen = drawn()
-    assert chosen, "TWINCAPS_MUTANTS names no mistake of tests/mutants/table.py"
+    assert chosen, "TWINCAPS_MUTANTS names no mistake of tests/labs/mutants/table.py"
     with capsys.disabled():
         names = "; ".join(mutant.name for mutant in chosen)
         print(f'\nhunted, and again with TWINCAPS_MUTANTS="{names}"')

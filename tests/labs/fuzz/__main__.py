@@ -115,7 +115,7 @@ def worked(
 ) -> tuple[list[dict[str, Any]], str, int]:
     """What one worker told, what it died of ("" if it did not), and at which input."""
     argv = [sys.executable, "-m", "fuzz.worker", reader.name, seed, first, stop, place]
-    path = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
+    path = os.pathsep.join((str(ROOT), str(ROOT / "tests"), str(ROOT / "tests/labs")))
     process = subprocess.Popen(
         [str(each) for each in argv],
         env={**os.environ, "PYTHONPATH": path, "JAX_PLATFORMS": "cpu", "OMP_NUM_THREADS": "1"},

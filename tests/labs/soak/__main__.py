@@ -65,7 +65,7 @@ def main() -> int:
 
 def soaked(backend: str, steps: int) -> np.ndarray:
     """[looks, (step, bytes, open files)] of a process of its own."""
-    own = {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
+    own = {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'labs'}", "OMP_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory(prefix="twincaps-soak-") as folder:
         environment = {**os.environ, **own, "JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": folder}
         result = subprocess.run(
