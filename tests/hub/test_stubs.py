@@ -13,20 +13,20 @@ from parity.spec import ROUTINGS
 PACKAGES = {name: name.replace("/", ".") for name in LAZY}
 
 
+def ours(name: str) -> list[Path]:
+    """The files of this name in our packages."""
+    trees = ("parity", "torch_caps", "jax_caps")
+    return [path for tree in trees for path in ROOT.glob(f"{tree}/**/{name}")]
+
+
 def lazy() -> set[str]:
     """The packages whose `__init__` finds what it has by `members`."""
-    inits = (
-        path
-        for tree in ("parity", "torch_caps", "jax_caps")
-        for path in ROOT.glob(f"{tree}/**/__init__.py")
-    )
-    return {
-        str(each.parent.relative_to(ROOT)) for each in inits if "= members(" in each.read_text()
-    }
+    found = (path for path in ours("__init__.py") if "= members(" in path.read_text())
+    return {str(path.parent.relative_to(ROOT)) for path in found}
 
 
 def test_every_package_of_a_table_has_a_stub_and_no_other():
-    stubs = {str(each.parent.relative_to(ROOT)) for each in ROOT.glob("*/**/__init__.pyi")}
+    stubs = {str(each.parent.relative_to(ROOT)) for each in ours("__init__.pyi")}
     assert lazy() == set(LAZY) == stubs
 
 
@@ -43,6 +43,7 @@ def test_a_stub_names_every_routing_that_has_a_file(package):
     assert package.endswith("lean") or set(named) == set(ROUTINGS)
 
 
+@pytest.mark.slow
 def test_a_type_checker_knows_the_signatures(tmp_path):
     """A right call passes and a misspelt option does not, in each package."""
     lines = []

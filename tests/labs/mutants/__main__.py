@@ -56,8 +56,8 @@ def page(found: list[Caught], said: str) -> str:
     )
     return (
         "# Mistakes made on purpose\n\nEach row is a small change of one wing, made in memory "
-        "(`tests/labs/mutants/table.py`), after\nwhich the ladder is climbed in float64 until a rung "
-        "breaks. The rung and the first tensor named must\nbe those of the mistake.\n\n"
+        "(`tests/labs/mutants/table.py`), after\nwhich the ladder is climbed in float64 until a "
+        "rung breaks. The rung and the first tensor named\nmust be those of the mistake.\n\n"
         f"    make mutants      # {said}\n\n"
         f"| mistake | in | rung | first named |\n|---|---|---|---|\n{rows}\n"
     )
