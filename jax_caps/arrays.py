@@ -4,7 +4,7 @@ The order is stated here; every permutation is computed from it and the canonica
 """
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,11 +14,15 @@ from jax import Array
 from parity import weights as canonical
 from parity.spec import NetworkSpec
 
-if TYPE_CHECKING:
-    from jax_caps.networks import CapsuleNetwork
-
 # canonical axes -> this wing's; an order that is not here is the same
 AXES: dict[str, str] = {}
+
+
+class _Network(Protocol):
+    """What is asked of a network here; networks are built on this file, which knows none."""
+
+    spec: NetworkSpec
+    dtype: Any
 
 
 def axes(spec: NetworkSpec) -> dict[str, tuple[str, str]]:
@@ -47,7 +51,7 @@ def tensor(array: np.ndarray) -> Array:
     return jnp.array(array)
 
 
-def parameters(net: "CapsuleNetwork") -> Iterator[tuple[str, nnx.Param, tuple[str, str]]]:
+def parameters(net: _Network) -> Iterator[tuple[str, nnx.Param, tuple[str, str]]]:
     """(name, parameter, axes) in the order of execution."""
     for name, orders in axes(net.spec).items():
         held: Any = net
@@ -56,12 +60,12 @@ def parameters(net: "CapsuleNetwork") -> Iterator[tuple[str, nnx.Param, tuple[st
         yield name, held, orders
 
 
-def to_numpy(net: "CapsuleNetwork") -> canonical.Arrays:
+def to_numpy(net: _Network) -> canonical.Arrays:
     """A copy of every parameter, by canonical name and axes, in the network's dtype."""
     return {name: to_canonical(each[...], orders) for name, each, orders in parameters(net)}
 
 
-def from_numpy(net: "CapsuleNetwork", arrays: Mapping[str, np.ndarray]) -> None:
+def from_numpy(net: _Network, arrays: Mapping[str, np.ndarray]) -> None:
     """Copy canonical arrays into a network, cast to its dtype.
 
     Strict: WeightsError lists every missing, unexpected and mis-shaped name, and nothing is copied.

@@ -4,7 +4,7 @@ The order is stated here; every permutation is computed from it and the canonica
 """
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,11 +13,16 @@ from torch import Tensor
 from parity import weights as canonical
 from parity.spec import NetworkSpec
 
-if TYPE_CHECKING:
-    from torch_caps.networks import CapsuleNetwork
-
 # canonical axes -> this wing's; an order that is not here is the same
 AXES = {"kh kw in out": "out in kh kw", "in out": "out in"}
+
+
+class _Network(Protocol):
+    """What is asked of a network here; networks are built on this file, which knows none."""
+
+    spec: NetworkSpec
+
+    def named_parameters(self) -> Iterator[tuple[str, Tensor]]: ...
 
 
 def axes(spec: NetworkSpec) -> dict[str, tuple[str, str]]:
@@ -52,19 +57,19 @@ def tensor(array: np.ndarray) -> Tensor:
     return torch.from_numpy(array)
 
 
-def parameters(net: "CapsuleNetwork") -> Iterator[tuple[str, Tensor, tuple[str, str]]]:
+def parameters(net: _Network) -> Iterator[tuple[str, Tensor, tuple[str, str]]]:
     """(name, parameter, axes) in the order of execution."""
     held = dict(net.named_parameters())
     for name, orders in axes(net.spec).items():
         yield name, held[name], orders
 
 
-def to_numpy(net: "CapsuleNetwork") -> canonical.Arrays:
+def to_numpy(net: _Network) -> canonical.Arrays:
     """A copy of every parameter, by canonical name and axes, in the network's dtype."""
     return {name: to_canonical(each, orders) for name, each, orders in parameters(net)}
 
 
-def from_numpy(net: "CapsuleNetwork", arrays: Mapping[str, np.ndarray]) -> None:
+def from_numpy(net: _Network, arrays: Mapping[str, np.ndarray]) -> None:
     """Copy canonical arrays into a network, cast to its dtype.
 
     Strict: WeightsError lists every missing, unexpected and mis-shaped name, and nothing is copied.
