@@ -9,11 +9,13 @@ on purpose); everything a user can do has a test without it, in both wings. `flo
 process of their own, as JAX's 64-bit types are a switch of the whole process.
 """
 
+import ctypes
 import gc
 import os
 import re
 import resource
 import sys
+from typing import Any
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many workers as cores: one thread each
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -74,13 +76,28 @@ def bounded():
     if "jax" in sys.modules:
         sys.modules["jax"].clear_caches()
     gc.collect()
+    if sys.platform == "linux":  # what is free goes back to the system, which Trainers keep else
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+PEAKS: list[int] = []
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if (told := getattr(session.config, "workeroutput", None)) is not None:
+        told["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    PEAKS.append(node.workeroutput["peak"])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The largest memory of a worker and of a process that a test has started, where asked for."""
+    """The largest memory of each worker and of any process, where asked for."""
     if "TWINCAPS_MEMORY" in os.environ:
-        peaks = {who: resource.getrusage(who).ru_maxrss for who in (0, -1)}
-        terminalreporter.write_line(f"peak KiB: this process, those it has started: {peaks}")
+        any_process = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        terminalreporter.write_line(f"peak KiB: workers {PEAKS}, largest process {any_process}")
 
 
 @pytest.fixture(params=wings.NAMES)

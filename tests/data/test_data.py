@@ -269,6 +269,7 @@ def test_the_real_files(name):
     assert batches.per_epoch(found.train, replace(training, batch_size=60_000)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_affnist_like_from_the_real_digits():
     found = parity.data.load("affnist-like")

@@ -20,6 +20,8 @@ from benchmarks.workers import WorkerError, pool
 from parity import reference
 from parity.spec import preset, to_dict
 
+pytestmark = pytest.mark.slow
+
 TINY = scale.Scale(
     name="tiny",
     preset="small",

@@ -111,6 +111,7 @@ def test_the_disturbed_run_ends_bit_for_bit_where_the_undisturbed_one_does(story
     assert lines(story.broken) == lines(story.whole)
 
 
+@pytest.mark.slow
 def test_the_same_seed_is_the_same_run(story, tmp_path):
     said = door(*RUN, "--backend", story.backend, "--out", tmp_path / "again")
     assert said.returncode == 0, said.stderr

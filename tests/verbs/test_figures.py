@@ -40,7 +40,10 @@ def texts(figure) -> list[str]:
 
 
 @pytest.mark.parametrize("lean", [True, False])
-@pytest.mark.parametrize("case", ["primes", "leaky bias detach", "one iteration", "no stem"])
+@pytest.mark.parametrize(
+    "case",
+    wings.wide(["primes", "leaky bias detach", "one iteration", "no stem"], "primes".__eq__),
+)
 def test_a_trainer_gives_poses_couplings_and_reconstructions_as_the_oracle_does(wing, case, lean):
     spec = NETWORKS[case]
     trainer = wing.training.Trainer(spec, TrainingSpec(seed=7), lean=lean)

@@ -74,6 +74,7 @@ def test_values_and_gradients_are_the_oracles(wing, name, precision):
         assert abs((slope * direction).sum() - exact) <= TOLERANCE[precision] * size
 
 
+@pytest.mark.slow
 def test_blocks_of_images_change_nothing(monkeypatch):
     """The JAX wing works through the batch in blocks: the last is filled with zeros."""
     wing = wings.load("jax")

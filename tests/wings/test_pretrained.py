@@ -77,6 +77,7 @@ def test_a_wing_loads_the_stored_numbers_as_they_are(wing, name):
         np.testing.assert_array_equal(array, stored[key].astype(np.float32))
 
 
+@pytest.mark.slow
 def test_a_wing_loads_in_bfloat16_too(wing):
     net = wing.load_pretrained("small-mnist", precision="bfloat16")
     assert net.precision == "bfloat16"

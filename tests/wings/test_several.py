@@ -15,7 +15,10 @@ from test_network import BACKWARD, FORWARD, random_case
 from parity import reference
 from parity.spec import SpecError, TrainingSpec
 
-PRECISIONS = ["float32", pytest.param("float64", marks=pytest.mark.float64)]
+PRECISIONS = [
+    pytest.param("float32", marks=pytest.mark.slow),
+    pytest.param("float64", marks=pytest.mark.float64),
+]
 
 B, P = 2, 3
 CLASSES = 5  # more than parts, so that some are absent
