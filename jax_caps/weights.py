@@ -9,6 +9,7 @@ from flax import serialization, traverse_util
 from jax_caps.arrays import from_numpy, to_numpy
 from jax_caps.networks import CapsuleNetwork
 from parity import weights as canonical
+from parity.spec import TrainedOn
 
 __all__ = [
     "from_numpy",
@@ -21,9 +22,13 @@ __all__ = [
 ]
 
 
-def save(net: CapsuleNetwork, path: str | os.PathLike) -> None:
-    """Write the weights to a canonical .safetensors file, which either wing reads."""
-    canonical.save(path, net.spec, to_numpy(net))
+def save(net: CapsuleNetwork, path: str | os.PathLike, trained_on: TrainedOn | None = None) -> None:
+    """Write the weights to a canonical .safetensors file, which either wing reads.
+
+    trained_on  held with them, e.g. `parity.data.fingerprint(dataset)`: `predict` then knows the
+                names of the classes, and how a picture becomes an image
+    """
+    canonical.save(path, net.spec, to_numpy(net), trained_on)
 
 
 def load(path: str | os.PathLike) -> CapsuleNetwork:

@@ -7,16 +7,17 @@ import dataclasses
 import itertools
 import json as jsonlib
 import math
-from pathlib import Path
+import warnings
 from typing import Any
 
 import numpy as np
 
 from parity import data, reference, runs
-from parity.data import Split, batches
+from parity.data import Dataset, Split, batches
 from parity.data.windows import translate
 from parity.loop import scoring
-from parity.spec import RunOptions, TrainingSpec, TwincapsError
+from parity.saved import find
+from parity.spec import RunOptions, TrainedOn, TrainingSpec, TwincapsError
 from parity.wing.load import make_trainer
 from parity.wing.trainer import Trainer
 
@@ -34,25 +35,29 @@ def evaluate(
     95 % interval. Where an image shows several classes, it is right when all of them are found.
 
     Args:
-        run: A run folder, one of its checkpoints, or a .safetensors file.
+        run: A run folder, one of its checkpoints, a .safetensors file, or the name of a network
+            that comes with twincaps.
         backend: torch or jax; unless given, the run's own, or torch.
-        dataset: Whose test images; unless given, the run's own, or mnist-mini.
+        dataset: Whose test images; unless given, those of what it was trained on.
         data_dir: Where the files of the data set are.
         ema: Take the moving averages of the weights, which a run with `ema` keeps beside them.
         shifts: Give each image the mean capsule lengths of itself moved by up to so many pixels.
         json: Print one JSON object instead.
     """
-    training, options = TrainingSpec(), RunOptions()
-    if runs.holds_run(Path(run)):
-        with runs.Run.open(run, read_only=True) as opened:
-            training, options = opened.training, opened.options
-    training = dataclasses.replace(training, dataset=dataset or training.dataset, ema=None)
+    known = find(run, averaged=ema)
+    training, options = known.training or TrainingSpec(), known.options or RunOptions()
+    name = dataset or known.trained_on.dataset
+    if not name:
+        raise TwincapsError(
+            f"{run}: does not say what it was trained on; name the data set with --dataset"
+        )
+    training = dataclasses.replace(training, dataset=name, ema=None, validation=0)
     options = dataclasses.replace(options, backend=backend or options.backend)
-    spec, arrays = runs.read_weights(run, averaged=ema)
-    images = data.load(training.dataset, data_dir or options.data_dir)
-    trainer = make_trainer(spec, training, options, images)
+    images = data.load(name, data_dir or options.data_dir)
+    _compare(run, known.trained_on, images)
+    trainer = make_trainer(known.spec, training, options, images)
     state = trainer.get_state()
-    held = {name: arrays[name].astype(array.dtype) for name, array in state["weights"].items()}
+    held = {key: known.arrays[key].astype(array.dtype) for key, array in state["weights"].items()}
     trainer.set_state({**state, "weights": held})
     if shifts == 0:
         found = scoring.evaluate(trainer, images.test, training.batch_size)
@@ -72,6 +77,27 @@ def evaluate(
         f"test accuracy {found['accuracy']:.4f} ({right:,} of {count:,} images of {images.name}, "
         f"{options.backend}{how}), 95 % interval {low:.4f} to {high:.4f} (Wilson)"
     )
+
+
+def _compare(run: str, before: TrainedOn, images: Dataset) -> None:
+    """Refuse a data set whose classes are no longer those of the training, and tell of one that is
+    another, or has other test images.
+    """
+    now = data.fingerprint(images)
+    classes, test = data.renamed(before, now), data.changed(before.test, now.test, "test")
+    if before.dataset != now.dataset:
+        if before.dataset and before.class_names != now.class_names:
+            told = f"was trained on {before.dataset}, and is asked about {now.dataset}"
+            warnings.warn(f"{run}: {told}, other classes", runs.RunWarning, stacklevel=2)
+        return
+    if classes:
+        raise TwincapsError(
+            f"{run}: the classes of {now.dataset} are no longer those it was trained on "
+            f"({classes}); give the folders their old names, or train anew"
+        )
+    if test:
+        told = f"{now.dataset} is not what it was in training ({test})"
+        warnings.warn(f"{run}: {told}", runs.RunWarning, stacklevel=2)
 
 
 def shifted(trainer: Trainer, split: Split, batch_size: int, reach: int) -> dict[str, Any]:

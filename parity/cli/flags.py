@@ -26,7 +26,7 @@ class Flags:
     backend: Annotated[str, _shown("{torch,jax}")]
     """The framework to train with."""
     preset: Annotated[str, _shown("NAME", helptext=_PRESETS)]
-    dataset: Annotated[str, _shown("NAME")]
+    dataset: Annotated[str, _shown("NAME", "the preset's; of MNIST's, mnist-mini")]
     """What to train on; `python -m parity data` lists them."""
     data_dir: Annotated[str | None, _shown("DIR", "TWINCAPS_DATA and the usual places")]
     """Where the files of the data set are."""
@@ -52,6 +52,9 @@ class Flags:
     """Scale gradients down to this norm where it is larger."""
     ema: Annotated[float | None, _shown("FLOAT", "no averages")]
     """Keep moving averages of the weights with this decay, 0.999 say, and evaluate them too."""
+    validation: Annotated[int, _shown("INT", "0, none")]
+    """Hold out so many training images, of each class its share, and choose the best checkpoint by
+    them."""
     lean: bool
     """Route without storing the votes."""
     block: Annotated[int | None, _shown("INT", "from the sizes")]
@@ -62,6 +65,14 @@ class Flags:
     """The run folder to make."""
     resume: Annotated[str | None, _shown("{RUN,auto}", "start anew")]
     """Go on with a run folder; auto: the one at --out, or a new one."""
+
+
+def usual_dataset(preset: str) -> str:
+    """What a preset is trained on where no data set is named: its own, or what stands in for it."""
+    from parity.data import entry
+
+    own = preset_card(preset).training.dataset
+    return entry(own).stand_in or own
 
 
 def recipe(preset: str, dataset: str) -> TrainingSpec:

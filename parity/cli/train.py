@@ -5,13 +5,13 @@ recipe, or else from the preset. Nothing is written before flags, data and netwo
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
 
-from parity.cli.flags import Flags, defaults, of_run, pick, recipe
+from parity.cli.flags import Flags, defaults, of_run, pick, recipe, usual_dataset
 from parity.cli.reporting import reporting
 from parity.spec import PRESETS, RunOptions, TrainingSpec, TwincapsError, preset_card
 from parity.wing import processes
@@ -36,8 +36,10 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
         return tyro.cli(Flags, prog=prog, args=argv, default=default)
 
     # Twice: first for what decides the defaults of the second, and for --help before any import.
-    first = parse(defaults("sabour2017", "mnist-mini"))
+    first = parse(dataclasses.replace(defaults("sabour2017", "mnist-mini"), dataset=""))
     with reporting() as code:
+        if not first.dataset:
+            first = dataclasses.replace(first, dataset=usual_dataset(first.preset))
         place = processes.place()
         if place is None:
             _train(first, parse)
@@ -101,6 +103,7 @@ def _free(wanted: str) -> Path:
 def _begin(flags: Flags, path: Path | None, place: Place | None) -> None:
     from parity import data, runs
     from parity.data import batches
+    from parity.data.holdout import hold_out
 
     card = preset_card(flags.preset)
     chosen = recipe(flags.preset, flags.dataset)
@@ -109,6 +112,7 @@ def _begin(flags: Flags, path: Path | None, place: Place | None) -> None:
     out = path or (Path(flags.out) if flags.out else _free(_default_out(flags)))
     runs.refuse_occupied(out)
     dataset = data.load(flags.dataset, options.data_dir)
+    dataset = hold_out(dataset, training)
     batches.per_epoch(dataset.train, training)
     image, classes = dataset.train.shape, dataset.classes
     spec = dataclasses.replace(card.network, image=image, classes=classes)
@@ -175,12 +179,34 @@ def _finish(run: "Run", trainer: "Trainer", dataset: "Dataset") -> None:
         history = loop.train(trainer, dataset, run)
     if not history.lines:
         print(f"nothing to train: {run.training.epochs} epochs are done; --epochs N adds more")
-    if history.accuracy is not None:
-        error = 1 - history.accuracy
-        print(f"test accuracy {history.accuracy:.4f} (error {error:.2%}), best {history.best:.4f}")
+    for told in _scores(run, history.accuracy):
+        print(told)
     if history.lines:
         _illustrate(run, trainer, dataset)
     print(f"evaluate it with: python -m parity evaluate {run.path}")
+
+
+def _scores(run: "Run", accuracy: float | None) -> Iterator[str]:
+    """What the training came to. Where checkpoints were chosen on the test set, its best score is
+    not told: it would be better than the network is.
+    """
+    tested = [line for line in run.metrics() if line["event"] == "eval"]
+    if accuracy is None or not tested:
+        return
+    error, averaged = 1 - accuracy, tested[-1].get("ema_accuracy")
+    beside = "" if averaged is None else f"; of the averaged weights {averaged:.4f}"
+    yield f"test accuracy {accuracy:.4f} (error {error:.2%}){beside}, of the last epoch"
+    chosen = run.best()
+    if chosen is None or (validation := chosen.state.validation) is None:
+        return
+    line = next((each for each in tested if each["step"] == chosen.state.step), {})
+    ema = line.get("validation_accuracy", validation) < validation
+    found = line["ema_accuracy"] if ema else chosen.state.accuracy or 0.0
+    yield (
+        f"chosen on {run.training.validation} validation images: {chosen.path}"
+        f"{', its averaged weights' * ema}; validation accuracy {validation:.4f}, "
+        f"test accuracy {found:.4f} (error {1 - found:.2%})"
+    )
 
 
 def _follows(place: Place | None, trainer: "Trainer", dataset: "Dataset") -> bool:

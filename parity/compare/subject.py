@@ -7,14 +7,13 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from parity import data
 from parity.compare.rungs import BATCH, SGD_RATE
-from parity.runs import Run
+from parity.saved import find
 from parity.spec import NetworkSpec, TrainingSpec, TwincapsError, from_dict, preset_card, to_dict
 from parity.weights import (
     SCHEMA,
@@ -163,14 +162,14 @@ def from_preset(name: str, *, seed: int = 0, batch: int = BATCH) -> Subject:
     return of(card.network, card.training, source=f"preset {name}", seed=seed, batch=batch)
 
 
-def from_run(path: str | os.PathLike, *, seed: int = 0, batch: int = BATCH) -> Subject:
-    """The network of a run with the weights of its newest checkpoint; raises RunError."""
-    with Run.open(path, read_only=True) as run:
-        found = run.newest()
-    if found is None:
-        raise TwincapsError(f"{path}: has no checkpoint yet; train it, or check its preset")
-    source = f"run {Path(path).name} at step {found.state.step}"
-    return of(run.spec, run.training, found.weights, source=source, seed=seed, batch=batch)
+def from_saved(name: str, *, seed: int = 0, batch: int = BATCH) -> Subject:
+    """A saved network with its weights, as `saved.find` finds it; raises TwincapsError."""
+    found = find(name)
+    weights = {
+        key: array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
+        for key, array in found.arrays.items()
+    }
+    return of(found.spec, found.training, weights, source=found.source, seed=seed, batch=batch)
 
 
 def ragged(spec: NetworkSpec, seed: int) -> Arrays:

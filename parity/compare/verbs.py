@@ -21,13 +21,13 @@ def _shown(metavar: str, unset: str) -> Any:
     return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {unset})")
 
 
-RunFolder = Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+Saved = Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="NAME|RUN|FILE")]
 PresetName = Annotated[str | None, _shown("NAME", "small, unless there is a run")]
 Python = Annotated[str | None, _shown("PATH", "this one")]
 
 
 def check(
-    run: RunFolder = None,
+    run: Saved = None,
     *,
     preset: PresetName = None,
     precision: Literal["both", "float64", "float32"] = "both",
@@ -42,7 +42,7 @@ def check(
     """Climb the ladder: are the two wings one network? 0 where every rung holds, 1 where not.
 
     Args:
-        run: A run folder: its network, with the weights of its newest checkpoint.
+        run: small-mnist, a run, one of its checkpoints, or .safetensors: its network and weights.
         preset: The network to check.
         precision: float64 shows what is computed, float32 what is lost to rounding.
         rungs: The rungs to climb.
@@ -71,7 +71,7 @@ def check(
 
 def trace(
     out: Annotated[Path, tyro.conf.arg(metavar="OUT")],
-    run: RunFolder = None,
+    run: Saved = None,
     *,
     backend: Literal["torch", "jax"] = "torch",
     preset: PresetName = None,
@@ -84,7 +84,7 @@ def trace(
 
     Args:
         out: The safetensors file to write; one that is there is not replaced.
-        run: A run folder: its network, with the weights of its newest checkpoint.
+        run: small-mnist, a run, one of its checkpoints, or .safetensors: its network and weights.
         backend: The wing, the only one that is needed here.
         preset: The network to trace.
         precision: Of the network.
@@ -120,11 +120,11 @@ def compare(
     return 0 if show_traces(one, other, tolerances) else 1
 
 
-def _subject(run: Path | None, preset: str | None, seed: int, batch: int) -> Subject:
+def _subject(run: str | None, preset: str | None, seed: int, batch: int) -> Subject:
     if run is not None and preset is not None:
         raise TwincapsError(f"got both a run, {run}, and --preset {preset}; expected one of them")
     if run is not None:
-        return subject.from_run(run, seed=seed, batch=batch)
+        return subject.from_saved(run, seed=seed, batch=batch)
     return subject.from_preset(preset or "small", seed=seed, batch=batch)
 
 

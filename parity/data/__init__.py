@@ -1,5 +1,6 @@
 """Data sets as NumPy arrays, and one deterministic order of batches and augmentation."""
 
+from parity.data._fingerprint import changed, fingerprint, renamed
 from parity.data.registry import Entry, entry, load, names
 from parity.data.splits import Batch, DataError, Dataset, Split, from_arrays
 
@@ -9,8 +10,11 @@ __all__ = [
     "Dataset",
     "Entry",
     "Split",
+    "changed",
     "entry",
+    "fingerprint",
     "from_arrays",
     "load",
     "names",
+    "renamed",
 ]

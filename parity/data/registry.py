@@ -1,5 +1,6 @@
 """Finds the data sets: each is one file of `sets` with an `Entry` called DATASET."""
 
+import dataclasses
 import importlib
 import os
 import pkgutil
@@ -11,6 +12,7 @@ from typing import Any
 
 from parity.data import sets
 from parity.data.splits import DataError, Dataset
+from parity.spec import TrainedOn
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Entry:
     classes_in   the names of the classes in the folder the user named, where that decides
     things   classes that each image shows
     fit      how `predict` makes an image of a picture (`predict/fit.py`)
+    frame    height and width of a picture of which a network sees the middle, if it does
+    stand_in the data set to train on where a preset names this one and the user none
     recipe   fields of a training in which this data set departs from the preset's
     """
 
@@ -42,6 +46,8 @@ class Entry:
     classes_in: Callable[[Path], Sequence[str]] | None = None
     things: int = 1
     fit: str = "whole"
+    frame: tuple[int, int] | None = None
+    stand_in: str | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -64,7 +70,29 @@ def entry(name: str) -> Entry:
 def load(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
     """A data set by name, its files looked for in `data_dir` first; raises DataError."""
     folder = None if data_dir is None else Path(data_dir).expanduser()
-    return entry(name).load(folder)
+    declared = entry(name)
+    found = declared.load(folder)
+    return dataclasses.replace(
+        found,
+        class_names=found.class_names or declared.class_names,
+        fit=declared.fit,
+        frame=declared.frame,
+        things=declared.things,
+    )
+
+
+def described(name: str, data_dir: str | os.PathLike | None = None) -> TrainedOn:
+    """What is known of a network that a run from before this was held trained on a data set: the
+    splits are not, and the names of classes that a folder decides are today's.
+    """
+    try:
+        found = entry(name)
+    except DataError:  # somebody's own arrays, under a name of theirs
+        return TrainedOn(dataset=name)
+    names = found.class_names
+    if found.classes_in is not None and data_dir is not None:
+        names = tuple(found.classes_in(Path(data_dir).expanduser()))
+    return TrainedOn(name, found.fit, found.frame, found.things, names)
 
 
 def _module(name: str) -> ModuleType:

@@ -87,7 +87,10 @@ class Split:
 class Dataset:
     """Two splits of images of one shape, with labels from 0 to classes - 1, and their names.
 
-    place  the folder or file they were read from, None if there is none
+    place       the folder or file they were read from, None if there is none
+    fit, frame, things  as `spec.TrainedOn` has them
+    validation  images of `train` held out of it (`holdout.hold_out`), and their `held_out`, the
+                sha256 of their places
     """
 
     name: str
@@ -96,6 +99,11 @@ class Dataset:
     classes: int
     class_names: tuple[str, ...] = ()
     place: Path | None = None
+    fit: str = "whole"
+    frame: tuple[int, int] | None = None
+    things: int = 1
+    validation: Split | None = None
+    held_out: str | None = None
 
     def __post_init__(self) -> None:
         if self.train.shape != self.test.shape:

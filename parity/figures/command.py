@@ -12,6 +12,7 @@ from parity.figures import curves, style
 from parity.figures.album import album
 from parity.figures.model import Model, look
 from parity.runs import Run
+from parity.saved import find
 from parity.spec import RunOptions, TrainingSpec
 from parity.wing.load import make_trainer
 
@@ -56,7 +57,7 @@ def figures(
     trainer = make_trainer(opened.spec, training, options, images)
     state, note = found.trainer_state, _note(opened, training, options, found.state.step)
     if ema:
-        _, state["weights"] = runs.read_weights(found.path, averaged=True)
+        state["weights"] = find(str(found.path), averaged=True).arrays
         note += ", averaged weights"
     trainer.set_state(state)
     assert isinstance(trainer, Model)

@@ -5,13 +5,15 @@ import json
 import math
 import threading
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from parity import schedule, weights
-from parity.data import Batch, Dataset, batches
+from parity.data import Batch, Dataset, Split, batches, changed, fingerprint, renamed
+from parity.data.holdout import hold_out
 from parity.loop.diagnosis import since, spoilt
 from parity.loop.prefetch import Prefetch
 from parity.loop.scoring import averaged, total
@@ -20,11 +22,12 @@ from parity.loop.terminal import watchers
 from parity.loop.watcher import Line, Watcher
 from parity.runs import Run, checkpoints
 from parity.runs.checkpoints import Checkpoint
-from parity.runs.disk import RunError
+from parity.runs.disk import RunError, RunWarning
 from parity.wing import processes
 from parity.wing.processes import ProcessError
 from parity.wing.trainer import Trainer, check
 
+VALIDATED = "validation_accuracy", f"{weights.AVERAGE}_validation_accuracy"
 MEND = "try a smaller --learning-rate, or --clip-norm 1"
 
 
@@ -33,8 +36,9 @@ class History:
     """What a call of `train` did.
 
     lines     one dictionary a training step and an evaluation, as in metrics.jsonl
-    accuracy  on the test set at the end, and the best of the whole run; None if it ended before
-              its first evaluation; of a run that averages its weights, that of the better ones
+    accuracy  on the test set at the end, None if it ended before its first evaluation
+    best      the best score of the whole run, by which its best checkpoint is kept: the accuracy
+              on validation images where there are some, else on the test set
     seconds   spent in training steps and waiting for batches; `waited` is the latter alone
     """
 
@@ -55,7 +59,8 @@ def train(
 ) -> History:
     """Train to the end of `trainer.training`, from the newest checkpoint of the run, if any.
 
-    Writes metrics and checkpoints to the run; without one, nothing is written. Ctrl-C and SIGTERM
+    With `validation` in its training, so many training images are held out to choose by. Writes
+    metrics and checkpoints to the run; without one, nothing is written. Ctrl-C and SIGTERM
     end it with a checkpoint, as `Stopped`. A loss or a weight that is not finite raises RunError
     with the step and the first tensor that was not, and the last good checkpoint stays. Of several
     processes only the first has the run, and shows progress; ProcessError, where another is gone.
@@ -89,9 +94,10 @@ class _Session:
     def __init__(
         self, trainer: Trainer, dataset: Dataset, run: Run | None, stop: threading.Event
     ) -> None:
-        self.trainer, self.dataset, self.run, self.stop = trainer, dataset, run, stop
+        self.trainer, self.run, self.stop = trainer, run, stop
         self.training = trainer.training
-        self.per_epoch = batches.per_epoch(dataset.train, trainer.training)
+        self.dataset = hold_out(dataset, self.training)
+        self.per_epoch = batches.per_epoch(self.dataset.train, self.training)
         self.group = processes.group_of(trainer)
         self.first = self.group is None or self.group.rank == 0
         self.rows = processes.rows(self.group, self.training.batch_size)
@@ -121,6 +127,7 @@ class _Session:
                     f"{run.path}: the trainer has another network or training than the run"
                 )
             checkpoint = run.newest()
+            self._recognise(run, checkpoint is None)
         if self.group is not None:
             place = None if checkpoint is None else str(checkpoint.path)
             told = json.dumps([None if run is None else str(run.path), place])
@@ -134,6 +141,28 @@ class _Session:
             raise RunError(f"{self.folder}: is new, and the trainer did {step} steps before it")
         if run is not None:
             run.cut_metrics(checkpoint)
+
+    def _recognise(self, run: Run, new: bool) -> None:
+        """Hold what a new run is trained on; of one that goes on, refuse data that changed."""
+        now, before = fingerprint(self.dataset), run.trained_on
+        if before is None:
+            if new:
+                run.remember(now)
+            return  # an old run that goes on: nobody knows
+        names = renamed(before, now)
+        if told := changed(before.train, now.train, "training"):
+            told += f"; {names}" if names else ""
+            raise RunError(
+                f"{run.path}: was trained on other data than {now.dataset} is now ({told}); bring "
+                "the data back, or start another run with --out"
+            )
+        if told := names or changed(before.test, now.test, "test"):
+            warnings.warn(
+                f"{run.path}: {now.dataset} is not what it was ({told}); the run keeps the names "
+                "of its classes, and its test accuracies before and after may not compare",
+                RunWarning,
+                stacklevel=2,
+            )
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         state = checkpoint.state
@@ -182,28 +211,37 @@ class _Session:
 
     def _evaluate(self) -> None:
         began = time.perf_counter()
-        measured = self._tested()
+        measured = self._scored("test")
         speed = measured["count"] / (time.perf_counter() - began)
-        more = {}
+        more = self._validated("")
         if self.training.ema is not None:
             with averaged(self.trainer):
-                found = self._tested()
-            more = {f"{weights.AVERAGE}_{name}": found[name] for name in ("loss", "accuracy")}
+                found = self._scored("test")
+                more |= {f"{weights.AVERAGE}_{name}": found[name] for name in ("loss", "accuracy")}
+                more |= self._validated(f"{weights.AVERAGE}_")
         rate = schedule.learning_rate(self.training, self.step - 1)
         self._record("eval", measured, rate, speed, **more)
-        # The better of the two, which is how good a checkpoint with both of them can be.
-        accuracy = max(measured["accuracy"], more.get(f"{weights.AVERAGE}_accuracy", 0.0))
+        accuracy = measured["accuracy"]
+        validation = max((more[name] for name in VALIDATED if name in more), default=None)
+        score = accuracy if validation is None else validation
         self.history.accuracy = accuracy
-        self.history.best = max(accuracy, self.history.best or 0.0)
+        self.history.best = max(score, self.history.best or 0.0)
         self.epoch, self.cursor = self.epoch + 1, 0
-        self.save(accuracy)
+        self.save(accuracy, validation)
 
-    def _tested(self) -> dict[str, Any]:
-        padded = batches.evaluation(self.dataset.test, self.training.batch_size, self.rows)
+    def _validated(self, whose: str) -> dict[str, float]:
+        """Accuracy on the images held out for validation, under its name in metrics.jsonl."""
+        if self.dataset.validation is None:
+            return {}
+        return {f"{whose}validation_accuracy": self._scored("validation")["accuracy"]}
+
+    def _scored(self, which: str) -> dict[str, Any]:
+        split: Split = getattr(self.dataset, which)
+        padded = batches.evaluation(split, self.training.batch_size, self.rows)
         measured = total(self.trainer, self._until_stopped(padded))
         if not math.isfinite(measured["loss"]):
             raise RunError(
-                f"the test loss is {measured['loss']} at step {self.step}, the end of epoch "
+                f"the {which} loss is {measured['loss']} at step {self.step}, the end of epoch "
                 f"{self.epoch + 1}; {self._cause()}{self._kept()}; {MEND}"
             )
         return measured
@@ -232,7 +270,7 @@ class _Session:
         for watcher in self.watchers:
             watcher.train(line) if event == "train" else watcher.eval(line)
 
-    def save(self, accuracy: float | None = None) -> None:
+    def save(self, accuracy: float | None = None, validation: float | None = None) -> None:
         """Write a checkpoint, unless there is one of this very place already."""
         place = self.step, self.epoch, self.cursor
         if self.run is None or place == self.saved:
@@ -242,8 +280,14 @@ class _Session:
             raise RunError(
                 f"{name} is not finite at step {self.step}; {self._cause()}{self._kept()}; {MEND}"
             )
-        where = {"epoch": self.epoch, "cursor": self.cursor}
-        self.last = self.run.save(state, **where, accuracy=accuracy, best=self.history.best)
+        self.last = self.run.save(
+            state,
+            epoch=self.epoch,
+            cursor=self.cursor,
+            accuracy=accuracy,
+            best=self.history.best,
+            validation=validation,
+        )
         self.saved = place
 
     def how_to_go_on(self) -> str:

@@ -56,14 +56,19 @@ class Telling:
 
     def tested(self, line: Line) -> str:
         """What an evaluation found."""
-        accuracy, averaged = line["accuracy"], line.get("ema_accuracy")
+        accuracy = line["accuracy"]
         text = (
             f"{self.epoch(line)}  test loss {line['loss']:.4f}  test accuracy {accuracy:.4f}  "
             f"(error {1 - accuracy:.2%})"
         )
-        if averaged is None:
-            return text
-        return f"{text}  averaged weights {averaged:.4f} ({1 - averaged:.2%})"
+        if "validation_accuracy" in line:
+            text += f"  validation {line['validation_accuracy']:.4f}"
+        if "ema_accuracy" in line:
+            averaged = line["ema_accuracy"]
+            text += f"  averaged weights {averaged:.4f} ({1 - averaged:.2%})"
+            if "ema_validation_accuracy" in line:
+                text += f"  validation {line['ema_validation_accuracy']:.4f}"
+        return text
 
 
 class Lines:

@@ -3,7 +3,8 @@
     digit    MNIST's: ink on black, its box fitted into 20x20, its centre of mass in the middle
     digits   MultiMNIST's: ink on black, the box of two digits fitted into 24x24, in the middle
     garment  Fashion-MNIST's: a thing on black, its box fitted into the image, in the middle
-    whole    any other: the middle of the picture, in the image's size and channels
+    whole    any other: the middle of the picture, in the image's size and channels; or, where the
+             network sees windows of its training images, the middle window of it in their size
 
 Axes: H W C an image.
 """
@@ -28,10 +29,16 @@ EDGE = {
 }  # the share of the strongest ink where its box ends
 
 
-def prepare(path: str | Path, image: tuple[int, int, int], fit: str) -> np.ndarray:
+def prepare(
+    path: str | Path,
+    image: tuple[int, int, int],
+    fit: str,
+    frame: tuple[int, int] | None = None,
+) -> np.ndarray:
     """A picture as an image [H, W, C] of a network, float32 in [0, 1].
 
-    fit  one of `FITS`; all but a whole may be dark on light or light on dark
+    fit    one of `FITS`; all but a whole may be dark on light or light on dark
+    frame  of a whole: height and width it is brought to, of which the middle window is the image
     Raises PictureError, which names the file.
     """
     height, width, channels = image
@@ -50,7 +57,7 @@ def prepare(path: str | Path, image: tuple[int, int, int], fit: str) -> np.ndarr
         )
     picture = read(path)
     if fit == "whole":
-        return _whole(picture, image)
+        return _whole(picture, image, frame or (height, width))
     found = crop(ink(np.asarray(picture.convert("L"), np.float32) / 255), EDGE[fit])
     if found is None:
         raise PictureError(
@@ -111,10 +118,11 @@ def _placed(small: np.ndarray, down: int, right: int, height: int, width: int) -
     return out
 
 
-def _whole(picture: "Image", image: tuple[int, int, int]) -> np.ndarray:
+def _whole(picture: "Image", image: tuple[int, int, int], frame: tuple[int, int]) -> np.ndarray:
     from PIL import Image, ImageOps
 
     height, width, channels = image
-    fitted = ImageOps.fit(picture, (width, height), Image.Resampling.BILINEAR)
+    fitted = ImageOps.fit(picture, (frame[1], frame[0]), Image.Resampling.BILINEAR)
     grey = np.asarray(fitted.convert("L" if channels == 1 else "RGB"), np.float32) / 255
-    return grey.reshape(image)
+    down, right = (frame[0] - height) // 2, (frame[1] - width) // 2
+    return grey.reshape(*frame, channels)[down : down + height, right : right + width]

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json as jsonlib
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,8 +85,14 @@ def predict(
     backends = asked(backend)
     if not images:
         raise TwincapsError("no picture; expected the names of one or more, PNG for example")
-    fit = fit or known.fit
-    prepared = np.stack([prepare(each, known.spec.image, fit) for each in images])
+    about = known.trained_on
+    unknown = fit is None and not about.dataset
+    fit = fit or about.fit
+    frame = about.frame if fit == about.fit else None
+    prepared = np.stack([prepare(each, known.spec.image, fit, frame) for each in images])
+    if unknown:
+        note = f"{weights} does not say what it was trained on, so pictures are shown to it whole"
+        print(f"{note}; --fit digit is for handwritten digits", file=sys.stderr)
     seen = see(known, prepared, backends)
     files: list[dict[str, str]] = [{} for _ in images]
     if out is not None:
@@ -123,14 +130,16 @@ def see(known: Known, images: np.ndarray, backends: list[str]) -> list[Seen]:
         parts = [images[n : n + AT_ONCE] for n in range(0, len(images), AT_ONCE)]
         poses[wing] = np.concatenate([model.poses(each) for each in parts])
         if drawn is None and known.spec.decoder is not None:
-            answers = np.sort(reference.longest(reference.lengths(poses[wing]), known.things))
+            answers = np.sort(
+                reference.longest(reference.lengths(poses[wing]), known.trained_on.things)
+            )
             drawn = np.stack([model.reconstruct(poses[wing], each) for each in answers.T], 1)
     return [
         Seen(
             image,
             {wing: each[n] for wing, each in poses.items()},
             None if drawn is None else drawn[n],
-            known.things,
+            known.trained_on.things,
         )
         for n, image in enumerate(images)
     ]

@@ -2,7 +2,7 @@
 
 from parity.runs.checkpoints import Checkpoint
 from parity.runs.disk import RunError, RunWarning
-from parity.runs.folder import Run, holds_run, read_weights, refuse_occupied
+from parity.runs.folder import Run, holds_run, refuse_occupied
 
 __all__ = [
     "Checkpoint",
@@ -10,6 +10,5 @@ __all__ = [
     "RunError",
     "RunWarning",
     "holds_run",
-    "read_weights",
     "refuse_occupied",
 ]

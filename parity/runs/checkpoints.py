@@ -10,10 +10,11 @@ is renamed to `.gone-step-...` before it is deleted. So whatever is called `step
 was altered after it was written.
 """
 
+import contextlib
 import os
 import shutil
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ from parity.runs.disk import (
     telling,
     write_json,
 )
-from parity.spec import NetworkSpec, TwincapsError, from_dict, to_dict
+from parity.spec import NetworkSpec, TrainedOn, TwincapsError, from_dict, to_dict
+from parity.spec.plain import LATER
 from parity.weights import Arrays
 
 FORMAT, OPTIMIZER = "twincaps-checkpoint", "twincaps-optimizer"
@@ -42,10 +44,11 @@ class State:
 
     step            training steps done
     epoch, cursor   whole epochs done, and batches done of the next one
-    accuracy        on the test set at this step, None between evaluations; of a run that
-                    averages its weights, that of the weights or of the averages: the better one
-    best            the best accuracy so far, None before the first evaluation
+    accuracy        on the test set at this step, None between evaluations
+    best            the best score so far, None before the first evaluation
     metrics_bytes   length of metrics.jsonl at this step, and the sha256 of those bytes
+    validation      accuracy on the images held out for validation, None where there are none; of
+                    a run that averages its weights, of the weights or the averages: the better
     """
 
     step: int
@@ -59,6 +62,12 @@ class State:
     metrics_bytes: int
     metrics_sha256: str
     versions: dict
+    validation: float | None = field(default=None, metadata=LATER)
+
+    @property
+    def score(self) -> float | None:
+        """What checkpoints are chosen by: the accuracy on validation images, or on the test set."""
+        return self.accuracy if self.validation is None else self.validation
 
     def __post_init__(self) -> None:
         for name in ("step", "epoch", "cursor", "metrics_bytes"):
@@ -92,7 +101,14 @@ def versions() -> dict[str, str]:
     return found
 
 
-def write(folder: Path, spec: NetworkSpec, arrays: Arrays, optimizer: Arrays, **state: Any) -> Path:
+def write(
+    folder: Path,
+    spec: NetworkSpec,
+    arrays: Arrays,
+    optimizer: Arrays,
+    trained_on: TrainedOn | None,
+    **state: Any,
+) -> Path:
     """Write one checkpoint, then drop all but the last three and the best; returns its path.
 
     `state` has the fields of `State` except the checksums of the two files and the versions.
@@ -103,7 +119,7 @@ def write(folder: Path, spec: NetworkSpec, arrays: Arrays, optimizer: Arrays, **
         try:
             shutil.rmtree(new, ignore_errors=True)
             new.mkdir()
-            weights.save(new / "weights.safetensors", spec, arrays)
+            weights.save(new / "weights.safetensors", spec, arrays, trained_on)
             header = {"format": OPTIMIZER, "schema": weights.SCHEMA}
             weights.save_arrays(new / "optimizer.safetensors", optimizer, header)
             whole = State(
@@ -143,7 +159,7 @@ def listed(folder: Path) -> list[Path]:
 
 def _prune(folder: Path) -> None:
     paths = listed(folder)
-    scores = {path: accuracy for path in paths if (accuracy := _accuracy(path)) is not None}
+    scores = {path: score for path in paths if (score := _score(path)) is not None}
     best = max(scores, key=scores.__getitem__, default=None)
     for path in paths[:-KEEP]:
         if path != best:
@@ -152,9 +168,9 @@ def _prune(folder: Path) -> None:
             shutil.rmtree(gone, ignore_errors=True)
 
 
-def _accuracy(path: Path) -> float | None:
+def _score(path: Path) -> float | None:
     try:
-        return read_state(path).accuracy
+        return read_state(path).score
     except TwincapsError:
         return None
 
@@ -188,6 +204,15 @@ def read(path: Path, spec: NetworkSpec) -> Checkpoint:
         raise RunError(f"{files[0]}: is of another network than the run's spec.json")
     optimizer, _ = weights.load_arrays(files[1], OPTIMIZER)
     return Checkpoint(path, state, arrays, optimizer)
+
+
+def best(folder: Path, spec: NetworkSpec) -> Checkpoint | None:
+    """The whole checkpoint of the best score, None where none has one."""
+    scores = {path: score for path in listed(folder) if (score := _score(path)) is not None}
+    for path in sorted(scores, key=scores.__getitem__, reverse=True):
+        with contextlib.suppress(TwincapsError):
+            return read(path, spec)
+    return None
 
 
 def newest(folder: Path, spec: NetworkSpec) -> Checkpoint | None:

@@ -1,7 +1,7 @@
 """The run folder: consistent at every instant, verified when read, readable by either wing.
 
     spec.json        the network
-    training.json    the training, the options of the run and its preset's name
+    training.json    the training, the options of the run, its preset's name, what it trains on
     metrics.jsonl    one object a line: each training step, each evaluation
     checkpoints/     see parity/runs/checkpoints.py
     figures/         pictures, at the end of a training or when asked for
@@ -34,8 +34,15 @@ from parity.runs.disk import (
     telling,
     write_json,
 )
-from parity.spec import NetworkSpec, RunOptions, SpecError, TrainingSpec, from_dict, to_dict
-from parity.weights import Arrays
+from parity.spec import (
+    NetworkSpec,
+    RunOptions,
+    SpecError,
+    TrainedOn,
+    TrainingSpec,
+    from_dict,
+    to_dict,
+)
 
 SPEC, TRAINING = "twincaps-spec", "twincaps-training"
 
@@ -57,6 +64,7 @@ class Run:
     ) -> None:
         self.path, self.spec, self.training = path, spec, training
         self.options, self.preset = options, preset
+        self.trained_on: TrainedOn | None = None
         self._lock = lock
         self._metrics: IO[bytes] | None = None
         self._metrics_bytes, self._metrics_sum = 0, hashlib.sha256()
@@ -114,6 +122,8 @@ class Run:
                 path / "training.json", TRAINING, training=TrainingSpec, options=RunOptions
             )
             run = cls(path, spec, training, options, str(told.get("preset", "")), lock)
+            if "trained_on" in told:  # which runs that were made before it was held lack
+                (run.trained_on,), _ = _read(path / "training.json", TRAINING, trained_on=TrainedOn)
             if not read_only:
                 with telling(path, "clear up after an earlier process"):
                     run._clear()
@@ -144,6 +154,11 @@ class Run:
             self._write_training()
             flush_folder(self.path)
 
+    def remember(self, trained_on: TrainedOn) -> None:
+        """Hold what the run is trained on, for all who ask its network later."""
+        self.trained_on = trained_on
+        self.change(self.training, self.options)
+
     def append(self, line: Mapping[str, Any]) -> None:
         """Add one line to metrics.jsonl."""
         content = (json.dumps(line, allow_nan=False) + "\n").encode()
@@ -172,10 +187,12 @@ class Run:
         cursor: int,
         accuracy: float | None = None,
         best: float | None = None,
+        validation: float | None = None,
     ) -> Path:
         """Write a checkpoint of a `Trainer.get_state()`; returns its path.
 
-        `epoch` and `cursor` count whole epochs done and batches done of the next one.
+        `epoch` and `cursor` count whole epochs done and batches done of the next one; the others
+        are as in `checkpoints.State`.
         """
         with telling(self.path, "flush metrics.jsonl"):
             if self._metrics is not None:
@@ -185,12 +202,14 @@ class Run:
             self.spec,
             state["weights"],
             state["optimizer"],
+            self.trained_on,
             step=state["step"],
             epoch=epoch,
             cursor=cursor,
             seed=self.training.seed,
             accuracy=accuracy,
             best=best,
+            validation=validation,
             metrics_bytes=self._metrics_bytes,
             metrics_sha256=self._metrics_sum.hexdigest(),
         )
@@ -221,6 +240,14 @@ class Run:
             )
         return found
 
+    def best(self) -> Checkpoint | None:
+        """The whole checkpoint of the best score, None where there is none.
+
+        It is chosen on the images held out for validation; without those on the test set, where
+        its accuracy is then better than the network is.
+        """
+        return checkpoints.best(self.path / "checkpoints", self.spec)
+
     def cut_metrics(self, checkpoint: Checkpoint | None) -> None:
         """Cut metrics.jsonl back to a checkpoint's step, or to nothing.
 
@@ -250,6 +277,8 @@ class Run:
 
     def _write_training(self) -> None:
         told = {"training": to_dict(self.training), "options": to_dict(self.options)}
+        if self.trained_on is not None:
+            told["trained_on"] = to_dict(self.trained_on)
         write_json(self.path / "training.json", TRAINING, {"preset": self.preset, **told})
 
     def _clear(self) -> None:
@@ -277,42 +306,9 @@ def refuse_occupied(path: str | os.PathLike) -> None:
         raise RunError(f"{path}: is there and is not a run; name another folder with --out")
 
 
-def read_weights(path: str | os.PathLike, averaged: bool = False) -> tuple[NetworkSpec, Arrays]:
-    """A network and its weights from a run (its newest checkpoint), a checkpoint, or a file.
-
-    averaged  their averages instead, from a run or a checkpoint of a training with `ema`
-    """
-    path = Path(path)
-    if not averaged and not holds_run(path):
-        inside = path / "weights.safetensors"
-        return weights.load(inside if path.is_dir() else path)
-    spec, found = _checkpoint(path)
-    if not averaged:
-        return spec, found.weights
-    averages = weights.averages(found.optimizer)
-    if not averages:
-        raise RunError(
-            f"{found.path}: its weights were not averaged; a TrainingSpec with ema=0.999 does that"
-        )
-    return spec, averages
-
-
 def _named(path: str | os.PathLike) -> Path:
     path = Path(path)
     return path if path.name not in ("", "..") else path.resolve()
-
-
-def _checkpoint(path: Path) -> tuple[NetworkSpec, Checkpoint]:
-    if holds_run(path):
-        with Run.open(path, read_only=True) as run:
-            found = run.newest()
-        if found is None:
-            raise RunError(f"{path}: has no checkpoint yet; go on with it by --resume {path}")
-        return run.spec, found
-    if not path.is_dir():
-        raise RunError(f"{path}: no run or checkpoint; averages of weights are in these alone")
-    spec, _ = weights.load(path / "weights.safetensors")
-    return spec, checkpoints.read(path, spec)
 
 
 def _read(file: Path, kind: str, **hints: type) -> tuple[list[Any], dict[str, Any]]:

@@ -1,65 +1,94 @@
-"""Finds a saved network, and what it was trained on."""
+"""Finds a saved network, and what it was trained on: what every verb takes."""
 
-import dataclasses
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from parity import runs
-from parity import weights as canonical
-from parity.data import DataError
-from parity.data.registry import entry
-from parity.spec import NetworkSpec, TwincapsError
+from parity import runs, weights
+from parity.data.registry import described
+from parity.runs import Run, RunError, checkpoints
+from parity.spec import NetworkSpec, RunOptions, TrainedOn, TrainingSpec, TwincapsError
 from parity.weights import Arrays
 
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """A network as it was saved, and what it was trained on, if that is known.
+    """A network as it was saved.
 
-    names   of its classes
-    things  classes that an image shows
-    fit     how a picture becomes an image of the network (`predict/fit.py`)
+    source      in words, what it is
+    arrays      its weights, or their moving averages where those were asked for
+    trained_on  as it was saved with it; of the data set's name alone where only that is known
+    training, options  of its run, None where it is not in one
     """
 
+    source: str
     spec: NetworkSpec
     arrays: Arrays
-    dataset: str | None
-    names: tuple[str, ...]
-    things: int = 1
-    fit: str = "whole"
+    trained_on: TrainedOn
+    training: TrainingSpec | None = None
+    options: RunOptions | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of its classes, in the order of the class capsules."""
+        return self.trained_on.names(self.spec.classes)
 
 
-def find(name: str) -> Known:
-    """A network that comes with twincaps, by its name, or that of a run or file."""
+def find(name: str, averaged: bool = False) -> Known:
+    """A network that comes with twincaps, by its name, or that of a run, checkpoint or file.
+
+    Args:
+        name: A name of `weights.pretrained_names()`, a run folder (its newest checkpoint), one
+            checkpoint of it, or a .safetensors file.
+        averaged: Moving averages of the weights instead, of a run trained with `ema`.
+
+    Raises:
+        TwincapsError: Where there is no such thing, or it is not whole.
+    """
+    if name in weights.pretrained_names():
+        if averaged:
+            raise TwincapsError(f"{name}: has no averages beside its weights; leave --ema out")
+        about = described(name.removeprefix("small-"))
+        return Known(name, *weights.load_pretrained(name), about)
     path = Path(name)
-    if name in canonical.pretrained_names():
-        return _known(*canonical.load_pretrained(name), name.removeprefix("small-"))
     if not path.exists():
         raise TwincapsError(
             f"{name}: no such run or file, and no network of that name comes with twincaps; "
-            f"expected one of {', '.join(canonical.pretrained_names())}, or a path"
+            f"expected one of {', '.join(weights.pretrained_names())}, or a path"
         )
-    dataset = data_dir = None
     if runs.holds_run(path):
-        with runs.Run.open(path, read_only=True) as run:
-            dataset, data_dir = run.training.dataset, run.options.data_dir
-    return _known(*runs.read_weights(path), dataset, data_dir)
+        with Run.open(path, read_only=True) as run:
+            newest = run.newest()
+        if newest is None:
+            raise RunError(f"{path}: has no checkpoint yet; go on with it by --resume {path}")
+        return _checkpoint(newest.path, run, averaged)
+    run = None
+    if path.is_dir():
+        with contextlib.suppress(RunError):  # it lies in no run, or in one that was damaged
+            run = Run.open(path.resolve().parent.parent, read_only=True)
+    return _checkpoint(path, run, averaged)
 
 
-def _known(
-    spec: NetworkSpec, arrays: Arrays, dataset: str | None, data_dir: str | None = None
-) -> Known:
-    known = Known(spec, arrays, dataset, tuple(map(str, range(spec.classes))))
-    if dataset is None:
-        # Nothing is known but the size, which is that of MNIST's digits more often than not.
-        return dataclasses.replace(known, fit="digit") if spec.image == (28, 28, 1) else known
-    try:
-        declared = entry(dataset)
-    except DataError:  # somebody's own arrays, under a name of theirs
-        return known
-    names = declared.class_names
-    if declared.classes_in is not None and data_dir is not None:
-        names = tuple(declared.classes_in(Path(data_dir).expanduser()))
-    if len(names) != spec.classes:  # numbers, or a folder that has changed since
-        names = known.names
-    return dataclasses.replace(known, names=names, things=declared.things, fit=declared.fit)
+def _checkpoint(path: Path, run: Run | None, averaged: bool) -> Known:
+    """The network in a checkpoint, of a run if that is known, or in a file."""
+    file = path / "weights.safetensors" if path.is_dir() else path
+    spec, arrays = weights.load(file)
+    arrays = _averages(path, spec) if averaged else arrays
+    told = weights.trained_on(file)
+    if run is None:
+        return Known(str(path), spec, arrays, told or TrainedOn())
+    source = f"run {run.path.name} at step {int(path.name.removeprefix('step-'))}"
+    about = run.trained_on or told or described(run.training.dataset, run.options.data_dir)
+    return Known(source, spec, arrays, about, run.training, run.options)
+
+
+def _averages(path: Path, spec: NetworkSpec) -> Arrays:
+    """The moving averages of the weights beside those of a checkpoint."""
+    if not path.is_dir():
+        raise RunError(f"{path}: no run or checkpoint; averages of weights are in these alone")
+    found = weights.averages(checkpoints.read(path, spec).optimizer)
+    if not found:
+        raise RunError(
+            f"{path}: its weights were not averaged; a TrainingSpec with ema=0.999 does that"
+        )
+    return found

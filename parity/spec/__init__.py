@@ -13,6 +13,7 @@ from parity.spec.networks import Init, NetworkSpec
 from parity.spec.plain import from_dict, to_dict
 from parity.spec.presets import PRESETS, Preset, preset, preset_card
 from parity.spec.routings import ROUTINGS, Dynamic, Owned, Routing
+from parity.spec.trained_on import Sample, TrainedOn
 from parity.spec.training import BACKENDS, OPTIMIZERS, PRECISIONS, RunOptions, TrainingSpec
 
 __all__ = [
@@ -31,8 +32,10 @@ __all__ = [
     "Primary",
     "Routing",
     "RunOptions",
+    "Sample",
     "SpecError",
     "Tensor",
+    "TrainedOn",
     "TrainingSpec",
     "TwincapsError",
     "check_images",

@@ -9,15 +9,31 @@ from parity.spec.checks import require
 T = TypeVar("T")
 
 
+# Of a field that was added after specs were saved: it is left out of the JSON while it has its
+# default, and has it where the JSON lacks it, so that what was saved goes on meaning the same.
+LATER = {"later": True}
+
+
 def to_dict(spec: Any) -> dict[str, Any]:
     """A spec as plain JSON values."""
-    return dataclasses.asdict(spec)
+    return {
+        each.name: _plain(value)
+        for each in dataclasses.fields(spec)
+        for value in [getattr(spec, each.name)]
+        if each.metadata != LATER or value != each.default
+    }
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_dict(value)
+    return tuple(map(_plain, value)) if isinstance(value, tuple) else value
 
 
 def from_dict(kind: type[T], values: Any) -> T:
     """A spec of `kind` from `to_dict`'s values; every unknown and missing name in one error.
 
-    A name whose default is None may be missing, as those are that were added later. Of several
+    A name whose default is None, or that was added later, may be missing. Of several
     kinds of spec, as routings are, the values' own `name` says which it is.
     """
     require(
@@ -36,8 +52,12 @@ def from_dict(kind: type[T], values: Any) -> T:
     return kind(**{name: _value(hints[name], values[name], name) for name in names})
 
 
-def _optional(kind: Any) -> dict[str, None]:
-    return {each.name: None for each in dataclasses.fields(kind) if each.default is None}
+def _optional(kind: Any) -> dict[str, Any]:
+    return {
+        each.name: each.default
+        for each in dataclasses.fields(kind)
+        if each.default is None or each.metadata == LATER
+    }
 
 
 def _value(hint: Any, value: Any, name: str) -> Any:

@@ -1,8 +1,9 @@
 """What a training run is, and how it is computed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from parity.spec.checks import COUNT, FROM_ZERO, POSITIVE, WHOLE, check, fields, require
+from parity.spec.plain import LATER
 
 PRECISIONS = ("float32", "float64", "bfloat16")
 OPTIMIZERS = ("adam", "adamw", "sgd")
@@ -18,7 +19,8 @@ class TrainingSpec:
     image, in pixels; data sets that crop or place their images at random do not use it.
     `weight_decay` is decoupled, and used by adamw alone. `ema` is the decay of an average of the
     weights that moves beside them, e.g. 0.999: it begins at the first weights, without a bias
-    correction, and after each step average += (1 - ema) * (weights - average).
+    correction, and after each step average += (1 - ema) * (weights - average). `validation` is how
+    many training images are held out to choose the best checkpoint by; none of them is trained on.
     """
 
     dataset: str = "mnist-mini"
@@ -39,6 +41,7 @@ class TrainingSpec:
     shift: int = 2
     seed: int = 0
     precision: str = "float32"
+    validation: int = field(default=0, metadata=LATER)
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -51,7 +54,7 @@ class TrainingSpec:
         above_zero = "learning_rate decay_rate decay_steps epsilon"
         from_zero = "minimum_rate beta1 beta2 momentum weight_decay"
         check("training", COUNT, **fields(self, "epochs batch_size"))
-        check("training", WHOLE, **fields(self, "shift seed"))
+        check("training", WHOLE, **fields(self, "shift seed validation"))
         check("training", POSITIVE, **fields(self, above_zero))
         check("training", FROM_ZERO, **fields(self, from_zero))
         if self.clip_norm is not None:

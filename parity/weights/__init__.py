@@ -15,6 +15,7 @@ from parity.weights.files import (
     read_arrays,
     save,
     save_arrays,
+    trained_on,
     verify,
     write_whole,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "save_arrays",
     "slots",
     "table",
+    "trained_on",
     "transpose",
     "verify",
     "write_whole",

@@ -13,7 +13,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from parity.spec import NetworkSpec, from_dict, to_dict
+from parity.spec import NetworkSpec, TrainedOn, from_dict, to_dict
 from parity.weights._table import Arrays, WeightsError, check, table
 
 FORMAT, SCHEMA, ENDS = "twincaps-weights", 1, ".safetensors"
@@ -100,11 +100,18 @@ def load_arrays(path: str | os.PathLike, kind: str) -> tuple[Arrays, dict[str, A
     return arrays, header
 
 
-def save(path: str | os.PathLike, spec: NetworkSpec, arrays: Arrays) -> str:
-    """Write a network's weights; strict about names, shapes and dtypes. Returns the sha256."""
+def save(
+    path: str | os.PathLike, spec: NetworkSpec, arrays: Arrays, trained_on: TrainedOn | None = None
+) -> str:
+    """Write a network's weights, and what it was trained on where that is known.
+
+    Strict about names, shapes and dtypes. Returns the sha256.
+    """
     check(arrays, table(spec))
     axes = {name: row.axes for name, row in table(spec).items()}
     header = {"format": FORMAT, "schema": SCHEMA, "axes": axes, "spec": to_dict(spec)}
+    if trained_on is not None:
+        header["trained_on"] = to_dict(trained_on)
     return save_arrays(path, arrays, header)
 
 
@@ -117,6 +124,13 @@ def load(path: str | os.PathLike) -> tuple[NetworkSpec, Arrays]:
     if header.get("axes") != axes:
         raise WeightsError(f"{path}: axes {header.get('axes')}, expected {axes}")
     return spec, {name: arrays[name] for name in axes}
+
+
+def trained_on(path: str | os.PathLike) -> TrainedOn | None:
+    """What the network in a file of `save` was trained on; None where the file does not say."""
+    _, header = load_arrays(path, FORMAT)
+    told = header.get("trained_on")
+    return None if told is None else from_dict(TrainedOn, told)
 
 
 def _pretrained() -> Any:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from wings import PACKAGES, ROOT, difference
 
-from parity.runs import read_weights
+from parity.saved import find
 
 RUN = ("--preset", "small", "--epochs", "1")
 EPOCHS = 3
@@ -45,7 +45,7 @@ def accuracy(run: Path) -> float:
 
 def apart(a: Path, b: Path) -> float:
     """How far the parameters of two runs are from each other, by the ladder's measure."""
-    (_, ours), (_, theirs) = read_weights(a), read_weights(b)
+    ours, theirs = (find(str(each)).arrays for each in (a, b))
     assert ours.keys() == theirs.keys()
     assert all(np.isfinite(each).all() for each in ours.values())
     return max(difference(ours[name], theirs[name]) for name in ours)

@@ -240,7 +240,7 @@ def test_a_finished_run_has_nothing_left_and_more_epochs_go_on(whole, tmp_path):
 def test_other_data_than_the_run_began_with_is_refused(tmp_path):
     with created(tmp_path / "run") as run:
         train(fakes.Trainer(), run)
-        with pytest.raises(RunError, match="use the data the run began with"):
+        with pytest.raises(RunError, match="23 training images then, 31 now"):
             loop.train(fakes.Trainer(), fakes.dataset(train=31), run, progress=False)
 
 

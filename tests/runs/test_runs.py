@@ -15,8 +15,9 @@ import pytest
 from wings import ROOT
 
 from parity import loop
-from parity.runs import Run, checkpoints, disk, read_weights, refuse_occupied
+from parity.runs import Run, checkpoints, disk, refuse_occupied
 from parity.runs.disk import RunError, RunWarning
+from parity.saved import find
 from parity.spec import RunOptions
 
 OPTIONS = RunOptions(backend="jax", checkpoint_every=2, data_dir="somewhere", block=5)
@@ -371,11 +372,11 @@ def test_a_full_disk_costs_nothing_that_was_saved(run, monkeypatch, where):
 def test_weights_are_read_from_a_run_a_checkpoint_and_a_file(finished, run):
     newest = finished / "checkpoints" / "step-00000015"
     for path in (finished, newest, newest / "weights.safetensors"):
-        spec, arrays = read_weights(path)
-        assert spec == fakes.SPEC
-        assert arrays.keys() == fakes.Trainer().arrays.keys()
+        found = find(str(path))
+        assert found.spec == fakes.SPEC
+        assert found.arrays.keys() == fakes.Trainer().arrays.keys()
     with pytest.raises(RunError, match="no checkpoint yet"):
-        read_weights(run.path)
+        find(str(run.path))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")

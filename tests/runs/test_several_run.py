@@ -10,7 +10,8 @@ from parity import loop
 from parity.data import Dataset, batches
 from parity.data.sets.multi_mnist import Pairs
 from parity.loop import scoring
-from parity.runs import Run, read_weights
+from parity.runs import Run
+from parity.saved import find
 from parity.spec import Conv, NetworkSpec, Primary, TrainingSpec
 
 N, TESTED, H, W = 61, 23, 5, 3
@@ -75,7 +76,7 @@ def test_it_learns_pairs_and_evaluates_them(wing, trained):
         **found,
         "loss": pytest.approx(found["loss"], rel=1e-6),
     }
-    assert read_weights(path)[0] == SPEC
+    assert find(str(path)).spec == SPEC
 
 
 def test_the_accuracy_is_that_of_both_digits(wing, trained):

@@ -190,7 +190,7 @@ def test_a_spoilt_run_is_refused_and_nothing_written(run, tmp_path, capsys, verb
         (["check", "--rungs", "12"], "rungs \\[12\\] are unknown"),
         (["check", "--batch", "0"], "batch is 0"),
         (["check", "--json", "/no/folder/file.json"], "no folder /no/folder"),
-        (["check", "/no/run"], "no run here"),
+        (["check", "/no/run"], "no such run or file"),
         (["trace", "/no/folder/file", "--preset", "small"], "name a new file"),
         (["compare", "/no/a", "/no/b"], "no such file"),
     ],

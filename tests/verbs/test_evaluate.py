@@ -102,11 +102,11 @@ def test_evaluate_refuses_what_it_cannot_read(capsys):
     fits = dataclasses.replace(fakes.PRESET.network, image=(27, 28, 1))
     weights.save("other.safetensors", fits, weights.draw(fits, 0))
     for path, says in (
-        ("nowhere", "no such file"),
+        ("nowhere", "no such run or file"),
         ("words.safetensors", "not a whole safetensors file"),
         ("other.safetensors", "the network takes (27, 28, 1)"),
     ):
-        assert door.main(["evaluate", path]) == 2
+        assert door.main(["evaluate", path, "--dataset", "mnist-mini"]) == 2
         line = told(capsys)
         assert line.startswith("error: ")
         assert says in line

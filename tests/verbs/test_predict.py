@@ -266,9 +266,9 @@ def test_a_run_says_what_it_was_trained_on(dataset, fit):
     spec = dataclasses.replace(preset("small"), decoder=None)
     held = trained("run", spec, dataset)
     known = saved.find("run")
-    assert (known.spec, known.dataset) == (spec, dataset)
+    assert (known.spec, known.trained_on.dataset) == (spec, dataset)
     np.testing.assert_array_equal(known.arrays["digit.kernel"], held["digit.kernel"])
-    assert known.fit == fit
+    assert known.trained_on.fit == fit
 
 
 @pytest.mark.parametrize("installed", [(), ("torch",), ("jax",), ("torch", "jax")])

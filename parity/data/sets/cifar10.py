@@ -104,4 +104,5 @@ DATASET = Entry(
     source=f"a copy of torchvision, Keras or the batches, or a download from {SOURCE.url}",
     load=load,
     class_names=CLASS_NAMES,
+    frame=(SIDE, SIDE),
 )

@@ -60,4 +60,5 @@ DATASET = Entry(
     source=f"a copy of torchvision, Keras or the four files, or a download from {SOURCE.url}",
     load=lambda data_dir: read(SOURCE, data_dir),
     fit="digit",
+    stand_in="mnist-mini",
 )

@@ -99,4 +99,5 @@ DATASET = Entry(
     source=f"the four -dat and -cat files, or a download from {SOURCE.url}",
     load=load,
     class_names=CLASS_NAMES,
+    frame=(48, 48),
 )

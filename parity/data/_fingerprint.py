@@ -1,0 +1,57 @@
+"""What a network is trained on, taken from its data set, and whether another still is that."""
+
+import hashlib
+
+import numpy as np
+
+from parity.data.splits import Dataset, Split
+from parity.spec import Sample, TrainedOn
+
+SAMPLE = 64  # images of a split whose pixels are looked at
+
+
+def fingerprint(dataset: Dataset) -> TrainedOn:
+    """What a run and its weights files hold of the data set that they are trained on."""
+    return TrainedOn(
+        dataset=dataset.name,
+        fit=dataset.fit,
+        frame=dataset.frame,
+        things=dataset.things,
+        class_names=tuple(dataset.class_names),
+        train=sample(dataset.train),
+        test=sample(dataset.test),
+        validation=dataset.held_out,
+    )
+
+
+def sample(split: Split) -> Sample:
+    """The count, all labels, and the pixels of `SAMPLE` images spread evenly over a split."""
+    places = np.unique(np.linspace(0, len(split) - 1, SAMPLE).astype(int))
+    pixels = split.batch(places).images
+    return Sample(len(split), sha256(split.labels, "<i8"), sha256(pixels, "<f4"))
+
+
+def sha256(array: np.ndarray, dtype: str) -> str:
+    """Of an array's numbers in C order, in this dtype."""
+    return hashlib.sha256(np.ascontiguousarray(array, dtype).tobytes()).hexdigest()
+
+
+def changed(before: Sample | None, now: Sample | None, which: str) -> str:
+    """In words, how a split differs from what it was; "" where it does not, or nobody knows."""
+    if before is None or now is None or before == now:
+        return ""
+    if before.count != now.count:
+        return f"{before.count:,} {which} images then, {now.count:,} now"
+    return f"other {'labels' if before.labels != now.labels else 'pixels'} of {which} images"
+
+
+def renamed(before: TrainedOn, now: TrainedOn) -> str:
+    """In words, how the names of the classes differ; "" where they do not, or nobody knows."""
+    if not before.class_names or not now.class_names or before.class_names == now.class_names:
+        return ""
+    pairs = zip(before.class_names, now.class_names, strict=False)
+    moved = [f"{n}: {a!r} then, {b!r} now" for n, (a, b) in enumerate(pairs) if a != b]
+    counts = len(before.class_names), len(now.class_names)
+    if counts[0] != counts[1]:
+        moved.append(f"{counts[0]} classes then, {counts[1]} now")
+    return "; ".join(moved[:5]) + "; ..." * (len(moved) > 5)
