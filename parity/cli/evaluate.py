@@ -18,7 +18,6 @@ from parity.data.windows import translate
 from parity.loop import scoring
 from parity.saved import find
 from parity.spec import RunOptions, TrainedOn, TrainingSpec, TwincapsError
-from parity.wing.load import make_trainer
 from parity.wing.trainer import Trainer
 
 
@@ -55,10 +54,7 @@ def evaluate(
     options = dataclasses.replace(options, backend=backend or options.backend)
     images = data.load(name, data_dir or options.data_dir)
     _compare(run, known.trained_on, images)
-    trainer = make_trainer(known.spec, training, options, images)
-    state = trainer.get_state()
-    held = {key: known.arrays[key].astype(array.dtype) for key, array in state["weights"].items()}
-    trainer.set_state({**state, "weights": held})
+    trainer = known.trainer(training, options, images)
     if shifts == 0:
         found = scoring.evaluate(trainer, images.test, training.batch_size)
     else:

@@ -14,7 +14,6 @@ from parity.figures.model import Model, look
 from parity.runs import Run
 from parity.saved import find
 from parity.spec import RunOptions, TrainingSpec
-from parity.wing.load import make_trainer
 
 QUICK = 2000  # test images that figures at the end of a training are made from
 
@@ -33,33 +32,40 @@ def figures(
     Each figure is written twice, as PNG and as SVG.
 
     Args:
-        run: A run folder.
-        backend: torch or jax; unless given, the run's own.
+        run: A run folder; or one of its checkpoints, a .safetensors file or the name of a network
+            that comes with twincaps, which have no curves.
+        backend: torch or jax; unless given, the run's own, or torch.
         against: Another run: draw the curves of both in one figure, and nothing else.
         out: The folder to write to; unless given, figures/ in the run.
-        dataset: Whose test images; unless given, the run's own.
+        dataset: Whose test images; unless given, those of what it was trained on.
         data_dir: Where the files of the data set are.
         ema: Show what the moving averages of the weights make of them.
     """
     style.load()
-    with Run.open(run, read_only=True) as opened:
-        folder = Path(out) if out else opened.path / "figures"
-        if against is not None:
-            _tell(_overlay(opened, against, folder))
-            return
-        _tell(style.save(curves.draw(opened.metrics(), _note(opened)), folder, "curves"))
-        found = opened.newest()
-    if found is None:
-        raise runs.RunError(f"{run}: has no checkpoint yet; go on with it by --resume {run}")
-    training = dataclasses.replace(opened.training, dataset=dataset or opened.training.dataset)
-    options = dataclasses.replace(opened.options, backend=backend or opened.options.backend)
-    images = data.load(training.dataset, data_dir or options.data_dir)
-    trainer = make_trainer(opened.spec, training, options, images)
-    state, note = found.trainer_state, _note(opened, training, options, found.state.step)
-    if ema:
-        state["weights"] = find(str(found.path), averaged=True).arrays
-        note += ", averaged weights"
-    trainer.set_state(state)
+    folder = Path(out or Path(run) / "figures")
+    if runs.holds_run(Path(run)):
+        with Run.open(run, read_only=True) as opened:
+            if against is not None:
+                _tell(_overlay(opened, against, folder))
+                return
+            _tell(style.save(curves.draw(opened.metrics(), _note(opened)), folder, "curves"))
+    known = find(run, averaged=ema)
+    if not runs.holds_run(Path(run)) and (against is not None or out is None):
+        raise runs.RunError(
+            f"{run}: no run, so it has no curves and no folder for figures; name a folder with "
+            "--out, and leave --against out"
+        )
+    training, options = known.training or TrainingSpec(), known.options or RunOptions()
+    name = dataset or known.trained_on.dataset
+    if not name:
+        raise runs.RunError(
+            f"{run}: does not say what it was trained on; name the data set with --dataset"
+        )
+    training = dataclasses.replace(training, dataset=name)
+    options = dataclasses.replace(options, backend=backend or options.backend)
+    images = data.load(name, data_dir or options.data_dir)
+    trainer = known.trainer(training, options, images)
+    note = _origin(known.source, known.preset, training, options) + ", averaged weights" * ema
     assert isinstance(trainer, Model)
     for paths in _album(trainer, images, training, folder, note):
         _tell(paths)
@@ -107,18 +113,16 @@ def _overlay(run: Run, other: str, folder: Path) -> list[Path]:
         return style.save(figure, folder, f"curves-against-{against.path.name}")
 
 
-def _note(
-    run: Run,
-    training: TrainingSpec | None = None,
-    options: RunOptions | None = None,
-    step: int | None = None,
-) -> str:
-    """The origin of a figure; the run's own training and options unless others are given."""
-    training, options = training or run.training, options or run.options
-    at = "" if step is None else f", step {step:,}"
+def _note(run: Run, step: int | None = None) -> str:
+    """The origin of a figure of a run, at a step if it is of one."""
+    at = "" if step is None else f" at step {step}"
+    return _origin(f"run {run.path.name}{at}", run.preset, run.training, run.options)
+
+
+def _origin(source: str, preset: str, training: TrainingSpec, options: RunOptions) -> str:
     return (
-        f"run {run.path.name}: {run.preset or 'a network'} on {training.dataset}, "
-        f"{options.backend}, {training.precision}, seed {training.seed}{at}"
+        f"{source}: {preset or 'a network'} on {training.dataset}, {options.backend}, "
+        f"{training.precision}, seed {training.seed}"
     )
 
 

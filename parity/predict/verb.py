@@ -20,7 +20,7 @@ from parity.predict.fit import prepare
 from parity.saved import Known, find
 from parity.spec import BACKENDS, RunOptions, TrainingSpec, TwincapsError
 from parity.traces.measure import difference
-from parity.wing.load import EXTRAS, make_trainer
+from parity.wing.load import EXTRAS
 
 AT_ONCE = 128
 
@@ -99,7 +99,8 @@ def predict(
         files = write(Path(out), images, seen)
     if json:
         told = [_plain(*each) for each in zip(images, seen, files, strict=True)]
-        print(jsonlib.dumps({"weights": weights, "fit": fit, "pictures": told}))
+        names = list(known.names)
+        print(jsonlib.dumps({"weights": weights, "fit": fit, "classes": names, "pictures": told}))
         return
     for each in zip(images, seen, files, strict=True):
         _show(*each, known.names)
@@ -124,8 +125,7 @@ def see(known: Known, images: np.ndarray, backends: list[str]) -> list[Seen]:
     """What each of these wings makes of images [N, H, W, C], in float32."""
     poses, drawn = {}, None
     for wing in backends:
-        model = make_trainer(known.spec, TrainingSpec(), RunOptions(backend=wing))
-        model.set_state({**model.get_state(), "weights": known.arrays})
+        model = known.trainer(TrainingSpec(), RunOptions(backend=wing))
         assert isinstance(model, Model)
         parts = [images[n : n + AT_ONCE] for n in range(0, len(images), AT_ONCE)]
         poses[wing] = np.concatenate([model.poses(each) for each in parts])

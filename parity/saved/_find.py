@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parity import runs, weights
+from parity.data import Dataset
 from parity.data.registry import described
 from parity.runs import Run, RunError, checkpoints
 from parity.spec import NetworkSpec, RunOptions, TrainedOn, TrainingSpec, TwincapsError
 from parity.weights import Arrays
+from parity.wing.load import make_trainer
+from parity.wing.trainer import Trainer
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +21,7 @@ class Known:
     source      in words, what it is
     arrays      its weights, or their moving averages where those were asked for
     trained_on  as it was saved with it; of the data set's name alone where only that is known
-    training, options  of its run, None where it is not in one
+    training, options, preset  of its run, None and "" where it is not in one
     """
 
     source: str
@@ -27,11 +30,24 @@ class Known:
     trained_on: TrainedOn
     training: TrainingSpec | None = None
     options: RunOptions | None = None
+    preset: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
         """Of its classes, in the order of the class capsules."""
         return self.trained_on.names(self.spec.classes)
+
+    def trainer(
+        self, training: TrainingSpec, options: RunOptions, dataset: Dataset | None = None
+    ) -> Trainer:
+        """The Trainer of a wing with these weights, in the precision of `training`; raises as
+        `make_trainer` does.
+        """
+        made = make_trainer(self.spec, training, options, dataset)
+        state = made.get_state()
+        held = {name: self.arrays[name].astype(a.dtype) for name, a in state["weights"].items()}
+        made.set_state({**state, "weights": held})
+        return made
 
 
 def find(name: str, averaged: bool = False) -> Known:
@@ -79,7 +95,7 @@ def _checkpoint(path: Path, run: Run | None, averaged: bool) -> Known:
         return Known(str(path), spec, arrays, told or TrainedOn())
     source = f"run {run.path.name} at step {int(path.name.removeprefix('step-'))}"
     about = run.trained_on or told or described(run.training.dataset, run.options.data_dir)
-    return Known(source, spec, arrays, about, run.training, run.options)
+    return Known(source, spec, arrays, about, run.training, run.options, run.preset)
 
 
 def _averages(path: Path, spec: NetworkSpec) -> Arrays:

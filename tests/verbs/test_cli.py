@@ -19,7 +19,7 @@ from wings import ROOT
 
 import parity.__main__ as door
 from parity import cli, data, spec
-from parity.cli.flags import Flags, defaults
+from parity.cli.flags import Flags, defaults, usual_dataset
 from parity.data.sets import mnist_mini
 from parity.runs import Run
 
@@ -96,6 +96,44 @@ def test_what_is_not_given_comes_from_the_recipe_or_else_the_preset(preset, data
     assert flags.learning_rate == recipe.get("learning_rate", training.learning_rate)
     assert (flags.backend, flags.device, flags.compile) == ("torch", "cpu", False)
     assert flags.out is flags.resume is flags.data_dir is flags.clip_norm is None
+
+
+@pytest.mark.parametrize("preset", sorted(spec.PRESETS))
+def test_the_data_set_comes_from_the_preset_unless_given(preset):
+    own = spec.preset_card(preset).training.dataset
+    assert usual_dataset(preset) == ("mnist-mini" if own == "mnist" else own)
+
+
+def test_a_preset_alone_trains_on_its_own_data_set(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(data, "load", lambda name, folder: asked.append(name) or 1 / 0)
+    for argv, dataset in (
+        (["--preset", "sabour2017-cifar10"], "cifar10"),
+        (["--preset", "sabour2017-multimnist"], "multi-mnist"),
+        (["--preset", "sabour2017-cifar10", "--dataset", "svhn"], "svhn"),
+        ([], "mnist-mini"),
+    ):
+        with pytest.raises(ZeroDivisionError):
+            cli.main(argv)
+        assert asked.pop() == dataset
+    assert cli.main(["--preset", "nosuch"]) == 2
+    assert "preset 'nosuch' is unknown" in told(capsys)
+
+
+def test_validation_is_told_and_its_checkpoint_named(capsys):
+    assert train("--epochs", 2, "--out", "r", "--validation", 500, "--ema", 0.9) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "validation 500 (preset 0)" in lines[1]
+    assert re.search(
+        r"^chosen on 500 validation images: r/checkpoints/step-\d+(, its averaged weights)?; "
+        r"validation accuracy 0\.\d+, test accuracy 0\.\d+ \(error .*%\)$",
+        lines[-2],
+    )
+    assert train("--out", "s", "--validation", 5000) == 2
+    assert "leaves none of class 0 to train on; expected fewer" in told(capsys)
+    assert not Path("s").exists()
+    assert resume("r", "--validation", 400) == 2
+    assert "--validation 400: the run at r has 500" in told(capsys)
 
 
 def test_a_recipe_may_set_what_has_no_flag(monkeypatch, capsys):

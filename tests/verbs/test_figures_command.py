@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import fakes
 import numpy as np
@@ -78,13 +79,28 @@ def test_the_command_draws_a_run_of_either_wing_with_the_other(told, tmp_path):
     assert sorted(each.name for each in (tmp_path / "new").iterdir()) == FILES
     lines = [f"{tmp_path / 'new' / name}.png, .svg" for name in NAMES]
     assert sorted(said.stdout.splitlines()) == lines
-    note = f"run run: tiny on tiny-stripes, {other}, float32, seed 0, step 26"
+    note = f"run run at step 26: tiny on tiny-stripes, {other}, float32, seed 0"
     # The text of an SVG is drawn as curves, with itself in a comment.
     assert f"<!-- {note} -->" in (tmp_path / "new" / "confusion.svg").read_text()
     both = ["confusion.svg", "curves.svg"]
     if other == backend:
         for name in both:
             assert (tmp_path / "new" / name).read_bytes() == (path / "figures" / name).read_bytes()
+
+
+def test_a_checkpoint_and_a_network_of_the_package_are_drawn_without_curves(told, tmp_path):
+    backend, path, _ = told
+    checkpoint = max((path / "checkpoints").iterdir())
+    for what, more in ((checkpoint, []), ("small-mnist", ["--dataset", "mnist-mini"])):
+        folder = tmp_path / Path(what).name
+        said = process("figures", what, "--backend", backend, "--out", folder, *more)
+        assert said.returncode == 0, said.stderr
+        drawn = {each.name for each in folder.iterdir()}
+        assert drawn == {each for each in FILES if not each.startswith("curves")}
+    same = "confusion.png"
+    assert (tmp_path / checkpoint.name / same).read_bytes() == (
+        path / "figures" / same
+    ).read_bytes()
 
 
 def test_two_runs_are_drawn_in_one_figure_without_a_wing(tmp_path, capsys):
@@ -104,11 +120,13 @@ def test_what_cannot_be_drawn_is_refused(tmp_path, capsys, monkeypatch):
     Run.create(tmp_path / "new", fakes.SPEC, fakes.TRAINING).close()
     run, _ = trained(tmp_path / "run", trainer=fakes.Trainer)
     cases = [
-        ([tmp_path / "nowhere"], "no run here"),
+        ([tmp_path / "nowhere"], "no such run or file"),
+        ([run.path / "checkpoints" / "step-00000015"], "name a folder with --out"),
         ([tmp_path / "new"], "no training step yet"),
         ([run.path, "--against", tmp_path / "new"], "no training step yet"),
         ([run.path, "--dataset", "mnlst"], "data set 'mnlst' is unknown"),
-        ([run.path, "--ema", "--dataset", "mnist-mini"], "has images of (28, 28, 1)"),
+        ([run.path, "--ema"], "its weights were not averaged"),
+        ([run.path, "--dataset", "mnist-mini"], "has images of (28, 28, 1)"),
     ]
     for argv, says in cases:
         assert door.main(["figures", *map(str, argv)]) == 2

@@ -18,6 +18,7 @@ from wings import ROOT
 
 import parity.__main__ as door
 from parity import saved, weights
+from parity.data.crops import Cropped
 from parity.predict import verb
 from parity.predict.fit import prepare
 from parity.runs import Run
@@ -244,6 +245,20 @@ def test_pictures_of_ones_own_are_called_by_their_folders(capsys):
     assert called() == ["ant", "bee", "cat"]
     Path("own/cat").rename("cat")  # since then there are fewer, and the numbers are all there is
     assert called() == ["0", "1", "2"]
+
+
+def test_a_network_of_windows_is_asked_about_the_window_it_is_scored_on(capsys):
+    """Of a picture in the size of CIFAR-10's, the middle 24x24, unchanged."""
+    colours("a.png", 32, 32)
+    trained("run", dataclasses.replace(specs.PRIMES, image=(24, 24, 3)), "cifar10")
+    found(capsys, "a.png", "--weights", "run", "--out", "seen")
+    stored = np.asarray(Image.open("a.png"))
+    split = Cropped(stored[None], np.zeros(1, np.int64), (24, 24))
+    np.testing.assert_array_equal(pixels("seen/a-input.png"), split.batch(np.arange(1)).images[0])
+    colours("large.png", 67, 131)
+    window = prepare("large.png", (24, 24, 3), "whole", (32, 32))
+    whole = prepare("large.png", (32, 32, 3), "whole")
+    np.testing.assert_array_equal(window, whole[4:28, 4:28])
 
 
 def test_clothes_are_called_by_their_names_and_fitted_as_such(capsys):
