@@ -19,7 +19,7 @@ from parity.loop.prefetch import Prefetch
 from parity.loop.scoring import averaged, total
 from parity.loop.signals import Stopped, signals
 from parity.loop.terminal import watchers
-from parity.loop.watcher import Line, Watcher
+from parity.loop.watcher import Line, Watcher, tell
 from parity.runs import Run, checkpoints
 from parity.runs.checkpoints import Checkpoint
 from parity.runs.disk import RunError, RunWarning
@@ -74,8 +74,7 @@ def train(
         if progress and session.first:
             folder = None if run is None else run.path
             session.watchers = watchers(trainer, dataset.test, session.per_epoch, folder)
-        for watcher in session.watchers:
-            shown.callback(watcher.close)
+            shown.callback(tell, session.watchers, "close")
         try:
             while session.epoch < trainer.training.epochs:
                 session.run_epoch()
@@ -281,8 +280,7 @@ class _Session:
         if self.run is not None:
             self.run.append(line)
         self.history.lines.append(line)
-        for watcher in self.watchers:
-            watcher.train(line) if event == "train" else watcher.eval(line)
+        tell(self.watchers, event, line)
 
     def save(self, accuracy: float | None = None, validation: float | None = None) -> None:
         """Write a checkpoint, unless there is one of this very place already."""

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import platform
+import tempfile
 from pathlib import Path
 
 CPU = Path("/proc/cpuinfo")
@@ -10,16 +11,30 @@ CPU = Path("/proc/cpuinfo")
 
 def folder() -> Path | None:
     """twincaps/ in the user's folder of caches, and in it one for each kind of processor: code for
-    one may not run on another that shares the home. None where nothing can be written.
+    one may not run on another that shares the home. None where there is no home, as in a container
+    with a user of its own, or nothing can be written there.
     """
-    home = os.environ.get("XDG_CACHE_HOME", "")
-    base = Path(home) if Path(home).is_absolute() else Path("~/.cache").expanduser()
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not base.is_absolute():
+        base = Path(os.path.expanduser("~/.cache"))
+    if not base.is_absolute():
+        return None
     found = base / "twincaps" / f"{platform.machine()}-{_processor()}"
     try:
         found.mkdir(parents=True, exist_ok=True)
     except OSError:
         return None
     return found if os.access(found, os.W_OK) else None
+
+
+def stand_in() -> None:
+    """Name a folder for torch where the system has none for temporary files: torch asks for it when
+    it is imported, and writes there only what it compiles.
+    """
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.getcwd())
 
 
 def _processor() -> str:
