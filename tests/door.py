@@ -39,9 +39,9 @@ spec.PRESETS["tiny-shared"] = dataclasses.replace(
 )
 
 if limit := os.environ.get("DOOR_TIMEOUT"):
-    for wing in ("torch_caps", "jax_caps"):
+    for module in ("parity.wing.meeting", "torch_caps.processes", "jax_caps.processes"):
         with contextlib.suppress(ImportError):
-            importlib.import_module(f"{wing}.processes").TIMEOUT = int(limit)
+            importlib.import_module(module).TIMEOUT = int(limit)
 
 if os.environ.get("DOOR_FIGURES") == "none":
     train._illustrate = lambda *_: None

@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from parity.spec import NetworkSpec, RunOptions, TrainingSpec, TwincapsError
-from parity.wing import processes
+from parity.wing import meeting, processes
 from parity.wing.processes import Place, ProcessError
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ def _join(backend: str, device: str, training: TrainingSpec, place: Place | None
     else:
         processes.check_batch(training.batch_size, place.count)
         address = processes.address(backend)
+        meeting.gather(place, address)
         group = join(place.rank, place.count, place.local, address, device)
     processes.rows(group, training.batch_size)  # refuses a batch that its devices cannot share
     return group

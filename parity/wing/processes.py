@@ -10,13 +10,16 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
 
 from parity.spec import TwincapsError
 
 PORTS = 61440, 4096  # where JAX looks for one under SLURM: from 61440 on, so many of them
+# Names that salloc and srun give to a job in which somebody types.
+SHELLS = ("interactive", "bash", "dash", "fish", "ksh", "sh", "tcsh", "csh", "zsh")
+INTERACTIVE = "4294967290"  # the number of the step that is salloc's own shell
 
 
 class ProcessError(TwincapsError):
@@ -55,21 +58,28 @@ class Place:
 
     rank, count  its number, from 0, of how many
     local        its number among those of its machine
+    counted      the variable that says how many there are
     """
 
     rank: int
     count: int
     local: int
+    counted: str = field(default="WORLD_SIZE", compare=False)
 
     def __str__(self) -> str:
         return f"process {self.rank} of {self.count}"
 
 
-def place(environment: Mapping[str, str] = os.environ) -> Place | None:
+def place(
+    environment: Mapping[str, str] = os.environ, typed: Callable[[], bool] | None = None
+) -> Place | None:
     """Where a launcher put this process, None where it is alone.
 
     torchrun's variables go before SLURM's. Those of SLURM count in a step, as srun starts it, and
-    not in the batch script around it. Raises ProcessError for ones that do not make sense.
+    neither in the batch script around it nor in a shell that is a step, as of `srun --pty bash`:
+    that is told of. Raises ProcessError for variables that do not make sense.
+
+    typed  whether somebody types at this process: whether it has a terminal, unless given
     """
     if {"RANK", "WORLD_SIZE"} <= environment.keys():
         names = "RANK", "WORLD_SIZE", "LOCAL_RANK"
@@ -85,7 +95,43 @@ def place(environment: Mapping[str, str] = os.environ) -> Place | None:
             f"{names[0]} is {rank} and {names[1]} is {count}; expected a number below it, one for "
             "each process"
         )
-    return None if count == 1 else Place(rank, count, local)
+    if count == 1:
+        return None
+    if names[0] == "SLURM_PROCID" and _shell(environment, typed or _has_terminal):
+        print(
+            f"training in this process alone, though SLURM_NTASKS is {count}: this is a shell "
+            f"({_shown(environment, 'SLURM_JOB_NAME', 'SLURM_STEP_ID')}); to train in all: "
+            "srun python train.py",
+            file=sys.stderr,
+        )
+        return None
+    return Place(rank, count, local, names[1])
+
+
+def _shell(environment: Mapping[str, str], typed: Callable[[], bool]) -> bool:
+    """Whether a SLURM step is surely a shell, whose other tasks will never train.
+
+    The name of the job alone does not tell: `srun python train.py` inherits that of the shell it
+    is typed in. But then no task of its has a terminal, and SLURM names it as the one it started.
+    """
+    if environment.get("SLURM_STEP_ID") == INTERACTIVE:
+        return True
+    started = environment.get("SLURM_TASK_PID") == str(os.getpid())
+    named = environment.get("SLURM_JOB_NAME") in SHELLS
+    return named and environment["SLURM_PROCID"] == "0" and not started and typed()
+
+
+def _has_terminal() -> bool:
+    """Whether this process belongs to a terminal, wherever its streams lead."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR))
+    except OSError:
+        return False
+    return True
+
+
+def _shown(environment: Mapping[str, str], *names: str) -> str:
+    return ", ".join(f"{name} is {environment[name]}" for name in names if name in environment)
 
 
 def address(backend: str, environment: Mapping[str, str] = os.environ) -> str:

@@ -12,6 +12,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +25,7 @@ import wings
 from wings import ROOT, difference
 
 from parity.runs import Run
-from parity.wing import processes
+from parity.wing import meeting, processes
 from parity.wing.processes import Place, ProcessError
 
 RUN = ["train", "--preset", "tiny-shared", "--dataset", "tiny-stripes"]
@@ -231,7 +233,7 @@ def journey(tmp_path_factory):
     for launcher, count, command, stop in (
         (slurm, 2, first, f"{signal.SIGTERM:d}@5@1"),
         (torchrun, 1, [*again, OTHER], f"{signal.SIGINT:d}@8"),
-        (torchrun, 3, [*again, OTHER], f"{signal.SIGINT:d}@15"),
+        (torchrun, 3, [*again, OTHER], f"{signal.SIGUSR1:d}@15@2"),
         (slurm, 3, [*again, ONE], ""),
     ):
         made.said.append(launch(launcher, count, command, DOOR_SIGNAL=stop))
@@ -344,6 +346,129 @@ AGENT = {**RANKS, **MASTER, "TORCHELASTIC_USE_AGENT_STORE": "True"}
 )
 def test_the_launcher_is_read(given, expected):
     assert processes.place(given) == expected
+
+
+SHELL = {**STEP, "SLURM_PROCID": "0", "SLURM_JOB_NAME": "bash"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "typed", "alone"),
+    [
+        ({}, True, True),
+        ({"SLURM_JOB_NAME": "interactive"}, True, True),
+        ({"SLURM_STEP_ID": "4294967290", "SLURM_JOB_NAME": "mine"}, False, True),
+        # srun python train.py, typed in such a shell: it inherits the name
+        ({}, False, False),
+        ({"SLURM_PROCID": "1"}, True, False),
+        ({"SLURM_TASK_PID": str(os.getpid())}, True, False),
+        # srun --pty python train.py
+        ({"SLURM_JOB_NAME": "python"}, True, False),
+        (RANKS, True, False),
+    ],
+)
+def test_in_a_shell_of_slurm_one_process_trains_alone_and_says_so(changes, typed, alone, capsys):
+    place = processes.place({**SHELL, **changes}, lambda: typed)
+    said = capsys.readouterr().err
+    assert (place is None) == alone
+    assert said.startswith("training in this process alone, though SLURM_NTASKS is 8") == alone
+    assert alone or said == ""
+
+
+def met(port: int, count: int, ranks: list[int], counted="SLURM_NTASKS", **environment) -> list:
+    """What these of so many processes meet with: an error each, or None."""
+
+    def meet(rank: int) -> Exception | None:
+        place = Place(rank, count, 0, counted)
+        try:
+            meeting.gather(place, f"localhost:{port}", {counted: str(count), **environment})
+        except ProcessError as error:
+            return error
+        return None
+
+    with ThreadPoolExecutor(len(ranks)) as threads:
+        return [*threads.map(meet, ranks)]
+
+
+def test_processes_meet_at_a_port_that_is_free_afterwards_and_strangers_are_let_pass(capsys):
+    port = int(free_port())
+    for _ in range(3):
+        assert met(port, 5, [3, 1, 0, 4, 2], "WORLD_SIZE", MASTER_ADDR="localhost") == [None] * 5
+        with socket.create_server(("", port)):
+            pass
+    said = capsys.readouterr().err.splitlines()
+    assert said == 3 * [
+        f"process 0 of 5 waits at localhost:{port} for processes 1, 2, 3 and 4, as WORLD_SIZE is 5 "
+        "and MASTER_ADDR is localhost; to train in one process alone: env -u WORLD_SIZE python "
+        "train.py ..."
+    ]
+
+    def stranger() -> None:
+        for _ in range(100):
+            with (
+                contextlib.suppress(OSError),
+                socket.create_connection(("localhost", port), 1) as s,
+            ):
+                s.sendall(b"GET / HTTP/1.0")
+                return
+
+    thread = threading.Thread(target=stranger)
+    thread.start()
+    assert met(port, 2, [0, 1]) == [None] * 2
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    ("ranks", "names"),
+    [
+        ([0], ["processes 1, 2 and 3"]),
+        ([0, 2], ["processes 1 and 3", "process 0 and all others"]),
+        ([3], ["process 0 and all others"]),
+    ],
+)
+def test_who_did_not_come_is_named_and_by_which_variable_he_was_expected(
+    ranks, names, monkeypatch, capsys
+):
+    monkeypatch.setattr(meeting, "TIMEOUT", 0.7)
+    monkeypatch.setattr(meeting, "PATIENCE", 0.2)
+    port = int(free_port())
+    errors = met(port, 4, ranks, SLURM_JOB_NAME="train")
+    assert [str(each) for each in errors] == [
+        f"waited 0.7 seconds at localhost:{port} for {name}; is it running? SLURM_NTASKS is 4 and "
+        "SLURM_JOB_NAME is train; to train in one process alone: env -u SLURM_NTASKS python "
+        "train.py ..."
+        for name in names
+    ]
+    said = capsys.readouterr().err
+    assert all(f"process {rank} of 4 waits at localhost:{port} for " in said for rank in ranks)
+
+
+def test_a_port_that_another_program_has_is_told_of():
+    with socket.create_server(("", 0)) as server:
+        port = server.getsockname()[1]
+        (error,) = met(port, 2, [0])
+    assert str(error) == f"could not listen at port {port} (Address already in use)"
+
+
+@pytest.mark.parametrize(
+    "backend", wings.wide(wings.NAMES, lambda backend: backend == wings.NAMES[-1])
+)
+def test_a_process_that_is_left_alone_ends_with_a_line_and_writes_nothing(backend, tmp_path):
+    more = {**slurm(0, 2), "SLURM_JOB_ID": "4711", "MASTER_PORT": free_port()}
+    done = subprocess.run(
+        script("door.py", *RUN, "--backend", backend, "--out", tmp_path / "run"),
+        env=environment(**more, DOOR_TIMEOUT="1"),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LIMIT,
+        start_new_session=True,
+    )
+    assert done.returncode == 2
+    waits, error = done.stderr.splitlines()
+    assert waits.startswith("process 0 of 2 waits at localhost:")
+    assert error.startswith("error: process 0 of 2: waited 1 seconds at localhost:")
+    assert "env -u SLURM_NTASKS" in error
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
