@@ -1,11 +1,12 @@
 """Data sets as NumPy arrays, and one deterministic order of batches and augmentation."""
 
 from parity.data.registry import Entry, entry, load, names
-from parity.data.splits import Batch, DataError, Dataset, Split, from_arrays
+from parity.data.splits import Batch, DataError, Dataset, DataWarning, Split, from_arrays
 
 __all__ = [
     "Batch",
     "DataError",
+    "DataWarning",
     "Dataset",
     "Entry",
     "Split",

@@ -4,8 +4,10 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +16,23 @@ import pytest
 from PIL import Image
 
 import parity.data
-from parity.data import DataError, Dataset, Split, batches, from_arrays, listing, locate, sets
+from parity.data import (
+    DataError,
+    Dataset,
+    DataWarning,
+    Split,
+    batches,
+    from_arrays,
+    listing,
+    locate,
+    sets,
+)
 from parity.data.formats import packed
 from parity.data.sets import affnist, mnist, mnist_mini, smallnorb
 from parity.predict.fit import FITS
 from parity.spec import NetworkSpec, TrainingSpec
+
+pytestmark = pytest.mark.filterwarnings("ignore::parity.data.DataWarning")
 
 SHIPPED = ("fashion-mnist", "mnist", "mnist-mini")
 OWN = """
@@ -196,6 +210,66 @@ def test_splits_and_data_sets_check_as_well(name):
             Split(given["test_images"], np.asarray(given["test_labels"])),
             given.get("classes", 5 if name != "all negative" else 1),
         )
+
+
+def bits(dtype=np.uint8, white=1):
+    made = np.random.default_rng(7).integers(0, 2, (7, 5, 3, 2)) * white
+    return made.astype(dtype)
+
+
+FULL = np.array([0, 1, 2, 3, 4, 0, 1])
+DOUBTFUL = {  # what is given -> what is said of it
+    "bits as bytes": (
+        {"train_images": bits()},
+        ["no pixel of the training images is above 1, where 255 is white: .* multiply them by 255"],
+    ),
+    "bits as bytes, in test alone": ({"test_images": bits()}, ["no pixel of the test images"]),
+    "divided twice": (
+        {"train_images": bits(np.float32, 1 / 255)},
+        ["training images is above 0.003922, where 1 is white: .* multiply them by 255"],
+    ),
+    "black": ({"train_images": bits() * 0}, ["all training images are black: nothing can be seen"]),
+    "bits as floats": ({"train_images": bits(np.float32)}, []),
+    "dark": ({"train_images": bits(white=2)}, []),
+    "labels from 1": (
+        {"train_labels": FULL + 1, "test_labels": FULL + 1},
+        ["^arrays: labels go from 1 to 5: class 0 is never trained; subtract 1"],
+    ),
+    "a class too many": (
+        {"classes": 6},
+        ["no training image shows class 5: never", "no test image shows class 5: the accuracy"],
+    ),
+    "never trained": (
+        {"train_labels": np.where(FULL == 1, 2, FULL)},
+        ["^arrays: no training image shows class 1: never trained$"],
+    ),
+    "never tested": (
+        {"test_labels": np.where((FULL == 3) | (FULL == 0), 2, FULL)},
+        ["^arrays: no test image shows class 0, class 3: the accuracy says nothing of it$"],
+    ),
+    "many more": (
+        {"classes": 23},
+        ["class 5, .* class 14 and 8 more classes: never", "no test image shows class 5"],
+    ),
+    "one alone": (
+        {"train_labels": FULL * 0, "test_labels": FULL * 0},
+        ["one class alone, class 0: every answer is right"],
+    ),
+    "nothing": ({}, []),
+}
+
+
+@pytest.mark.parametrize("name", DOUBTFUL)
+def test_what_is_surely_not_meant_is_warned_of(name):
+    given = {"test_images": bits(white=255), "train_labels": FULL, "test_labels": FULL}
+    changes, messages = DOUBTFUL[name]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        from_arrays(**arrays(**(given | changes)))
+    said = [str(each.message) for each in told if each.category is DataWarning]
+    assert len(said) == len(messages)
+    for message, each in zip(messages, said, strict=True):
+        assert re.search(message, each), each
 
 
 def test_the_default_data_set_needs_no_files_and_no_network(monkeypatch):

@@ -18,6 +18,8 @@ from parity.data import DataError, Dataset, load, locate
 from parity.data.formats import idx
 from parity.data.sets import fashion_mnist, mnist
 
+pytestmark = pytest.mark.filterwarnings("ignore::parity.data.DataWarning")
+
 MODULES = {"mnist": mnist, "fashion-mnist": fashion_mnist}
 
 
