@@ -14,6 +14,19 @@ from parity.data.splits import DataError, Dataset
 
 
 @dataclass(frozen=True)
+class Found:
+    """A copy of a data set: where it lies, None for nowhere, and its images to train and to test.
+
+    classes  where the files decide how many
+    """
+
+    place: Path | None
+    train: int
+    test: int
+    classes: int | None = None
+
+
+@dataclass(frozen=True)
 class Entry:
     """What a data set's file declares of it.
 
@@ -24,6 +37,7 @@ class Entry:
     licence  of the data, as its owners state it
     source   how to get it
     load     makes it, given the folder the user named, if any
+    look     finds what `load` would make it of, by names and sizes alone, and raises as it does
     class_names  of the classes, where numbers are not their names
     classes_in   the names of the classes in the folder the user named, where that decides
     things   classes that each image shows
@@ -38,6 +52,7 @@ class Entry:
     licence: str
     source: str
     load: Callable[[Path | None], Dataset]
+    look: Callable[[Path | None], Found] | None = None
     class_names: tuple[str, ...] = ()
     classes_in: Callable[[Path], Sequence[str]] | None = None
     things: int = 1
@@ -63,7 +78,7 @@ def entry(name: str) -> Entry:
 
 def load(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
     """A data set by name, its files looked for in `data_dir` first; raises DataError."""
-    folder = None if data_dir is None else Path(data_dir).expanduser()
+    folder = None if data_dir is None else Path(os.path.expanduser(data_dir))
     return entry(name).load(folder)
 
 

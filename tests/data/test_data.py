@@ -28,6 +28,7 @@ from parity.data import (
     sets,
 )
 from parity.data.formats import packed
+from parity.data.registry import Found
 from parity.data.sets import affnist, mnist, mnist_mini, smallnorb
 from parity.predict.fit import FITS
 from parity.spec import NetworkSpec, TrainingSpec
@@ -72,6 +73,7 @@ def test_every_entry_says_what_a_user_must_know(name):
     for text in (entry.title, entry.licence, entry.source):
         assert len(text) > 3
         assert "\n" not in text
+    assert entry.look is not None  # or the list would load it
     module = Path(sets.__path__[0]) / f"{name.replace('-', '_')}.py"
     assert module.is_file()
 
@@ -336,6 +338,8 @@ def test_the_real_files(name):
     entry = parity.data.entry(name)
     assert (found.name, found.classes, found.train.shape) == (name, entry.classes, entry.shape)
     assert (len(found.train), len(found.test)) == (60_000, 10_000)
+    assert entry.look is not None
+    assert entry.look(None) == Found(found.place, 60_000, 10_000)
     assert found.train.labels[:6].tolist() == FIRST[name]
     assert found.train.images.mean() > 30
     training = TrainingSpec(dataset=name)
@@ -384,7 +388,7 @@ def test_the_list_names_every_data_set_and_where_it_was_found(nowhere, capsys):
     assert (rows["mnist"]["place"], rows["mnist"]["fault"]) == (None, None)
     assert rows["smallnorb"]["shape"] == [32, 32, 2]
     own = rows["folder"]
-    assert (own["shape"], own["classes"], own["train"], own["test"]) == ([7, 3, 3], 2, 8, 2)
+    assert (own["shape"], own["classes"], own["train"], own["test"]) == (None, 2, 8, 2)
     assert own["place"] == str(nowhere)
 
 
@@ -399,12 +403,12 @@ def test_the_list_says_what_is_wrong_with_a_copy(nowhere, capsys):
 
 def test_a_data_set_that_lies_nowhere_is_still_here(nowhere, monkeypatch, capsys):
     made = replace(mnist_mini.load(), place=None)
-    entry = replace(mnist_mini.DATASET, load=lambda data_dir: made)
+    entry = replace(mnist_mini.DATASET, load=lambda data_dir: made, look=None)
     monkeypatch.setattr(mnist_mini, "DATASET", entry)
     assert listing.describe("mnist-mini")["place"] is None
     listing.listing()
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
-    assert any(line.endswith("28x28x1, here: 5,000 + 1,000 images") for line in lines)
+    assert any(line.endswith("28x28x1, found: 5,000 + 1,000 images") for line in lines)
 
 
 def test_the_list_for_a_terminal_cuts_no_name_and_no_address(nowhere, capsys, monkeypatch):

@@ -18,7 +18,7 @@ import numpy as np
 
 from parity.data.formats import pictures
 from parity.data.formats.folders import Labelled, arranged, labelled
-from parity.data.registry import Entry
+from parity.data.registry import Entry, Found
 from parity.data.splits import DataError, Dataset, DataWarning, NotFoundError, Split
 
 EVERY = 5
@@ -26,17 +26,18 @@ EVERY = 5
 
 def load(data_dir: Path | None) -> Dataset:
     """The pictures below `data_dir`; raises DataError naming the file or folder that is amiss."""
-    if data_dir is None or not data_dir.is_dir():
-        raise NotFoundError(
-            f"folder: {data_dir} is no folder; name the one that holds a subfolder for each class "
-            "with --data-dir or data_dir="
-        )
     names, train, test = _divided(data_dir)
     images = read([path for path, _ in train + test])
     labels = np.array([label for _, label in train + test])
     count = len(train)
     splits = Split(images[:count], labels[:count]), Split(images[count:], labels[count:])
     return Dataset("folder", *splits, len(names), tuple(names), data_dir)
+
+
+def look(data_dir: Path | None) -> Found:
+    """How many pictures `load` would read, and of how many classes; none is opened."""
+    names, train, test = _divided(data_dir)
+    return Found(data_dir, len(train), len(test), len(names))
 
 
 def classes(folder: Path) -> list[str]:
@@ -47,8 +48,13 @@ def classes(folder: Path) -> list[str]:
         return []
 
 
-def _divided(folder: Path) -> tuple[list[str], Labelled, Labelled]:
+def _divided(folder: Path | None) -> tuple[list[str], Labelled, Labelled]:
     """Names of the classes, and the pictures to train and to test; warns of what is not used."""
+    if folder is None or not folder.is_dir():
+        raise NotFoundError(
+            f"folder: {folder} is no folder; name the one that holds a subfolder for each class "
+            "with --data-dir or data_dir="
+        )
     found = arranged(folder)
     notes = found.notes
     train = labelled(found.train, notes)
@@ -96,5 +102,6 @@ DATASET = Entry(
     licence="yours",
     source="the folder that --data-dir or data_dir= names",
     load=load,
+    look=look,
     classes_in=classes,
 )
