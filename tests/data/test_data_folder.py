@@ -1,12 +1,14 @@
 """Folders of pictures, a subfolder a class."""
 
 import os
+import subprocess
 import sys
 import unicodedata
 import warnings
 
 import numpy as np
 import pytest
+import wings
 from PIL import Image
 
 from parity.data import DataError, DataWarning, batches, load
@@ -249,6 +251,30 @@ def test_a_name_that_is_no_text_is_shown_by_its_bytes(tmp_path):
     assert found.class_names == ("caf\\udce9", "tea")
     assert len(found.train) == 8
     "".join(found.class_names).encode("utf-8")
+
+
+def test_the_command_line_prints_what_it_is_warned_of(tmp_path):
+    """Through the door: names that no terminal can print, and all that is not as it seems."""
+    shape = (11, 9, 3)
+    accented = os.fsdecode(b"caf\xe9") if sys.platform == "linux" else CAFE
+    for part in ("train", "val"):
+        fill(tmp_path / "data" / part, {accented: 3, "tea": 4}, shape=shape)
+    fill(tmp_path / "data/extra", {"tea": 1}, shape=shape)
+    flags = ("--preset", "tiny", "--dataset", "folder", "--data-dir", tmp_path / "data")
+    flags += ("--backend", wings.NAMES[0], "--epochs", "1", "--out", tmp_path / "run")
+    door = subprocess.run(
+        [sys.executable, wings.ROOT / "tests/door.py", "train", *map(str, flags)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "DOOR_FIGURES": "none", "PYTHONIOENCODING": "utf-8"},
+    )
+    assert door.returncode == 0, door.stderr
+    told = [line for line in door.stderr.splitlines() if line.startswith("warning: ")]
+    assert told == [
+        f"warning: {tmp_path}/data: there is no folder test: val is tested on",
+        f"warning: {tmp_path}/data: not used: 'extra'; train and val are",
+    ]
+    assert "DataWarning" not in door.stderr
 
 
 @pytest.mark.parametrize(
