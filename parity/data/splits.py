@@ -116,9 +116,11 @@ class Dataset:
             outside = (split.labels < 0) | (split.labels >= self.classes)
             if outside.any():
                 first = int(outside.argmax())
+                from_one = (split.labels.min(), split.labels.max()) == (1, self.classes)
                 raise DataError(
                     f"{self.name}: {which} label {first} is {split.labels[first]}; expected "
                     f"0 to {self.classes - 1}, as there are {self.classes} classes"
+                    f"{'; subtract 1 if they count from 1' if from_one else ''}"
                 )
         for doubt in (*_dark(self), *_unseen(self)):
             warnings.warn(f"{self.name}: {doubt}", DataWarning, stacklevel=3)

@@ -184,6 +184,10 @@ REFUSED = {
     ),
     "all negative": ({"train_labels": [-1] * 7}, "training label 0 is -1; expected 0 to 0"),
     "unseen in training": ({"test_labels": [0, 5, 1]}, "test label 1 is 5; expected 0 to 4"),
+    "counted from 1": (
+        {"train_labels": [1, 2, 3, 4, 5, 5, 5], "classes": 5},
+        "training label 4 is 5; expected 0 to 4, .*; subtract 1 if they count from 1",
+    ),
     "beyond the classes": ({"classes": 4}, "training label 4 is 4; expected 0 to 3, .* 4 classes"),
     "other height": (
         {"test_images": np.zeros((3, 3, 3, 2), np.uint8)},

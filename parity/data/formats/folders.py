@@ -84,7 +84,7 @@ def _parts(folder: Path, below: list[Path]) -> tuple[Path, Path] | None:
         if not named or (len(named) < len(below) and not both):  # a class is called train, say
             return None
         raise DataError(
-            f"{folder}: {listed(path.name for path in named)} hold no folders of classes, but "
+            f"{folder}: no folders of classes in {listed(path.name for path in named)}, but "
             f"{seen(named[0])}; {UNDERSTOOD}"
         )
     chosen = []
@@ -165,11 +165,12 @@ def _refuse_empty(path: Path) -> None:
 def seen(folder: Path) -> str:
     """What a folder holds, in words."""
     below, pictures = _below(folder), _pictures(folder)
-    others = len(_files(folder)) - len(pictures)
+    others = Counter(end for path in _files(folder) if (end := _end(path)) not in ENDS)
+    ends = ", ".join(end or "no ending" for end in sorted(others)[:MOST])
     counts = [
         f"folders ({listed(path.name for path in below)})" if below else "",
         f"{len(pictures)} pictures" if pictures else "",
-        f"{others} other files" if others else "",
+        f"{others.total()} other files ({ends})" if others else "",
     ]
     return " and ".join(filter(None, counts)) or "nothing"
 
