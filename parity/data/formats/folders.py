@@ -6,7 +6,7 @@
 
 A name is that of its letters, however they are stored: composed and decomposed accents are one
 (NFC), bytes that are no text are shown as escapes. Hidden folders and files, and those that systems
-leave behind, are passed over without a word; all else that is not used is told of in `notes`.
+leave behind, are passed over without a word; all else that is not used is named in `notes`.
 """
 
 import unicodedata
