@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import Array
+from jax.core import Tracer
 
 from parity import weights as canonical
 from parity.spec import NetworkSpec
@@ -44,6 +45,16 @@ def from_canonical(array: np.ndarray, orders: tuple[str, str]) -> Array:
 def numpy(tensor: Array) -> np.ndarray:
     """A JAX array as a NumPy array of the same dtype, bfloat16 through ml_dtypes."""
     return np.asarray(tensor)
+
+
+def concrete(x: Any) -> Any:
+    """What is given as a NumPy array, where it has values that can be looked at.
+
+    It stays as it is while it is traced, and where other processes hold a part of it.
+    """
+    if isinstance(x, Tracer) or not getattr(x, "is_fully_addressable", True):
+        return x
+    return np.asarray(x)
 
 
 def tensor(array: np.ndarray) -> Array:

@@ -4,7 +4,7 @@ The order is stated here; every permutation is computed from it and the canonica
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -48,6 +48,21 @@ def numpy(tensor: Tensor) -> np.ndarray:
     if tensor.dtype == torch.bfloat16:
         return tensor.contiguous().view(torch.int16).numpy().view("bfloat16")
     return tensor.numpy()
+
+
+def concrete(x: Any) -> Any:
+    """What is given as a NumPy array, where its values can be looked at without waiting for them.
+
+    It stays as it is while it is compiled or transformed, and on a device.
+    """
+    if not isinstance(x, Tensor):
+        return np.asarray(x)
+    if torch.compiler.is_compiling() or x.device.type != "cpu":
+        return x
+    try:
+        return numpy(x)
+    except RuntimeError:  # a transform's own tensor, as vmap's, which holds no values
+        return x
 
 
 def tensor(array: np.ndarray) -> Tensor:

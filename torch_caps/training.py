@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from parity import schedule
 from parity import weights as canonical
-from parity.spec import NetworkSpec, TrainingSpec
+from parity.spec import NetworkSpec, TrainingSpec, check_labels, check_targets
 from torch_caps import arrays, tracing
 from torch_caps.networks import CapsuleNetwork
 from torch_caps.numerics import compiled
@@ -178,6 +178,7 @@ class Trainer:
     @torch.no_grad()
     def reconstruct(self, poses_BJD: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """The decoder's images from the capsules of the labels alone, as the network's."""
+        check_labels(arrays.concrete(labels), self.spec.classes)
         poses = torch.as_tensor(poses_BJD).to(self.net.digit.kernel)
         return arrays.numpy(self.net.reconstruct(poses, labels))
 
@@ -232,6 +233,7 @@ class Trainer:
         return found
 
     def _batch(self, images: np.ndarray, targets: np.ndarray, parts: Any) -> dict[str, Any]:
+        check_targets(arrays.concrete(targets), self.spec.classes, len(images))
         return {
             "images_BHWC": self.net.images(images),
             "targets": torch.as_tensor(targets, device=self.device),

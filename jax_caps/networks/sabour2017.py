@@ -10,7 +10,7 @@ from flax import nnx
 from jax import Array
 
 from jax_caps import losses
-from jax_caps.arrays import from_numpy
+from jax_caps.arrays import concrete, from_numpy
 from jax_caps.capsules import Tap, lengths, no_tap
 from jax_caps.layers import Decoder, DigitCapsules, PrimaryCapsules, Stem, mask
 from jax_caps.numerics import dtypes
@@ -128,5 +128,5 @@ class CapsuleNetwork(nnx.Module):
     def parts(self, parts: Any, batch: int) -> tuple[Array, Array]:
         """What a batch of images is made of, labels and images, as `images` does it."""
         labels, images = parts
-        check_parts(labels, images, batch, self.spec)
+        check_parts(concrete(labels), images, batch, self.spec)
         return jnp.asarray(labels), jnp.asarray(images, self.dtype)

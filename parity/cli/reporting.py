@@ -34,22 +34,27 @@ def call(module: str, function: str, argv: Sequence[str], prog: str) -> int:
 def reporting(place: Place | None = None) -> Iterator[list[int]]:
     """Turn a mistake of the user into one message and exit code 2, an interruption into 130.
 
-    One of several processes is named in its messages; the first alone tells of an interruption.
+    One of several processes is named in its messages; the first alone warns, and tells of an
+    interruption.
     """
     who = "" if place is None else f"{place}: "
+    from parity.data import DataWarning
     from parity.runs.disk import RunWarning
 
-    code = [0]
+    ours = (RunWarning, DataWarning)
+    code, silent = [0], place is not None and place.rank > 0
     show = warnings.showwarning
 
     def tell(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
-        if issubclass(category, RunWarning):
-            print(f"warning: {message}", file=sys.stderr)
+        if issubclass(category, ours):
+            if not silent:
+                print(f"warning: {message}", file=sys.stderr)
         else:
             show(message, category, *place, **more)
 
     with warnings.catch_warnings():
-        warnings.simplefilter("always", RunWarning)
+        for each in ours:
+            warnings.simplefilter("always", each)
         warnings.showwarning = tell
         try:
             yield code
@@ -57,7 +62,7 @@ def reporting(place: Place | None = None) -> Iterator[list[int]]:
             print(f"error: {who}{error}", file=sys.stderr)
             code[0] = 2
         except KeyboardInterrupt as error:
-            if place is None or place.rank == 0:
+            if not silent:
                 print(str(error) or "interrupted", file=sys.stderr)
             code[0] = 130
         except BrokenPipeError:  # whoever read the output has left, as `head` does

@@ -2,11 +2,12 @@
 
 from parity.data._fingerprint import changed, fingerprint, renamed
 from parity.data.registry import Entry, entry, load, names
-from parity.data.splits import Batch, DataError, Dataset, Split, from_arrays
+from parity.data.splits import Batch, DataError, Dataset, DataWarning, Split, from_arrays
 
 __all__ = [
     "Batch",
     "DataError",
+    "DataWarning",
     "Dataset",
     "Entry",
     "Split",

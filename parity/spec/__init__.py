@@ -5,7 +5,7 @@ A spec holds only what changes the mathematics. Where a run is computed, and how
 """
 
 from parity.spec.checks import SpecError, TwincapsError
-from parity.spec.inputs import check_images, check_parts, check_targets
+from parity.spec.inputs import check_images, check_labels, check_parts, check_targets
 from parity.spec.layers import Conv, Primary, Tensor
 from parity.spec.losses import Loss
 from parity.spec.members import members
@@ -39,6 +39,7 @@ __all__ = [
     "TrainingSpec",
     "TwincapsError",
     "check_images",
+    "check_labels",
     "check_parts",
     "check_targets",
     "from_dict",

@@ -5,16 +5,20 @@ import os
 import platform
 from pathlib import Path
 
+from parity.data.locate import cache
+
 CPU = Path("/proc/cpuinfo")
 
 
 def folder() -> Path | None:
-    """twincaps/ in the user's folder of caches, and in it one for each kind of processor: code for
-    one may not run on another that shares the home. None where nothing can be written.
+    """The folder for this kind of processor in the user's cache, None where none can be written.
+
+    Code for one may not run on another that shares the home.
     """
-    home = os.environ.get("XDG_CACHE_HOME", "")
-    base = Path(home) if Path(home).is_absolute() else Path("~/.cache").expanduser()
-    found = base / "twincaps" / f"{platform.machine()}-{_processor()}"
+    kept = cache()
+    if kept is None:
+        return None
+    found = kept / f"{platform.machine()}-{_processor()}"
     try:
         found.mkdir(parents=True, exist_ok=True)
     except OSError:

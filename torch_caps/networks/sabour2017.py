@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from parity.spec import NetworkSpec, SpecError, check_images, check_parts
 from parity.weights import draw
 from torch_caps import losses
-from torch_caps.arrays import from_numpy
+from torch_caps.arrays import concrete, from_numpy
 from torch_caps.capsules import Tap, lengths, no_tap
 from torch_caps.layers import Decoder, DigitCapsules, PrimaryCapsules, Stem, mask
 from torch_caps.numerics import dtypes
@@ -87,6 +87,7 @@ class CapsuleNetwork(nn.Module):
                  there is a reconstruction of each then, from the capsule of its label
         """
         images = tap("image", self.images(images_BHWC))
+        targets = torch.as_tensor(targets, device=images.device)
         poses = self._encode(images, tap)
         lengths_BJ = tap("lengths", lengths(poses))
         terms = {
@@ -129,6 +130,6 @@ class CapsuleNetwork(nn.Module):
     def parts(self, parts: Any, batch: int) -> tuple[Tensor, Tensor]:
         """What a batch of images is made of, labels and images, as `images` does it."""
         labels, images = parts
-        check_parts(labels, images, batch, self.spec)
+        check_parts(concrete(labels), images, batch, self.spec)
         images = torch.as_tensor(images).to(self.digit.kernel)
         return torch.as_tensor(labels, device=images.device), images
