@@ -1,6 +1,7 @@
 """`python -m parity convert` and `inspect`: the command lines of this package."""
 
 import json as jsonlib
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -42,6 +43,10 @@ def convert(
     count = sum(array.size for array in found.arrays.values())
     dtypes = ", ".join(sorted({str(array.dtype) for array in found.arrays.values()}))
     print(f"wrote {dst}: {count:,} parameters, {dtypes}, read in {found.layout} layout")
+    if found.source is not None and found.source != Path(src):
+        print(f"read from {found.source}")
+    if found.taken:
+        print(f"by their names without {', '.join(found.taken)}")
     if preset is not None:
         asked = vars(preset_of(preset))
         departures = [

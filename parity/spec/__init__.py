@@ -4,7 +4,7 @@ A spec holds only what changes the mathematics. Where a run is computed, and how
 `RunOptions`; both are written to a run's `training.json`.
 """
 
-from parity.spec.checks import SpecError, TwincapsError
+from parity.spec.checks import SpecError, TwincapsError, gist
 from parity.spec.inputs import check_images, check_parts, check_targets
 from parity.spec.layers import Conv, Primary, Tensor
 from parity.spec.losses import Loss
@@ -39,6 +39,7 @@ __all__ = [
     "check_parts",
     "check_targets",
     "from_dict",
+    "gist",
     "members",
     "preset",
     "preset_card",

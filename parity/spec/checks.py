@@ -1,7 +1,10 @@
 """What a field of a spec may be, and what is said where it is something else."""
 
+import re
 from collections.abc import Callable
 from typing import Any
+
+_CODES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")  # colours of a terminal, its cursor
 
 
 class TwincapsError(ValueError):
@@ -10,6 +13,16 @@ class TwincapsError(ValueError):
 
 class SpecError(TwincapsError):
     """A network or a run that cannot be built."""
+
+
+def gist(error: BaseException) -> str:
+    """The line of another library's message that says what happened, without a terminal's codes.
+
+    That is the first, or the first that names an error where one does further down.
+    """
+    lines = [line.strip() for line in _CODES.sub("", str(error)).splitlines() if line.strip()]
+    naming = (line for line in lines if re.match(r"[\w. ]*[Ee]rror: .", line))
+    return next(naming, lines[0] if lines else repr(error))
 
 
 def require(holds: bool, message: str) -> None:
