@@ -4,7 +4,7 @@ The order is stated here; every permutation is computed from it and the canonica
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -55,6 +55,18 @@ def tensor(array: np.ndarray) -> Tensor:
     if str(array.dtype) == "bfloat16":
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(array)
+
+
+def given(values: Any) -> Tensor:
+    """What a caller has, a tensor, an array or a list, as a tensor.
+
+    An array whose memory torch cannot share is copied: one that is flipped, read-only, or of
+    another byte order or width.
+    """
+    if isinstance(values, np.ndarray):
+        dtype = np.dtype("f8") if values.dtype == np.longdouble else values.dtype
+        return tensor(np.require(values, dtype.newbyteorder("="), ["C", "W"]))
+    return torch.as_tensor(values)
 
 
 def parameters(net: _Network) -> Iterator[tuple[str, Tensor, tuple[str, str]]]:
