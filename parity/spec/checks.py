@@ -25,6 +25,21 @@ def gist(error: BaseException) -> str:
     return next(naming, lines[0] if lines else repr(error))
 
 
+def printable(text: str, besides: str = "") -> str:
+    """Names of others as they can be shown anywhere: what is not printable is escaped.
+
+    That is the end of a line, a terminal's code, a byte of a file's name that is no text.
+
+    Args:
+        text: The name, or a message with names in it.
+        besides: What is left as it is, a line's end in a message.
+    """
+    return "".join(
+        each if each.isprintable() or each in besides else each.encode("unicode_escape").decode()
+        for each in text
+    )
+
+
 def require(holds: bool, message: str) -> None:
     """Raise SpecError with `message` unless it holds."""
     if not holds:
