@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from parity.spec.checks import COUNT, FROM_ZERO, POSITIVE, WHOLE, check, fields, require
+from parity.spec.checks import COUNT, FROM_ZERO, POSITIVE, WHOLE, check, fields, normalise, require
 
 PRECISIONS = ("float32", "float64", "bfloat16")
 OPTIMIZERS = ("adam", "adamw", "sgd")
@@ -41,6 +41,7 @@ class TrainingSpec:
     precision: str = "float32"
 
     def __post_init__(self) -> None:
+        normalise(self)
         for name, value, known in (
             ("optimizer", self.optimizer, OPTIMIZERS),
             ("precision", self.precision, PRECISIONS),
@@ -48,9 +49,9 @@ class TrainingSpec:
             require(
                 value in known, f"{name} {value!r} is unknown; expected one of {', '.join(known)}"
             )
-        above_zero = "learning_rate decay_rate decay_steps epsilon"
+        above_zero = "learning_rate decay_rate epsilon"
         from_zero = "minimum_rate beta1 beta2 momentum weight_decay"
-        check("training", COUNT, **fields(self, "epochs batch_size"))
+        check("training", COUNT, **fields(self, "epochs batch_size decay_steps"))
         check("training", WHOLE, **fields(self, "shift seed"))
         check("training", POSITIVE, **fields(self, above_zero))
         check("training", FROM_ZERO, **fields(self, from_zero))
@@ -87,6 +88,7 @@ class RunOptions:
     data_dir: str | None = None
 
     def __post_init__(self) -> None:
+        normalise(self)
         require(
             self.backend in BACKENDS,
             f"backend {self.backend!r} is unknown; expected one of {', '.join(BACKENDS)}",
