@@ -62,6 +62,13 @@ def tensor(array: np.ndarray) -> Array:
     return jnp.array(array)
 
 
+def given(values: Any) -> Array:
+    """What a caller has, a JAX array, a NumPy array of any byte order or a list, as a JAX array."""
+    if isinstance(values, np.ndarray):
+        values = values.astype(values.dtype.newbyteorder("="), copy=False)
+    return jnp.asarray(values)
+
+
 def parameters(net: _Network) -> Iterator[tuple[str, nnx.Param, tuple[str, str]]]:
     """(name, parameter, axes) in the order of execution."""
     for name, orders in axes(net.spec).items():

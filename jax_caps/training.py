@@ -91,6 +91,8 @@ class Trainer:
     lean, block  as in CapsuleNetwork; they do not change the mathematics
     group    of `processes.join`: train together with its other processes. Each then gives its own
              rows of a batch to `step` and `evaluate`, and all of them get what the whole gives
+
+    Sets strict numerics for the process, as building a network does.
     """
 
     def __init__(

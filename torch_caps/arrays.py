@@ -72,6 +72,18 @@ def tensor(array: np.ndarray) -> Tensor:
     return torch.from_numpy(array)
 
 
+def given(values: Any) -> Tensor:
+    """What a caller has, a tensor, an array or a list, as a tensor.
+
+    An array whose memory torch cannot share is copied: one that is flipped, read-only, or of
+    another byte order or width.
+    """
+    if isinstance(values, np.ndarray):
+        dtype = np.dtype("f8") if values.dtype == np.longdouble else values.dtype
+        return tensor(np.require(values, dtype.newbyteorder("="), ["C", "W"]))
+    return torch.as_tensor(values)
+
+
 def parameters(net: _Network) -> Iterator[tuple[str, Tensor, tuple[str, str]]]:
     """(name, parameter, axes) in the order of execution."""
     held = dict(net.named_parameters())

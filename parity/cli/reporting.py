@@ -11,8 +11,10 @@ from typing import Any
 
 import tyro
 
-from parity.spec import TwincapsError
+from parity.spec import TwincapsError, printable
 from parity.wing.processes import Place
+
+NEWLINE = "\n"
 
 
 def call(module: str, function: str, argv: Sequence[str], prog: str) -> int:
@@ -41,6 +43,10 @@ def reporting(place: Place | None = None) -> Iterator[list[int]]:
     from parity.data import DataWarning
     from parity.runs.disk import RunWarning
 
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal of few letters shows others as \u1234, where it would end the program.
+        with contextlib.suppress(AttributeError, ValueError):  # not a stream of the system
+            stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
     ours = (RunWarning, DataWarning)
     code, silent = [0], place is not None and place.rank > 0
     show = warnings.showwarning
@@ -48,7 +54,7 @@ def reporting(place: Place | None = None) -> Iterator[list[int]]:
     def tell(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
         if issubclass(category, ours):
             if not silent:
-                print(f"warning: {message}", file=sys.stderr)
+                print(f"warning: {printable(str(message), NEWLINE)}", file=sys.stderr)
         else:
             show(message, category, *place, **more)
 
@@ -59,7 +65,7 @@ def reporting(place: Place | None = None) -> Iterator[list[int]]:
         try:
             yield code
         except TwincapsError as error:
-            print(f"error: {who}{error}", file=sys.stderr)
+            print(f"error: {who}{printable(str(error), NEWLINE)}", file=sys.stderr)
             code[0] = 2
         except KeyboardInterrupt as error:
             if not silent:

@@ -3,9 +3,10 @@
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from parity.convert import formats
+from parity.convert import formats, orbax_folder
 from parity.convert.foreign import Adopted, adopt
 from parity.convert.formats import File
 from parity.convert.installed import needed
@@ -67,15 +68,16 @@ def network(
         if formats.kind_of(path) in ("run", "checkpoint"):
             file = formats.read(_checkpoint(path, best) / "weights.safetensors")
         else:
-            file = formats.read(path)
+            file = formats.read(path, layout if isinstance(layout, Layout) else None)
     if file.header is None:
         if asked is None:
             raise TwincapsError(
                 f"{path}: does not say what network it is; name a preset with its strides, image "
                 f"size and options (--preset {', '.join(PRESETS)})"
             )
-        layouts = layouts_for(file, layout)
-        return adopt(str(path), file.tensors, layouts, asked, infer_sizes=preset is not None)
+        layouts, sizes = layouts_for(file, layout), preset is not None
+        found = adopt(str(file.path), file.tensors, layouts, asked, infer_sizes=sizes)
+        return replace(found, source=file.path, taken=file.taken)
     found = headed(file)
     if asked not in (None, found.spec):
         raise TwincapsError(
@@ -117,7 +119,7 @@ def _checkpoint(path: Path, best: bool) -> Path:
 
 def own_layouts(file: File) -> list[str]:
     """The layouts of `NATIVE` that a file without a header may have: none if its names are not."""
-    if "digit.kernel" not in file.tensors:
+    if not {"digit.kernel", "primary.kernel"} & file.tensors.keys():
         return []
     told = {"torch": ["torch"], "msgpack": ["canonical"], "orbax": ["canonical"]}
     return told.get(file.kind, list(NATIVE))
@@ -168,7 +170,8 @@ def _refuse_occupied(dst: Path, to: str, force: bool) -> None:
         return
     if not force:
         raise TwincapsError(f"{dst}: exists; --force replaces it")
-    if dst.is_dir() and (to != "orbax" or formats.kind_of(dst) != "orbax"):
+    orbax = to == "orbax" and dst.is_dir() and formats.kind_of(dst) == "orbax"
+    if dst.is_dir() and not (orbax and orbax_folder.checkpoint(dst) == dst):
         raise TwincapsError(f"{dst}: a folder, and --force replaces no folder but an orbax one")
     if to == "orbax" and not dst.is_dir():
         raise TwincapsError(f"{dst}: a file, and an orbax checkpoint is a folder")

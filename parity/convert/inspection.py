@@ -21,7 +21,8 @@ from parity.weights import FORMAT, Arrays
 def describe(path: str | os.PathLike) -> dict[str, Any]:
     """Everything that a file or folder says of itself, verified; raises TwincapsError.
 
-    A file: path, kind, layout (or `layouts`, those that its names fit), spec, sha256 (its
+    A file: path, kind, `taken_off_names` (what a framework's tools had put around them, absent
+    without), layout (or `layouts`, those that its names fit), spec, sha256 (its
     header's, None without one), file_sha256, parameters, bytes, and for each tensor name, axes,
     shape, dtype and sha256. The sha256 of a tensor is of its numbers in canonical axes where its
     axes are known, so that it is the same in every format; else of its bytes as they are.
@@ -65,6 +66,8 @@ def _checkpoint(path: Path) -> dict[str, Any]:
 def _file(file: File) -> dict[str, Any]:
     header, tensors = file.header or {}, file.tensors
     about: dict[str, Any] = {"path": str(file.path), "kind": file.kind}
+    if file.taken:
+        about["taken_off_names"] = list(file.taken)
     axes: dict[str, str] = {}
     canonical: Arrays = {}
     if header.get("format") in (FORMAT, formats.TORCH):

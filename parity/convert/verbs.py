@@ -1,6 +1,7 @@
 """`python -m parity convert` and `inspect`: the command lines of this package."""
 
 import json as jsonlib
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -10,6 +11,7 @@ from rich.text import Text
 
 from parity.convert import conversion, inspection
 from parity.spec import preset as preset_of
+from parity.spec import printable
 
 
 def _shown(metavar: str, unset: str) -> Any:
@@ -42,6 +44,10 @@ def convert(
     count = sum(array.size for array in found.arrays.values())
     dtypes = ", ".join(sorted({str(array.dtype) for array in found.arrays.values()}))
     print(f"wrote {dst}: {count:,} parameters, {dtypes}, read in {found.layout} layout")
+    if found.source is not None and found.source != Path(src):
+        print(f"read from {found.source}")
+    if found.taken:
+        print(f"by their names without {', '.join(found.taken)}")
     if preset is not None:
         asked = vars(preset_of(preset))
         departures = [
@@ -78,7 +84,7 @@ def _show(about: dict[str, Any], console: Console) -> None:
             console.print(_table(value))
         else:
             shown = jsonlib.dumps(value) if isinstance(value, dict | list) else str(value)
-            console.print(Text(f"{key:<12} {shown}"), soft_wrap=True)
+            console.print(Text(f"{key:<12} {printable(shown)}"), soft_wrap=True)
 
 
 def _table(rows: Any) -> Table:
@@ -86,5 +92,5 @@ def _table(rows: Any) -> Table:
     for row in rows:
         shape = " x ".join(map(str, row["shape"]))
         cells = row["name"], row["axes"] or "?", shape, row["dtype"], row["sha256"][:12]
-        table.add_row(*map(Text, cells))
+        table.add_row(*(Text(printable(each)) for each in cells))
     return table

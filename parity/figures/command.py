@@ -96,6 +96,7 @@ def _album(
     most: int | None = None,
 ) -> Iterator[list[Path]]:
     names = dataset.class_names or [str(n) for n in range(dataset.classes)]
+    names = [style.legible(each) for each in names]
     seen = look(model, dataset.test, training.batch_size, most)
     for name, figure in album(seen, names, note):
         yield style.save(figure, folder, name)
@@ -107,6 +108,7 @@ def _overlay(run: Run, other: str, folder: Path) -> list[Path]:
         names = [each.path.name for each in both]
         if names[0] == names[1]:
             names = [str(each.path) for each in both]
+        names = [style.legible(f"./{name}" if name.startswith("_") else name) for name in names]
         names = [f"{name}, {each.options.backend}" for name, each in zip(names, both, strict=True)]
         lines = dict(zip(names, (each.metrics() for each in both), strict=True))
         figure = curves.draw_both(lines, "\n".join(map(_note, both)))

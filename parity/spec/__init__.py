@@ -4,7 +4,7 @@ A spec holds only what changes the mathematics. Where a run is computed, and how
 `RunOptions`; both are written to a run's `training.json`.
 """
 
-from parity.spec.checks import SpecError, TwincapsError
+from parity.spec.checks import SpecError, TwincapsError, gist, printable
 from parity.spec.inputs import check_images, check_labels, check_parts, check_targets
 from parity.spec.layers import Conv, Primary, Tensor
 from parity.spec.losses import Loss
@@ -43,8 +43,10 @@ __all__ = [
     "check_parts",
     "check_targets",
     "from_dict",
+    "gist",
     "members",
     "preset",
     "preset_card",
+    "printable",
     "to_dict",
 ]

@@ -18,7 +18,7 @@ def check_images(images_BHWC: Any, spec: NetworkSpec) -> None:
             f"images have shape {shape}; expected (batch, height, width, channels) = "
             f"(any, {', '.join(map(str, spec.image))})"
         )
-    if "float" not in str(dtype):
+    if "float" not in getattr(dtype, "name", str(dtype)):  # NumPy's ">f4" is a float32 too
         raise SpecError(
             f"images have dtype {dtype}; expected floating numbers in [0, 1], "
             "for bytes use images.astype('float32') / 255"
