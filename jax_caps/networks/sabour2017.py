@@ -14,7 +14,7 @@ from jax_caps.arrays import concrete, from_numpy, given
 from jax_caps.capsules import Tap, lengths, no_tap
 from jax_caps.layers import Decoder, DigitCapsules, PrimaryCapsules, Stem, mask
 from jax_caps.numerics import build, dtypes
-from parity.spec import NetworkSpec, SpecError, check_images, check_parts
+from parity.spec import NetworkSpec, SpecError, check_images, check_parts, check_targets
 from parity.weights import draw
 
 
@@ -89,7 +89,10 @@ class CapsuleNetwork(nnx.Module):
         parts    what each image is made of: labels int [B, P] and each alone [B, P, H, W, C];
                  there is a reconstruction of each then, from the capsule of its label
         """
-        images, targets = tap("image", self.images(images_BHWC)), given(targets)
+        images = tap("image", self.images(images_BHWC))
+        # Looked at before JAX cuts 64 bits down to 32, where 2**40 would be class 0.
+        check_targets(concrete(targets), self.spec.classes, len(images))
+        targets = given(targets)
         poses = self._encode(images, tap)
         lengths_BJ = tap("lengths", lengths(poses))
         terms = {

@@ -62,12 +62,32 @@ def interpreter(path, line):
 
 @pytest.mark.parametrize("name", ["torch", "jax"])
 def test_a_framework_that_is_missing_is_named_with_the_remedy(both_wings, tmp_path, name):
-    hidden = f"import sys; sys.modules['{name}'] = None; {wings.COMMAND}"
+    command = wings.COMMAND.format(root=str(ROOT))
+    hidden = f"import sys; sys.modules['{name}'] = None\n{command}"
     python = interpreter(tmp_path / "python", f'exec {sys.executable} -c "{hidden}"')
     with pytest.raises(TwincapsError) as caught:
         climb(pythons={name: python})
     for part in (f"{name} is not installed", f"twincaps[{name}]", f"--{name}-python"):
         assert part in str(caught.value)
+
+
+def test_another_interpreter_keeps_its_own_packages(tmp_path, monkeypatch):
+    """Where ours lie in a site-packages folder beside others, and PYTHONPATH names more."""
+    for folder, poisoned in (("site-packages", "numpy"), ("path", "safetensors")):
+        (tmp_path / folder / poisoned).mkdir(parents=True)
+        init = tmp_path / folder / poisoned / "__init__.py"
+        init.write_text(f"raise RuntimeError('{poisoned} of the wrong interpreter')")
+    for ours in ("parity", "torch_caps", "jax_caps"):
+        (tmp_path / "site-packages" / ours).symlink_to(ROOT / ours)
+    monkeypatch.setattr(wings, "ROOT", tmp_path / "site-packages")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"))
+    where = tmp_path / "where"
+    line = f'pwd > {where}; env | grep PYTHONPATH >> {where}; cd /; exec {sys.executable} "$@"'
+    python = interpreter(tmp_path / "python", line)
+    with wings.pair(small(), "float32", tmp_path, only="torch", pythons={"torch": python}) as pair:
+        report = pair.ask("report")["torch"].facts["report"]
+    assert report["framework"] == "torch"
+    assert "PYTHONPATH" not in where.read_text()
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from parity.spec import NetworkSpec, SpecError, check_images, check_parts
+from parity.spec import NetworkSpec, SpecError, check_images, check_parts, check_targets
 from parity.weights import draw
 from torch_caps import losses
 from torch_caps.arrays import concrete, from_numpy, given
@@ -91,6 +91,7 @@ class CapsuleNetwork(nn.Module):
                  there is a reconstruction of each then, from the capsule of its label
         """
         images = tap("image", self.images(images_BHWC))
+        check_targets(concrete(targets), self.spec.classes, len(images))
         targets = given(targets).to(images.device)
         poses = self._encode(images, tap)
         lengths_BJ = tap("lengths", lengths(poses))
