@@ -11,9 +11,9 @@ from parity.convert.foreign import Adopted, adopt
 from parity.convert.formats import File
 from parity.convert.installed import needed
 from parity.convert.layouts import LAYOUTS, Layout, native
-from parity.runs import Run, checkpoints
-from parity.spec import PRESETS, NetworkSpec, TwincapsError, from_dict, preset_card
-from parity.weights import FORMAT, WeightsError, table
+from parity.runs import Run
+from parity.spec import PRESETS, NetworkSpec, TrainedOn, TwincapsError, from_dict, preset_card
+from parity.weights import FORMAT, WeightsError, pretrained_file, pretrained_names, table
 
 NATIVE = {"torch": "state_dict of torch_caps", "canonical": "canonical axes, as in jax_caps"}
 
@@ -32,7 +32,8 @@ def convert(
     """Read weights from `src`, whatever it is, and write them to `dst`; returns what was read.
 
     src     .safetensors, .pt, .msgpack, .h5, .npz, an orbax checkpoint, a run folder (its newest
-            whole checkpoint, or its best) or one checkpoint of it; recognised by content
+            whole checkpoint, or its best) or one checkpoint of it, recognised by content; or the
+            name of a network that comes with twincaps
     to      canonical, torch, flax or orbax; without it the suffix of `dst` says
     layout  "torch" or "canonical" axes, a name of `LAYOUTS`, or a `Layout`; needed only where a
             file without a header fits several
@@ -42,12 +43,12 @@ def convert(
 
     Raises TwincapsError, and leaves `dst` as it was, for everything that does not fit.
     """
-    src, dst = Path(src), Path(dst)
+    dst = Path(dst)
     to = formats.format_of(dst, to)
     _refuse_occupied(dst, to, force)
     found = network(src, layout=layout, preset=preset, spec=spec, best=best)
     with _telling(dst, "written"):
-        formats.write(dst, to, found.spec, found.arrays)
+        formats.write(dst, to, found.spec, found.arrays, found.trained_on)
     return found
 
 
@@ -63,7 +64,7 @@ def network(
     if preset is not None and spec is not None:
         raise TwincapsError("give a preset or a spec, not both")
     asked = preset_card(preset).network if preset is not None else spec
-    path = Path(path)
+    path = located(path)
     with _telling(path, "read"):
         if formats.kind_of(path) in ("run", "checkpoint"):
             file = formats.read(_checkpoint(path, best) / "weights.safetensors")
@@ -89,6 +90,12 @@ def network(
     return found
 
 
+def located(path: str | os.PathLike) -> Path:
+    """The path, or that of the network of this name that comes with twincaps."""
+    name = os.fspath(path)
+    return pretrained_file(name) if name in pretrained_names() else Path(path)
+
+
 @contextlib.contextmanager
 def _telling(path: Path, what: str) -> Iterator[None]:
     """Turn the system's refusals (full disk, forbidden folder) into a TwincapsError."""
@@ -105,16 +112,11 @@ def _checkpoint(path: Path, best: bool) -> Path:
     if formats.kind_of(path) == "checkpoint":
         return path
     with Run.open(path, read_only=True) as run:
-        newest = run.newest()
-    if newest is None:
+        found = run.newest()
+        found = (run.best() or found) if best else found
+    if found is None:
         raise TwincapsError(f"{path}: has no checkpoint yet; go on with it by --resume {path}")
-    if not best:
-        return newest.path
-    scores = {}
-    for each in checkpoints.listed(path / "checkpoints"):
-        with contextlib.suppress(TwincapsError):
-            scores[each] = checkpoints.read(each, run.spec).state.accuracy or 0.0
-    return max(scores, key=scores.__getitem__)
+    return found.path
 
 
 def own_layouts(file: File) -> list[str]:
@@ -160,7 +162,9 @@ def headed(file: File) -> Adopted:
     name = kinds[header["format"]]
     rows = {each: (each, str(order)) for each, order in axes.items()}
     layout = Layout(name, rows, capsules="h w type", pixels="H W C")
-    return adopt(str(file.path), file.tensors, {name: layout}, spec)
+    told = header.get("trained_on")
+    known = None if told is None else from_dict(TrainedOn, told)
+    return replace(adopt(str(file.path), file.tensors, {name: layout}, spec), trained_on=known)
 
 
 def _refuse_occupied(dst: Path, to: str, force: bool) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from parity.convert.fit import build, faults, infer
 from parity.convert.layouts import Layout
 from parity.convert.match import match
-from parity.spec import NetworkSpec
+from parity.spec import NetworkSpec, TrainedOn
 from parity.weights import Arrays, WeightsError
 
 SHOWN = 20  # names in a message, of a file that may have thousands
@@ -18,6 +18,7 @@ class Adopted:
     """A network read from tensors: its spec, its canonical weights, and the layout they had.
 
     note    what the code of that layout does otherwise with the same weights
+    trained_on  as the file says
     source  the file it was read from, where that is one of several in a folder
     taken   parts of names that a framework's tools had added, as `names.unwrapped` gives them
     """
@@ -28,6 +29,7 @@ class Adopted:
     note: str
     source: Path | None = None
     taken: tuple[str, ...] = ()
+    trained_on: TrainedOn | None = None
 
 
 def adopt(

@@ -26,7 +26,7 @@ from parity.convert.names import unwrapped
 from parity.data import DataError
 from parity.data.formats import packed
 from parity.runs import holds_run
-from parity.spec import NetworkSpec, TwincapsError, gist, to_dict
+from parity.spec import NetworkSpec, TrainedOn, TwincapsError, gist, to_dict
 from parity.weights import Arrays, WeightsError
 
 TORCH = "twincaps-torch-weights"
@@ -184,12 +184,14 @@ def format_of(path: Path, to: str | None) -> str:
     return to
 
 
-def write(path: Path, to: str, spec: NetworkSpec, arrays: Arrays) -> None:
+def write(
+    path: Path, to: str, spec: NetworkSpec, arrays: Arrays, trained_on: TrainedOn | None = None
+) -> None:
     """Write canonical weights in a format of `SUFFIXES`, whole or not at all."""
     rows = weights.table(spec)
     weights.check(arrays, rows)
     if to == "canonical":
-        weights.save(path, spec, arrays)
+        weights.save(path, spec, arrays, trained_on)
         return
     wing = "torch_caps" if to == "torch" else "jax_caps"
     orders = needed(f"{wing}.arrays", path).axes(spec)
@@ -202,6 +204,8 @@ def write(path: Path, to: str, spec: NetworkSpec, arrays: Arrays) -> None:
         "axes": {name: order for name, (_, order) in orders.items()},
         "spec": to_dict(spec),
     }
+    if trained_on is not None:
+        header["trained_on"] = to_dict(trained_on)
     if path.suffix == ".safetensors":
         weights.save_arrays(path, turned, header)
         return

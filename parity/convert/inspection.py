@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from parity.convert import formats
-from parity.convert.conversion import headed, layouts_for, own_layouts
+from parity.convert.conversion import headed, layouts_for, located, own_layouts
 from parity.convert.formats import File
 from parity.convert.layouts import Layout
 from parity.convert.match import match, matching
@@ -29,7 +29,7 @@ def describe(path: str | os.PathLike) -> dict[str, Any]:
     A checkpoint: state, weights, optimizer. A run: preset, spec, training, options, checkpoints,
     and the weights of the newest whole one.
     """
-    path = Path(path)
+    path = located(path)
     kind = formats.kind_of(path)
     if kind == "run":
         return _run(path)
@@ -44,6 +44,8 @@ def _run(path: Path) -> dict[str, Any]:
         listed = [_glance(each, run) for each in checkpoints.listed(run.path / "checkpoints")]
         about = {"path": str(path), "kind": "run", "preset": run.preset, "spec": to_dict(run.spec)}
         about |= {"training": to_dict(run.training), "options": to_dict(run.options)}
+    if run.trained_on is not None:
+        about["trained_on"] = to_dict(run.trained_on)
     held = None if newest is None else describe(newest.path / "weights.safetensors")
     return {**about, "checkpoints": listed, "weights": held}
 
@@ -54,6 +56,8 @@ def _glance(path: Path, run: Run) -> dict[str, Any]:
     except TwincapsError as error:
         return {"path": str(path), "whole": False, "fault": str(error)}
     about = {"step": state.step, "epoch": state.epoch, "accuracy": state.accuracy}
+    if state.validation is not None:
+        about["validation"] = state.validation
     return {"path": str(path), "whole": True, **about}
 
 
@@ -74,6 +78,8 @@ def _file(file: File) -> dict[str, Any]:
         network = headed(file)
         axes, canonical = header["axes"], network.arrays
         about |= {"layout": network.layout, "spec": to_dict(network.spec)}
+        if network.trained_on is not None:
+            about["trained_on"] = to_dict(network.trained_on)
     elif header:
         about |= {"format": header["format"]}
     else:
