@@ -27,6 +27,10 @@ VERBS = {
 
 def main(argv: Sequence[str]) -> int:
     """Run one verb; returns the exit code."""
+    return cli.steadily(lambda: _main(argv))
+
+
+def _main(argv: Sequence[str]) -> int:
     listed = "\n".join(f"  {verb:<12} {says}" for verb, (_, _, says) in VERBS.items())
     usage = (
         f"usage: python -m parity VERB ...\n\n{listed}\n\npython -m parity VERB --help says more"

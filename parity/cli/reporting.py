@@ -3,7 +3,6 @@
 import contextlib
 import importlib
 import inspect
-import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -71,6 +70,3 @@ def reporting(place: Place | None = None) -> Iterator[list[int]]:
             if not silent:
                 print(str(error) or "interrupted", file=sys.stderr)
             code[0] = 130
-        except BrokenPipeError:  # whoever read the output has left, as `head` does
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code[0] = 141

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 from parity.cli.flags import Flags, defaults, of_run, pick, recipe, usual_dataset
+from parity.cli.output import go_on, steadily
 from parity.cli.reporting import reporting
 from parity.spec import PRESETS, RunOptions, TrainingSpec, TwincapsError, preset_card
 from parity.wing import processes
@@ -32,7 +33,10 @@ RESUMABLE = (
 
 def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
     """Train as the command line says; returns the exit code."""
+    return steadily(lambda: _main(argv, prog))
 
+
+def _main(argv: Sequence[str] | None, prog: str) -> int:
     def parse(default: Flags) -> Flags:
         return tyro.cli(Flags, prog=prog, args=argv, default=default)
 
@@ -55,7 +59,7 @@ def _train_together(first: Flags, parse: Callable[[Flags], Flags], place: Place)
         try:
             _train(first, parse, place)
         except Exception as error:
-            if not isinstance(error, TwincapsError | BrokenPipeError):
+            if not isinstance(error, TwincapsError):
                 processes.leave(1, error)
             raise
     processes.leave(code[0])
@@ -154,6 +158,7 @@ def _go_on(run: "Run", known: Flags, flags: Flags, place: Place | None) -> None:
 
 
 def _announce(run: "Run", trainer: "Trainer") -> None:
+    go_on()  # a training is worth more than what it prints
     training, options = run.training, run.options
     where = options.device + processes.told(processes.group_of(trainer))
     print(
@@ -228,8 +233,12 @@ def _illustrate(run: "Run", trainer: "Trainer", dataset: "Dataset") -> None:
     from parity.figures import command
     from parity.loop import tensorboard
 
-    try:
+    try:  # whatever is wrong, the training went well
         pictures = command.illustrate(run, trainer, dataset)
-        tensorboard.show(run.path, run.metrics()[-1]["step"], pictures)
-    except Exception as error:  # whatever it is, the training went well
+    except Exception as error:
         print(f"no figures: {error}; then: python -m parity figures {run.path}")
+        return
+    try:
+        tensorboard.show(run.path, run.metrics()[-1]["step"], pictures)
+    except Exception as error:
+        print(f"no figures in TensorBoard: {error}")

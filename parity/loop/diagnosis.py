@@ -26,21 +26,32 @@ def first_state(spec: NetworkSpec, training: TrainingSpec) -> dict[str, Any]:
     return {"step": 0, "weights": drawn, "optimizer": slots}
 
 
+def drawn(state: Mapping[str, Any], spec: NetworkSpec, training: TrainingSpec) -> bool:
+    """Whether a state is the one that the seed of a training draws, to the last bit."""
+    first = first_state(spec, training)
+    return state["step"] == 0 and all(
+        state[group].keys() == first[group].keys()
+        and all(np.array_equal(state[group][name], array) for name, array in first[group].items())
+        for group in ("weights", "optimizer")
+    )
+
+
 def since(
-    trainer: Any, dataset: Dataset, run: Run | None, saved: tuple[int, int, int], done: int
+    trainer: Any, dataset: Dataset, run: Run | None, began: Mapping[str, Any] | None, done: int
 ) -> str:
     """In words, the first tensor that is not finite since the newest checkpoint, "" if unknown.
 
-    saved  step, whole epochs and batches of the next one where training began, if there is no
-           checkpoint
+    began  the state where training began, if there is no checkpoint; None for the one that its
+           seed draws
     done   the steps that led to the fault
     """
-    step, epoch, cursor = saved
-    state = first_state(trainer.spec, trainer.training)
+    step = epoch = cursor = 0
     try:
         if run is not None and (found := run.newest()) is not None:
             state, where = found.trainer_state, found.state
             step, epoch, cursor = where.step, where.epoch, where.cursor
+        else:
+            state = began or first_state(trainer.spec, trainer.training)
         return first_fault(trainer, dataset, state, (epoch, cursor), done - step)
     except Exception as error:  # what it is about is told even where this fails
         return f"what was the first tensor cannot be told ({error})"

@@ -14,12 +14,12 @@ from typing import Any
 from parity import schedule, weights
 from parity.data import Batch, Dataset, Split, batches, changed, fingerprint, renamed
 from parity.data.holdout import hold_out
-from parity.loop.diagnosis import since, spoilt
+from parity.loop.diagnosis import drawn, since, spoilt
 from parity.loop.prefetch import Prefetch
 from parity.loop.scoring import averaged, total
 from parity.loop.signals import Stopped, signals
 from parity.loop.terminal import watchers
-from parity.loop.watcher import Line, Watcher
+from parity.loop.watcher import Line, Watcher, tell
 from parity.runs import Run, checkpoints
 from parity.runs.checkpoints import Checkpoint
 from parity.runs.disk import RunError, RunWarning
@@ -60,10 +60,11 @@ def train(
     """Train to the end of `trainer.training`, from the newest checkpoint of the run, if any.
 
     With `validation` in its training, so many training images are held out to choose by. Writes
-    metrics and checkpoints to the run; without one, nothing is written. Ctrl-C and SIGTERM
-    end it with a checkpoint, as `Stopped`. A loss or a weight that is not finite raises RunError
-    with the step and the first tensor that was not, and the last good checkpoint stays. Of several
-    processes only the first has the run, and shows progress; ProcessError, where another is gone.
+    metrics and checkpoints to the run; without one, nothing is written. Ctrl-C, SIGTERM, SIGHUP,
+    SIGUSR1 and SIGUSR2 end it with a checkpoint, as `Stopped`. A loss or a weight that is not
+    finite raises RunError with the step and the first tensor that was not, and the last good
+    checkpoint stays. Of several processes only the first has the run, and shows progress;
+    ProcessError, where another is gone.
     """
     check(trainer.spec, dataset)
     with signals() as stop, contextlib.ExitStack() as shown:
@@ -73,8 +74,7 @@ def train(
         if progress and session.first:
             folder = None if run is None else run.path
             session.watchers = watchers(trainer, dataset.test, session.per_epoch, folder)
-        for watcher in session.watchers:
-            shown.callback(watcher.close)
+            shown.callback(tell, session.watchers, "close")
         try:
             while session.epoch < trainer.training.epochs:
                 session.run_epoch()
@@ -104,6 +104,9 @@ class _Session:
         self.folder = None if run is None else run.path
         self.step = self.epoch = self.cursor = 0
         self.saved: tuple[int, int, int] = (0, 0, 0)
+        self.began: dict[str, Any] | None = (
+            None  # the state, unless the seed draws it or it is saved
+        )
         self.last: Path | None = None
         self.history, self.watchers = History(), list[Watcher]()
 
@@ -137,10 +140,20 @@ class _Session:
                 checkpoint = checkpoints.read(Path(place), self.trainer.spec)
         if checkpoint is not None:
             self._restore(checkpoint)
-        elif self.folder is not None and (step := self.trainer.get_state()["step"]) != 0:
-            raise RunError(f"{self.folder}: is new, and the trainer did {step} steps before it")
+        else:
+            self._begin()
         if run is not None:
             run.cut_metrics(checkpoint)
+
+    def _begin(self) -> None:
+        """Begin where the trainer stands, which is held to find faults of the first steps from."""
+        state = self.trainer.get_state()
+        if self.folder is not None and state["step"] != 0:
+            raise RunError(
+                f"{self.folder}: is new, and the trainer did {state['step']} steps before it"
+            )
+        if self.group is None and not drawn(state, self.trainer.spec, self.training):
+            self.began = state
 
     def _recognise(self, run: Run, new: bool) -> None:
         """Hold what a new run is trained on; of one that goes on, refuse data that changed."""
@@ -185,18 +198,18 @@ class _Session:
             self.dataset.train, self.training, self.epoch, self.cursor, self.rows
         )
         prefetch = Prefetch(source)
-        began = last = time.perf_counter()
+        last = time.perf_counter()
         try:
             with contextlib.closing(prefetch.__iter__()) as items:
                 for batch in self._until_stopped(items):
                     measured = self.trainer.step(batch.images, batch.labels, batch.made_of)
-                    now = time.perf_counter()
-                    self._stepped(measured, self.training.batch_size / (now - last))
-                    last = now
+                    seconds = time.perf_counter() - last
+                    self.history.seconds += seconds
+                    self._stepped(measured, self.training.batch_size / seconds)
                     if every and self.step % every == 0 and self.cursor < self.per_epoch:
                         self.save()
+                    last = time.perf_counter()  # what was shown and saved is no part of a step
         finally:
-            self.history.seconds += time.perf_counter() - began
             self.history.waited += prefetch.waited
         self._evaluate()
 
@@ -267,8 +280,7 @@ class _Session:
         if self.run is not None:
             self.run.append(line)
         self.history.lines.append(line)
-        for watcher in self.watchers:
-            watcher.train(line) if event == "train" else watcher.eval(line)
+        tell(self.watchers, event, line)
 
     def save(self, accuracy: float | None = None, validation: float | None = None) -> None:
         """Write a checkpoint, unless there is one of this very place already."""
@@ -288,7 +300,7 @@ class _Session:
             best=self.history.best,
             validation=validation,
         )
-        self.saved = place
+        self.saved, self.began = place, None
 
     def how_to_go_on(self) -> str:
         """The message of an interruption."""
@@ -315,7 +327,7 @@ class _Session:
         if self.group is not None:  # the others do not do the steps again
             return "--resume it with one process to have the first such tensor named; "
         done = self.step + more
-        told = since(self.trainer, self.dataset, self.run, self.saved, done)
+        told = since(self.trainer, self.dataset, self.run, self.began, done)
         return f"{told}; " if told else ""
 
     def _kept(self) -> str:

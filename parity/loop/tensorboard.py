@@ -89,6 +89,8 @@ def writer() -> Callable[..., Any] | None:
 class Events:
     """TensorBoard scalars, through tensorboardX, and what `look` sees after each evaluation."""
 
+    name = "events for TensorBoard"
+
     def __init__(
         self,
         opener: Callable[..., Any],

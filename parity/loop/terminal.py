@@ -8,17 +8,30 @@ from typing import Any
 
 from parity.data import Split
 from parity.loop.tensorboard import events
-from parity.loop.watcher import Line, Watcher
+from parity.loop.watcher import Line, Watcher, spared
 from parity.spec import TrainingSpec
+
+DUMB = ("dumb", "unknown")  # terminals, by TERM
 
 
 def watchers(
     trainer: Any, test: Split, per_epoch: int, folder: os.PathLike | None
 ) -> list[Watcher]:
     """A bar or plain lines, whichever suits stdout, and TensorBoard where there is a folder."""
-    told = Telling(trainer.training, per_epoch)
-    shown = Bar(told) if sys.stdout.isatty() else Lines(told)
-    return [shown, *([] if folder is None else events(folder, trainer, test))]
+    shown: list[Watcher] = []
+    with spared("progress"):
+        shown += [_progress(Telling(trainer.training, per_epoch))]
+    if folder is not None:
+        with spared("events for TensorBoard"):
+            shown += events(folder, trainer, test)
+    return shown
+
+
+def _progress(told: "Telling") -> Watcher:
+    # Where TERM is dumb, a line cannot be written over, and a bar would be shown at its end alone.
+    if sys.stdout is None or not sys.stdout.isatty() or os.environ.get("TERM") in DUMB:
+        return Lines(told)
+    return Bar(told)
 
 
 class Telling:
@@ -74,6 +87,8 @@ class Telling:
 class Lines:
     """Plain lines, ten an epoch and one for each evaluation, for files and pipes."""
 
+    name = "progress"
+
     def __init__(self, told: Telling) -> None:
         self.told = told
 
@@ -93,6 +108,8 @@ class Lines:
 
 class Bar:
     """A bar for the present epoch, and a line above it for each evaluation."""
+
+    name = "progress"
 
     def __init__(self, told: Telling) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn

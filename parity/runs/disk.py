@@ -1,21 +1,29 @@
 """What a run asks of the disk: nothing half-written, nothing altered unseen, one writer."""
 
-import fcntl
+import errno
 import hashlib
 import json
 import os
+import shutil
 import socket
 import time
+import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from filelock import lock_descriptor
+
 from parity.spec import TwincapsError
-from parity.weights import digest, write_whole
+from parity.weights import UNSUPPORTED, digest, flush, write_whole
 
 SCHEMA = 1
 LARGEST_JSON = 1 << 20
+GO_ON = "what was saved before is untouched: mend this and go on with --resume"
+# What locking a file answers where there are no locks: ENOLCK of NFS, EPERM of some FUSE.
+LOCKLESS = UNSUPPORTED | {errno.EPERM, errno.ENOLCK}
+WINDOWS = os.name == "nt"
 
 
 class RunError(TwincapsError):
@@ -27,22 +35,21 @@ class RunWarning(UserWarning):
 
 
 @contextmanager
-def telling(path: Path, doing: str) -> Iterator[None]:
+def telling(path: Path, doing: str, then: str = GO_ON) -> Iterator[None]:
     """Turn the system's refusals (full disk, read-only folder) into a RunError."""
     try:
         yield
     except OSError as error:
-        raise RunError(
-            f"{path}: could not {doing} ({error.strerror or error}); what was saved before is "
-            "untouched: mend this and go on with --resume"
-        ) from error
+        raise RunError(f"{path}: could not {doing} ({error.strerror or error}); {then}") from error
 
 
 def flush_folder(folder: Path) -> None:
-    """Ask the disk to keep the names in a folder."""
+    """Ask the disk to keep the names in a folder, where the system can be asked that."""
+    if WINDOWS:  # opens files alone
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        flush(handle)
     finally:
         os.close(handle)
 
@@ -87,24 +94,65 @@ def _encode(values: Mapping[str, Any]) -> bytes:
 
 def no_link(path: str, flags: int) -> int:
     """An opener of files to write: a link is refused, it could lead out of the folder."""
-    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def hold(folder: Path) -> IO[str]:
     """Lock a folder for writing until the returned file is closed or this process ends.
 
-    Raises RunError naming the owner where another process holds it.
+    Warns where the file system has no locks: nothing then keeps a second process out. Raises
+    RunError naming the owner where another process holds it, FileNotFoundError where one deleted
+    it just now.
     """
     file = open(folder / ".lock", "a+", opener=no_link)  # noqa: SIM115 (held open on purpose)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        owner = file.read(200).strip() or "another process"
-        file.close()
-        raise RunError(f"{folder}: in use by {owner}; wait for it, or stop it") from None
-    file.truncate(0)
-    since = time.strftime("%Y-%m-%d %H:%M:%S")
-    file.write(f"process {os.getpid()} on {socket.gethostname()} since {since}\n")
-    file.flush()
+        locked = _lock(file)
+        if locked is False:
+            owner = _owner(file) or "another process"
+            raise RunError(f"{folder}: in use by {owner}; wait for it, or stop it")
+        if locked is None:
+            last = f" (the last to write was {owner})" if (owner := _owner(file)) else ""
+            warnings.warn(
+                f"{folder}: its file system has no locks, so nothing keeps a second process out; "
+                f"start no other one there before this one has ended{last}",
+                RunWarning,
+                stacklevel=3,
+            )
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()} since {since}\n")
+        file.flush()
+    except BaseException:
+        with suppress(OSError):  # a full disk, which is what is told of
+            file.close()
+        raise
     return file
+
+
+def discard(folder: Path) -> None:
+    """Delete a folder that a killed process left; one that is held, or may be, stays."""
+    with suppress(OSError), open(folder / ".lock", "a+", opener=no_link) as file:
+        if _lock(file):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lock(file: IO[str]) -> bool | None:
+    """Whether this process has the lock of a file now; None where its file system has none."""
+    try:
+        locked = lock_descriptor(file.fileno(), blocking=False)
+    except OSError as error:
+        if error.errno in LOCKLESS:
+            return None
+        raise
+    # Between our opening it and our locking it, `discard` may have deleted it.
+    if locked and os.fstat(file.fileno()).st_nlink == 0:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    return locked
+
+
+def _owner(file: IO[str]) -> str:
+    try:
+        file.seek(0)
+        return file.read(200).strip()
+    except OSError:  # Windows lets nobody else read what is locked
+        return ""

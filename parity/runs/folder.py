@@ -15,6 +15,8 @@ import hashlib
 import json
 import math
 import os
+import re
+import secrets
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
@@ -25,8 +27,10 @@ from parity import weights
 from parity.runs import checkpoints
 from parity.runs.checkpoints import Checkpoint
 from parity.runs.disk import (
+    WINDOWS,
     RunError,
     RunWarning,
+    discard,
     flush_folder,
     hold,
     no_link,
@@ -78,15 +82,16 @@ class Run:
         options: RunOptions | None = None,
         preset: str = "",
     ) -> "Run":
-        """Make a run folder and hold it for writing; raises RunError where something is there."""
+        """Make a run folder and hold it for writing; raises RunError where something is there.
+
+        Of several processes that make the same one at once, one does, and the others raise.
+        """
         path, options = _named(path), options or RunOptions()
         refuse_occupied(path)
-        with telling(path, "make a run folder"):
+        with telling(path, "make a run folder", "nothing was made: mend this, or name another"):
             path.parent.mkdir(parents=True, exist_ok=True)
             _clear_unfinished(path)
-            new = path.with_name(f".{path.name}.{os.getpid()}.new")
-            new.mkdir()
-            lock = hold(new)
+            new, lock = _hidden(path)
             run = cls(new, spec, training, options, preset, lock)
             try:
                 write_json(new / "spec.json", SPEC, {"spec": to_dict(spec)})
@@ -95,13 +100,19 @@ class Run:
                 (new / "checkpoints").mkdir()
                 (new / "figures").mkdir()
                 flush_folder(new)
-                os.rename(new, path)
+                if WINDOWS:  # renames no folder with an open file inside, and onto no other
+                    lock.close()
+                    with contextlib.suppress(OSError):
+                        path.rmdir()
+                _rename(new, path)
                 flush_folder(path.parent)
+                run.path = path
+                if WINDOWS:
+                    run._lock = hold(path)
             except BaseException:
                 run.close()
                 shutil.rmtree(new, ignore_errors=True)
                 raise
-        run.path = path
         return run
 
     @classmethod
@@ -196,7 +207,7 @@ class Run:
         """
         with telling(self.path, "flush metrics.jsonl"):
             if self._metrics is not None:
-                os.fsync(self._metrics.fileno())
+                weights.flush(self._metrics.fileno())
         return checkpoints.write(
             self.path / "checkpoints",
             self.spec,
@@ -336,8 +347,39 @@ def _plain(line: Mapping[str, Any]) -> bool:
     return whole and all(type(x) in (int, float) and math.isfinite(x) for x in numbers)
 
 
+def _hidden(path: Path) -> tuple[Path, IO[str]]:
+    """A hidden folder beside the place of a run, and its lock.
+
+    Its name is nobody else's, on other machines that share the disk neither.
+    """
+    while True:
+        new = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.new")
+        new.mkdir()
+        try:
+            return new, hold(new)
+        except (RunError, FileNotFoundError):
+            # Another process found it before it was locked, and took it for one that was left.
+            shutil.rmtree(new, ignore_errors=True)
+        except BaseException:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
+
+
+def _rename(new: Path, path: Path) -> None:
+    """Give a run its name; RunError where another process did so meanwhile.
+
+    Of several that rename a folder to the same name one wins: it is not empty then.
+    """
+    try:
+        os.rename(new, path)
+    except OSError:
+        refuse_occupied(path)
+        raise
+
+
 def _clear_unfinished(path: Path) -> None:
+    """Delete what killed processes left of this very run."""
+    name = re.compile(rf"\.{re.escape(path.name)}\.[0-9]+(-[0-9a-f]+)?\.new")
     for left in path.parent.iterdir():
-        if left.name.startswith(f".{path.name}.") and left.name.endswith(".new"):
-            with contextlib.suppress(RunError), hold(left):
-                shutil.rmtree(left)
+        if name.fullmatch(left.name):
+            discard(left)

@@ -1,5 +1,6 @@
 """Weights in a safetensors file: canonical names, one JSON header, a sha256 over it all."""
 
+import errno
 import hashlib
 import importlib.resources
 import json
@@ -17,6 +18,9 @@ from parity.spec import NetworkSpec, TrainedOn, from_dict, to_dict
 from parity.weights._table import Arrays, WeightsError, check, table
 
 FORMAT, SCHEMA, ENDS = "twincaps-weights", 1, ".safetensors"
+
+# What the call to a file system answers that has no such thing: network ones lack this and that.
+UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 # What safetensors, NumPy and JSON raise for one altered byte or another.
 NOT_SAFETENSORS = (
@@ -44,10 +48,19 @@ def write_whole(path: str | os.PathLike, content: bytes) -> None:
         with open(beside, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            flush(file.fileno())
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def flush(handle: int) -> None:
+    """Ask the disk to keep an open file, or folder; passed over where its file system cannot."""
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
 
 
 def save_arrays(path: str | os.PathLike, arrays: Arrays, header: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import platform
+import tempfile
 from pathlib import Path
 
 from parity.data.locate import cache
@@ -24,6 +25,16 @@ def folder() -> Path | None:
     except OSError:
         return None
     return found if os.access(found, os.W_OK) else None
+
+
+def stand_in() -> None:
+    """Name a folder for torch where the system has none for temporary files: torch asks for it when
+    it is imported, and writes there only what it compiles.
+    """
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.getcwd())
 
 
 def _processor() -> str:

@@ -42,6 +42,7 @@ def make_trainer(
         check(spec, dataset)
     backend = options.backend
     memory.keep()
+    cache.stand_in()
     try:
         numerics = importlib.import_module(f"{backend}_caps.numerics")
         numerics.strict(training.precision)

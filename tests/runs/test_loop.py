@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from types import SimpleNamespace
 
 import fakes
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 
 from parity import loop
 from parity.data import DataError, batches
-from parity.loop import scoring, terminal
+from parity.loop import scoring, session, terminal
 from parity.loop.prefetch import Prefetch
 from parity.runs import Run
 from parity.runs.disk import RunError
@@ -182,6 +183,57 @@ def test_an_interrupted_evaluation_is_done_again(whole, tmp_path):
         train(second, run)
         assert timeless(run.metrics()) == timeless(whole[1].lines)
     same(second, whole[0])
+
+
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGUSR1", "SIGUSR2"])
+def test_a_signal_that_announces_an_end_saves_and_never_interrupts_that(tmp_path, name):
+    number = getattr(signal, name)
+    trainer = fakes.Trainer()
+    trainer.at[7] = lambda _: [os.kill(os.getpid(), each) for each in (number, number, 15)]
+    with created(tmp_path / "run") as run:
+        with pytest.raises(loop.Stopped, match="after step 7 of epoch 2"):
+            train(trainer, run)
+        found = run.newest()
+    assert signal.getsignal(number) == signal.SIG_DFL
+    assert found is not None
+    assert found.state.step == 7
+
+
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGUSR1", "SIGUSR2"])
+def test_a_signal_that_the_user_ignores_or_takes_stays_his(tmp_path, name):
+    number, taken = getattr(signal, name), []
+    for handler, seen in ((signal.SIG_IGN, 0), (lambda *_: taken.append(name), 1)):
+        trainer = fakes.Trainer()
+        trainer.at[7] = interrupt(number)
+        before = signal.signal(number, handler)
+        try:
+            assert train(trainer).lines[-1]["step"] == STEPS
+            assert signal.getsignal(number) == handler
+        finally:
+            signal.signal(number, before)
+        assert len(taken) == seen
+
+
+def test_a_step_is_timed_without_what_is_saved_shown_and_evaluated(tmp_path, monkeypatch):
+    now = [1000.0]
+
+    def lasting(seconds, function):
+        def work(*args, **more):
+            now[0] += seconds
+            return function(*args, **more)
+
+        return work
+
+    monkeypatch.setattr(session, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    trainer = fakes.Trainer()
+    trainer.step, trainer.evaluate = lasting(2, trainer.step), lasting(7, trainer.evaluate)
+    with created(tmp_path / "run", checkpoint_every=2) as run:
+        monkeypatch.setattr(run, "save", lasting(100, run.save))
+        monkeypatch.setattr(run, "append", lasting(1000, run.append))
+        history = train(trainer, run)
+    steps = [line for line in history.lines if line["event"] == "train"]
+    assert [line["images_per_second"] for line in steps] == [fakes.TRAINING.batch_size / 2] * STEPS
+    assert history.seconds == 2 * STEPS
 
 
 def test_a_second_interruption_does_not_wait_and_without_a_run_nothing_is_promised():

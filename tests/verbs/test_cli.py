@@ -392,22 +392,6 @@ def test_interrupted_before_training_is_130(capsys, monkeypatch):
     assert tree() == set()
 
 
-def test_a_reader_that_leaves_ends_it_quietly():
-    code = (
-        "import sys\nfrom parity.cli.reporting import reporting\nwith reporting() as code:\n"
-        "    while True:\n        print('word ' * 1000)\nsys.exit(code[0])"
-    )
-    pipe = subprocess.PIPE
-    command = [sys.executable, "-c", code]
-    with subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdout.read(7)
-        process.stdout.close()
-        assert process.stderr.read() == b""
-    assert process.returncode == 141
-
-
 def test_a_damaged_checkpoint_is_told_of_in_one_line(capsys):
     assert train("--epochs", 2, "--out", "r") == 0
     Path("r/checkpoints/step-00000312/state.json").unlink()

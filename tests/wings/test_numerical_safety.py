@@ -3,6 +3,7 @@
 Squash and plain routing at their edges are in test_capsules.py.
 """
 
+import contextlib
 import dataclasses
 import re
 
@@ -108,6 +109,23 @@ def test_an_exploding_training_names_step_checkpoint_and_tensor(wing, tmp_path, 
     saved = "checkpoint is .*step-00000012" if kept else "there is no checkpoint before it"
     assert re.search(saved, said), said
     assert "--clip-norm 1" in said
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("into", ["a run", "none"])
+def test_a_fault_of_the_users_own_weights_is_looked_for_from_them(wing, tmp_path, into):
+    """Those that the seed draws would train well."""
+    spec = dataclasses.replace(PRIMES, decoder=None)
+    trainer = wing.training.Trainer(spec, TRAINING)
+    state = trainer.get_state()
+    state["weights"]["stem.0.kernel"] *= np.float32(1e38)
+    trainer.set_state(state)
+    place = tmp_path / "run"
+    made = Run.create(place, spec, TRAINING) if into == "a run" else contextlib.nullcontext()
+    with made as run, pytest.raises(RunError) as told:
+        loop.train(trainer, dataset(), run, progress=False)
+    said = str(told.value)
+    assert re.search(r"first tensor that is not finite is \S+ \(forward\), in step 1;", said), said
 
 
 def test_the_first_tensor_is_that_of_the_pass_forward_then_backward():
