@@ -18,10 +18,10 @@ What to train
     --backend {torch,jax}     the framework; only this one needs to be installed
     --preset NAME             network and training: sabour2017 (the paper), sabour2017-official (the
                               authors' code where it differs), sabour2017-multimnist, -cifar10,
-                              -smallnorb and -svhn (the paper's other data sets, which --dataset
-                              has to name too), small
-    --dataset NAME            mnist-mini needs no files; `python -m parity data` lists the others.
-                              The network takes its image size, channels and classes from it
+                              -smallnorb and -svhn (the paper's other data sets), small
+    --dataset NAME            the preset's own unless given; mnist-mini, which needs no files, where
+                              that is MNIST. `python -m parity data` lists all. The network takes
+                              its image size, channels and classes from it
     --data-dir DIR            where its files are; otherwise TWINCAPS_DATA and the places where
                               torchvision, Keras and Debian keep them
 
@@ -29,6 +29,8 @@ How to train
     --epochs, --batch-size, --learning-rate, --optimizer {adam,adamw,sgd}
     --decay-steps INT         steps in which the rate decays by the preset's factor
     --ema FLOAT               keep moving averages of the weights, and evaluate them too
+    --validation INT          hold out so many training images, of each class its share; the best
+                              checkpoint is then the best on them, not on the test set
     --clip-norm FLOAT         scale gradients down to this norm where it is larger
     --seed INT                first weights, order of images, augmentation: the same in both
     --precision {float32,float64,bfloat16}

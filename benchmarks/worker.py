@@ -15,6 +15,7 @@ import traceback
 from typing import Any, TextIO
 
 from benchmarks.contract import Run
+from parity.spec import gist
 from parity.wing import memory
 
 
@@ -37,7 +38,7 @@ def serve(wing: str, requests: TextIO, replies: TextIO) -> None:
             answer = {"ok": getattr(shelf, ask.pop("do"))(**ask)}
         except Exception as error:
             traceback.print_exc()
-            answer = {"failed": f"{type(error).__name__}: {error}".splitlines()[0]}
+            answer = {"failed": f"{type(error).__name__}: {gist(error)}"}
         replies.write(json.dumps(answer) + "\n")
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import Array
+from jax.core import Tracer
 
 from parity import weights as canonical
 from parity.spec import NetworkSpec
@@ -46,9 +47,26 @@ def numpy(tensor: Array) -> np.ndarray:
     return np.asarray(tensor)
 
 
+def concrete(x: Any) -> Any:
+    """What is given as a NumPy array, where it has values that can be looked at.
+
+    It stays as it is while it is traced, and where other processes hold a part of it.
+    """
+    if isinstance(x, Tracer) or not getattr(x, "is_fully_addressable", True):
+        return x
+    return np.asarray(x)
+
+
 def tensor(array: np.ndarray) -> Array:
     """A NumPy array as a JAX array of the same dtype."""
     return jnp.array(array)
+
+
+def given(values: Any) -> Array:
+    """What a caller has, a JAX array, a NumPy array of any byte order or a list, as a JAX array."""
+    if isinstance(values, np.ndarray):
+        values = values.astype(values.dtype.newbyteorder("="), copy=False)
+    return jnp.asarray(values)
 
 
 def parameters(net: _Network) -> Iterator[tuple[str, nnx.Param, tuple[str, str]]]:

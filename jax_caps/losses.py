@@ -8,12 +8,17 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
+from jax_caps.arrays import concrete
 from parity.spec import check_targets
 
 
 def one_hot(targets: Array, classes: int, dtype: DTypeLike) -> Array:
-    """Integer labels [B], or 0/1 targets [B, J], as [B, J] of `dtype`."""
-    check_targets(targets, classes)
+    """Integer labels [B], or 0/1 targets [B, J], as [B, J] of `dtype`.
+
+    Raises SpecError for other shapes, for what are no whole numbers, and for labels of no class
+    where their values can be looked at (`arrays.concrete`).
+    """
+    check_targets(concrete(targets), classes)
     if targets.ndim == 1:
         return jax.nn.one_hot(targets, classes, dtype=dtype)
     return targets.astype(dtype)
@@ -29,6 +34,7 @@ def margin_each(
     scale: float = 1.0,
 ) -> Array:
     """The margin loss (Eq. 4) of each sample, summed over classes: [B]."""
+    check_targets(concrete(targets), lengths_BJ.shape[-1], len(lengths_BJ))
     present_BJ = one_hot(targets, lengths_BJ.shape[-1], lengths_BJ.dtype)
     short_BJ = jax.nn.relu(positive - lengths_BJ) ** 2
     long_BJ = jax.nn.relu(lengths_BJ - negative) ** 2

@@ -1,4 +1,8 @@
-"""Precision and determinism switches: set, read back, reported."""
+"""Precision and determinism switches of the process: set, put back, reported.
+
+Building a network or a Trainer sets them once, so that float32 is float32 whoever builds it: what
+is set afterwards stays as it is set, by `tensorfloat32`, by `restore` or by JAX's own switches.
+"""
 
 import os
 import platform
@@ -9,15 +13,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from parity.spec import SpecError
+from parity.spec import PRECISIONS, SpecError
 
 # Its attributes are made at run time, where no type checker sees them.
 _CONFIG: Any = jax.config
+_SWITCHES = ("jax_default_matmul_precision", "jax_enable_x64")
 _DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
 
 def dtypes(precision: str) -> tuple[jnp.dtype, jnp.dtype]:
     """(dtype of parameters, routing and losses; dtype of convolutions and decoder)."""
+    if precision not in PRECISIONS:
+        raise SpecError(
+            f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}; for half "
+            "precision use bfloat16, as routing overflows in float16"
+        )
     if precision == "bfloat16":
         return jnp.dtype("float32"), jnp.dtype("bfloat16")
     if precision == "float64" and not _CONFIG.jax_enable_x64:
@@ -29,17 +39,62 @@ def dtypes(precision: str) -> tuple[jnp.dtype, jnp.dtype]:
     return dtype, dtype
 
 
+# The user's own switches, from the first `strict` until `restore`.
+_before: dict[str, Any] = {}
+_asked: set[str] = set()  # of XLA before it started, which no restoring takes back
+
+
 def strict(precision: str = "float32") -> None:
     """Switch off every reduced precision (TF32, bfloat16 inside float32), choose deterministic
-    algorithms, and for float64 switch on 64-bit types; call it before anything runs.
+    algorithms, and for float64 switch on 64-bit types; `restore` puts back what was set before.
+
+    XLA reads its own switch once, when it starts: call this before JAX has computed anything.
     """
     flags = os.environ.get("XLA_FLAGS", "")
-    if _DETERMINISTIC not in flags:
+    if not _before:
+        _before.update(_switches())
+    if _DETERMINISTIC not in flags and not _started():
         os.environ["XLA_FLAGS"] = f"{flags} {_DETERMINISTIC}".strip()
+        _asked.add(_DETERMINISTIC)
     jax.config.update("jax_default_matmul_precision", "highest")
     if precision == "float64":
         jax.config.update("jax_enable_x64", True)
     dtypes(precision)
+
+
+def build() -> None:
+    """What building a network or a Trainer does: `strict`, unless it has been called before."""
+    if not _before:
+        strict()
+
+
+def restore() -> None:
+    """Put back the switches as they were before the first `strict`, or network; the next sets
+    them again.
+    """
+    if not _before:
+        return
+    for name in _SWITCHES:
+        jax.config.update(name, _before[name])
+    if _before["XLA_FLAGS"] is None:
+        os.environ.pop("XLA_FLAGS", None)
+    else:
+        os.environ["XLA_FLAGS"] = _before["XLA_FLAGS"]
+    _before.clear()
+
+
+def _switches() -> dict[str, Any]:
+    held = {name: getattr(_CONFIG, name) for name in _SWITCHES}
+    return {**held, "XLA_FLAGS": os.environ.get("XLA_FLAGS")}
+
+
+def _started() -> bool:
+    """Whether XLA has started: JAX says it nowhere else."""
+    try:
+        from jax._src.xla_bridge import backends_are_initialized
+    except ImportError:
+        return False
+    return backends_are_initialized()
 
 
 def compiled(function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
@@ -62,7 +117,9 @@ def tensorfloat32() -> None:
 
 
 def report() -> dict[str, Any]:
-    """Versions, devices and the switches as they are now, read back."""
+    """Versions, devices and the switches as they are now; `deterministic` is what XLA was asked
+    for when it started.
+    """
     device = jax.devices()[0]
     return {
         "framework": "jax",
@@ -75,5 +132,5 @@ def report() -> dict[str, Any]:
         "devices": jax.device_count(),
         "matmul_precision": _CONFIG.jax_default_matmul_precision,
         "x64": _CONFIG.jax_enable_x64,
-        "deterministic": _DETERMINISTIC in os.environ.get("XLA_FLAGS", ""),
+        "deterministic": _DETERMINISTIC in {*_asked, *os.environ.get("XLA_FLAGS", "").split()},
     }

@@ -8,7 +8,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from parity.spec import TwincapsError
+from parity.spec import TwincapsError, gist
 
 TIMEOUT = 300  # seconds that a process waits for the others
 LOST = ("gloo", "nccl", "connection", "socket", "coordination", "deadline", "timed out", "timeout")
@@ -99,6 +99,5 @@ def _meet(rank: int, count: int, local: int, address: str, device: str) -> None:
 
 
 def _line(error: Exception) -> str:
-    """The first line of what JAX said, without the place in its own code."""
-    line = (str(error).strip() or repr(error)).splitlines()[0]
-    return re.sub(r"\[\S+\.cc:\d+\] ", "", line)
+    """What JAX said, without the place in its own code."""
+    return re.sub(r"\[\S+\.cc:\d+\] ", "", gist(error))

@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 from jax import Array
 
-from jax_caps.arrays import _by_name, numpy, parameters, to_canonical
+from jax_caps.arrays import _by_name, given, numpy, parameters, to_canonical
 from jax_caps.networks import CapsuleNetwork
 from jax_caps.numerics import compiled
 from parity import weights as canonical
@@ -35,7 +35,7 @@ def trace(
     compile  True for jax.jit, False for operation by operation; None as usual: the former
     """
     graph, params = nnx.split(net, nnx.Param)
-    labels = jnp.asarray(targets)
+    labels = given(targets)
     order: list[str] = []
 
     def run(params: Any, zeros: dict[str, Array]) -> tuple[Array, dict[str, Array]]:

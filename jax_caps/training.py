@@ -22,7 +22,14 @@ from jax_caps.numerics import compiled
 from jax_caps.processes import Group
 from parity import schedule
 from parity import weights as canonical
-from parity.spec import NetworkSpec, TrainingSpec, check_images, check_parts
+from parity.spec import (
+    NetworkSpec,
+    TrainingSpec,
+    check_images,
+    check_labels,
+    check_parts,
+    check_targets,
+)
 
 # slot of the canonical state -> optax's own field in an optimiser's state
 SLOTS = {"adam.m": "mu", "adam.v": "nu", "sgd.momentum": "trace"}
@@ -84,6 +91,8 @@ class Trainer:
     lean, block  as in CapsuleNetwork; they do not change the mathematics
     group    of `processes.join`: train together with its other processes. Each then gives its own
              rows of a batch to `step` and `evaluate`, and all of them get what the whole gives
+
+    Sets strict numerics for the process, as building a network does.
     """
 
     def __init__(
@@ -156,6 +165,7 @@ class Trainer:
 
     def reconstruct(self, poses_BJD: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """The decoder's images from the capsules of the labels alone, as the network's."""
+        check_labels(arrays.concrete(labels), self.spec.classes)
         given = np.asarray(poses_BJD, self.dtype), np.asarray(labels, np.int32)
         placed = jax.device_put(given, self.device)
         return arrays.numpy(self._decode(self._local(self.params), *placed))
@@ -218,9 +228,10 @@ class Trainer:
     def _batch(self, images: np.ndarray, targets: np.ndarray, parts: Any) -> dict[str, Any]:
         if parts is not None:
             labels, each = parts
-            check_parts(labels, each, len(images), self.spec)
+            check_parts(arrays.concrete(labels), each, len(images), self.spec)
             parts = np.asarray(labels, np.int32), np.asarray(each, self.dtype)
         check_images(images, self.spec)
+        check_targets(arrays.concrete(targets), self.spec.classes, len(images))
         placed = self._own((np.asarray(images, self.dtype), np.asarray(targets, np.int32), parts))
         return dict(zip(("images_BHWC", "targets", "parts"), placed, strict=True))
 

@@ -9,7 +9,7 @@ from flax import serialization, traverse_util
 from jax_caps.arrays import from_numpy, to_numpy
 from jax_caps.networks import CapsuleNetwork
 from parity import weights as canonical
-from parity.spec import TrainedOn
+from parity.spec import TrainedOn, gist
 
 __all__ = [
     "from_numpy",
@@ -61,16 +61,23 @@ def write_file(path: str | os.PathLike, arrays: canonical.Arrays, header: str) -
 def read_file(path: str | os.PathLike) -> tuple[canonical.Arrays, Any]:
     """The arrays of a .msgpack file and its header, None where it has none.
 
-    The arrays are a nested dict, alone or under "params"; lists may have become dicts of numbers.
+    The arrays are a nested dict, alone or under "params", beside an epoch, say; lists may have
+    become dicts of numbers.
     Raises WeightsError for what is not a whole file of such.
     """
     try:
         with open(path, "rb") as file:
             content = serialization.msgpack_restore(file.read())
     except Exception as error:  # msgpack and flax each have their own
-        raise canonical.WeightsError(f"{path}: not a whole .msgpack file ({error})") from error
-    header = content.pop("twincaps", None) if isinstance(content, dict) else None
-    tree = content.get("params", content) if isinstance(content, dict) else content
+        raise canonical.WeightsError(
+            f"{path}: not a whole .msgpack file ({gist(error)})"
+        ) from error
+    header, tree = None, content
+    if isinstance(content, dict):
+        header = content.pop("twincaps", None)
+        # An epoch, a step or a score beside dicts of arrays is none of the network's.
+        dicts = {key: each for key, each in content.items() if isinstance(each, dict | np.ndarray)}
+        tree = content.get("params", dicts or content)
     try:
         flat = traverse_util.flatten_dict(tree) if isinstance(tree, dict) else {("all",): tree}
     except RecursionError as error:

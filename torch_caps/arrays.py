@@ -4,7 +4,7 @@ The order is stated here; every permutation is computed from it and the canonica
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -50,11 +50,38 @@ def numpy(tensor: Tensor) -> np.ndarray:
     return tensor.numpy()
 
 
+def concrete(x: Any) -> Any:
+    """What is given as a NumPy array, where its values can be looked at without waiting for them.
+
+    It stays as it is while it is compiled or transformed, and on a device.
+    """
+    if not isinstance(x, Tensor):
+        return np.asarray(x)
+    if torch.compiler.is_compiling() or x.device.type != "cpu":
+        return x
+    try:
+        return numpy(x)
+    except RuntimeError:  # a transform's own tensor, as vmap's, which holds no values
+        return x
+
+
 def tensor(array: np.ndarray) -> Tensor:
     """An array as a tensor of the same dtype that shares its memory."""
     if str(array.dtype) == "bfloat16":
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(array)
+
+
+def given(values: Any) -> Tensor:
+    """What a caller has, a tensor, an array or a list, as a tensor.
+
+    An array whose memory torch cannot share is copied: one that is flipped, read-only, or of
+    another byte order or width.
+    """
+    if isinstance(values, np.ndarray):
+        dtype = np.dtype("f8") if values.dtype == np.longdouble else values.dtype
+        return tensor(np.require(values, dtype.newbyteorder("="), ["C", "W"]))
+    return torch.as_tensor(values)
 
 
 def parameters(net: _Network) -> Iterator[tuple[str, Tensor, tuple[str, str]]]:

@@ -8,11 +8,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from parity.spec import check_targets
+from torch_caps.arrays import concrete
 
 
 def one_hot(targets: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
-    """Integer labels [B], or 0/1 targets [B, J], as [B, J] of `dtype`."""
-    check_targets(targets, classes)
+    """Integer labels [B], or 0/1 targets [B, J], as [B, J] of `dtype`.
+
+    Raises SpecError for other shapes, for what are no whole numbers, and for labels of no class
+    where their values can be looked at (`arrays.concrete`).
+    """
+    check_targets(concrete(targets), classes)
     if targets.ndim == 1:
         targets = F.one_hot(targets.long(), classes)
     return targets.to(dtype)
@@ -28,6 +33,7 @@ def margin_each(
     scale: float = 1.0,
 ) -> Tensor:
     """The margin loss (Eq. 4) of each sample, summed over classes: [B]."""
+    check_targets(concrete(targets), lengths_BJ.shape[-1], len(lengths_BJ))
     present_BJ = one_hot(targets, lengths_BJ.shape[-1], lengths_BJ.dtype)
     short_BJ = F.relu(positive - lengths_BJ) ** 2
     long_BJ = F.relu(lengths_BJ - negative) ** 2

@@ -1,4 +1,8 @@
-"""Precision and determinism switches: set, read back, reported."""
+"""Precision and determinism switches of the process: set, put back, reported.
+
+Building a network or a Trainer sets them once, so that float32 is float32 whoever builds it: what
+is set afterwards stays as it is set, by `tensorfloat32`, by `restore` or by torch's own switches.
+"""
 
 import os
 import platform
@@ -8,6 +12,9 @@ from typing import Any
 import torch
 from torch.utils import deterministic
 
+from parity.spec import PRECISIONS, SpecError
+
+_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 # Every leaf, since the top-level switch does not reach cuDNN (pytorch issue 179445).
 _LEAVES = (
     ("cuda.matmul", torch.backends.cuda.matmul),
@@ -21,25 +28,74 @@ _LEAVES = (
 
 def dtypes(precision: str) -> tuple[torch.dtype, torch.dtype]:
     """(dtype of parameters, routing and losses; dtype of convolutions and decoder)."""
+    if precision not in PRECISIONS:
+        raise SpecError(
+            f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}; for half "
+            "precision use bfloat16, as routing overflows in float16"
+        )
     if precision == "bfloat16":
         return torch.float32, torch.bfloat16
     dtype = {"float32": torch.float32, "float64": torch.float64}[precision]
     return dtype, dtype
 
 
+# The user's own switches, from the first `strict` until `restore`.
+_before: dict[str, Any] = {}
+
+
 def strict(precision: str = "float32") -> None:
     """Switch off every reduced precision (TF32, bfloat16 inside float32), choose deterministic
-    algorithms; call it before anything runs. The same door as the JAX wing's, where float64
-    has to be switched on for the process.
+    algorithms, and refuse operations that have none; `restore` puts back what was set before.
+
+    cuBLAS reads its own switch when it is first used. The same door as the JAX wing's, where
+    float64 has to be switched on for the process.
     """
     dtypes(precision)
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if not _before:
+        _before.update(_switches())
+    os.environ.setdefault(_WORKSPACE, ":4096:8")
     for _, leaf in _LEAVES:
         if leaf is not None:
             leaf.fp32_precision = "ieee"
     torch.use_deterministic_algorithms(True)
     # Nothing here reads memory it has not written, and filling it costs a twentieth of a step.
     deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def build() -> None:
+    """What building a network or a Trainer does: `strict`, unless it has been called before.
+
+    Operations of your own without a deterministic algorithm are then warned of, not refused.
+    """
+    if not _before:
+        strict()
+        warn_only = _before["deterministic"] < 2
+        torch.use_deterministic_algorithms(True, warn_only=warn_only)
+
+
+def restore() -> None:
+    """Put back the switches as they were before the first `strict`, or network; the next sets
+    them again.
+    """
+    if not _before:
+        return
+    for name, leaf in _LEAVES:
+        if leaf is not None:
+            leaf.fp32_precision = _before[name]
+    torch.set_deterministic_debug_mode(_before["deterministic"])
+    deterministic.fill_uninitialized_memory = _before["fill"]  # pyright: ignore[reportAttributeAccessIssue]
+    if _before["workspace"] is None:
+        os.environ.pop(_WORKSPACE, None)
+    _before.clear()
+
+
+def _switches() -> dict[str, Any]:
+    return {
+        **{name: leaf.fp32_precision for name, leaf in _LEAVES if leaf is not None},
+        "deterministic": torch.get_deterministic_debug_mode(),
+        "fill": deterministic.fill_uninitialized_memory,  # pyright: ignore[reportAttributeAccessIssue]
+        "workspace": os.environ.get(_WORKSPACE),
+    }
 
 
 def compiled(function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
@@ -70,7 +126,9 @@ def tensorfloat32() -> None:
 
 
 def report() -> dict[str, Any]:
-    """Versions, devices and the switches as they are now, read back."""
+    """Versions, devices and the switches as they are now; CUBLAS_WORKSPACE_CONFIG is what cuBLAS
+    reads when it is first used.
+    """
     cuda = torch.cuda.is_available()
     return {
         "framework": "torch",
@@ -79,5 +137,5 @@ def report() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "fp32_precision": {name: leaf.fp32_precision for name, leaf in _LEAVES if leaf is not None},
         "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "CUBLAS_WORKSPACE_CONFIG": os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
+        _WORKSPACE: os.environ.get(_WORKSPACE),
     }

@@ -7,7 +7,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-from parity.spec import TwincapsError
+from parity.spec import TwincapsError, gist
 
 TIMEOUT = 300  # seconds that a process waits for the others
 LOST = ("gloo", "nccl", "connection", "socket", "timed out", "timeout", "broken pipe")
@@ -97,6 +97,5 @@ def _store(rank: int, address: str) -> dist.Store:  # pyright: ignore[reportPriv
 
 
 def _line(error: Exception) -> str:
-    """The first line of what torch said, without the place in its own code."""
-    line = (str(error).strip() or repr(error)).splitlines()[0]
-    return re.sub(r"\[\S+\.(cc|cpp):\d+\] ", "", line).split(". This is typically")[0]
+    """What torch said, without the place in its own code."""
+    return re.sub(r"\[\S+\.(cc|cpp):\d+\] ", "", gist(error)).split(". This is typically")[0]

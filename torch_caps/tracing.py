@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from parity import weights as canonical
-from torch_caps.arrays import numpy, parameters, to_canonical
+from torch_caps.arrays import given, numpy, parameters, to_canonical
 from torch_caps.networks import CapsuleNetwork
 from torch_caps.numerics import compiled
 
@@ -33,7 +33,7 @@ def trace(
     compile  True for torch.compile, False for operation by operation; None as usual: the latter
     """
     images = net.images(images_BHWC)
-    labels = torch.as_tensor(targets, device=images.device)
+    labels = given(targets).to(images.device)
 
     def run(zeros: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         tapped: dict[str, Tensor] = {}

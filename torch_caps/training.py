@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from parity import schedule
 from parity import weights as canonical
-from parity.spec import NetworkSpec, TrainingSpec
+from parity.spec import NetworkSpec, TrainingSpec, check_labels, check_targets
 from torch_caps import arrays, tracing
 from torch_caps.networks import CapsuleNetwork
 from torch_caps.numerics import compiled
@@ -80,6 +80,8 @@ class Trainer:
     lean, block  as in CapsuleNetwork; they do not change the mathematics
     group    of `processes.join`: train together with its other processes. Each then gives its own
              rows of a batch to `step` and `evaluate`, and all of them get what the whole gives
+
+    Sets strict numerics for the process, as building a network does.
     """
 
     def __init__(
@@ -147,7 +149,7 @@ class Trainer:
     ) -> dict[str, float]:
         """Weighted sums over a batch of `loss`, `correct` and `count`; padding has weight 0."""
         terms = self.net.terms(**self._batch(images_BHWC, targets, parts))
-        weight = torch.as_tensor(weights_B, device=self.device).to(terms["margin"])
+        weight = arrays.given(weights_B).to(terms["margin"])
         loss = terms["margin"]
         if "reconstruction" in terms:
             loss = loss + self.spec.loss.reconstruction * terms["reconstruction"]
@@ -178,7 +180,8 @@ class Trainer:
     @torch.no_grad()
     def reconstruct(self, poses_BJD: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """The decoder's images from the capsules of the labels alone, as the network's."""
-        poses = torch.as_tensor(poses_BJD).to(self.net.digit.kernel)
+        check_labels(arrays.concrete(labels), self.spec.classes)
+        poses = arrays.given(poses_BJD).to(self.net.digit.kernel)
         return arrays.numpy(self.net.reconstruct(poses, labels))
 
     def trace(
@@ -232,8 +235,9 @@ class Trainer:
         return found
 
     def _batch(self, images: np.ndarray, targets: np.ndarray, parts: Any) -> dict[str, Any]:
+        check_targets(arrays.concrete(targets), self.spec.classes, len(images))
         return {
             "images_BHWC": self.net.images(images),
-            "targets": torch.as_tensor(targets, device=self.device),
+            "targets": arrays.given(targets).to(self.device),
             "parts": None if parts is None else self.net.parts(parts, len(images)),
         }

@@ -1,15 +1,18 @@
 """Weights in files: canonical ones, native ones, and those that come with twincaps."""
 
 import io
+import itertools
 import os
+import re
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.serialization import safe_globals
 
 from parity import weights as canonical
-from parity.spec import TrainedOn
+from parity.spec import TrainedOn, gist
 from torch_caps.arrays import from_numpy, numpy, tensor, to_numpy
 from torch_caps.networks import CapsuleNetwork
 
@@ -22,6 +25,14 @@ __all__ = [
     "to_numpy",
     "write_file",
 ]
+
+_EXPECTED = (
+    "expected a whole file of torch.save(model.state_dict(), path): tensors alone, nothing that "
+    "runs code"
+)
+# What pickles of NumPy numbers and arrays name, by NumPy 1 and by NumPy 2.
+_MAKERS = itertools.product(("core", "_core"), ("scalar", "_reconstruct"))
+_NUMPY = ["numpy.dtype", "numpy.ndarray", *(f"numpy.{c}.multiarray.{n}" for c, n in _MAKERS)]
 
 
 def save(net: CapsuleNetwork, path: str | os.PathLike, trained_on: TrainedOn | None = None) -> None:
@@ -64,26 +75,17 @@ def write_file(path: str | os.PathLike, arrays: canonical.Arrays, header: str) -
 def read_file(path: str | os.PathLike) -> tuple[canonical.Arrays, Any]:
     """The tensors of a .pt file and its header, None where it has none; nothing in it is executed.
 
-    The tensors may stand alone or beside other things (an optimiser, an epoch), under any key.
+    The tensors may stand alone or beside other things (an optimiser, an epoch, NumPy numbers),
+    under any key.
     Raises WeightsError for what is not one dict of tensors, or would have to run code to be read.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with safe_globals([(_Aside, name) for name in _NUMPY]):  # pyright: ignore[reportArgumentType]
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch, zip and pickle each have their own
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise canonical.WeightsError(
-            f"{path}: refused ({reason}); expected a whole file of "
-            "torch.save(model.state_dict(), path): tensors alone, nothing that runs code"
-        ) from error
-    held = [each for each in (content, *_values(content)) if _is_state_dict(each)]
-    if len(held) != 1:
-        keys = list(content)[:20] if isinstance(content, dict) else type(content).__name__
-        raise canonical.WeightsError(
-            f"{path}: holds {len(held)} dicts of tensors, under {keys}; expected one state_dict"
-        )
-    names, tensors = list(held[0]), held[0].values()
-    if all(name.startswith("module.") for name in names):  # torch.nn.DataParallel adds it
-        names = [name.removeprefix("module.") for name in names]
+        raise canonical.WeightsError(f"{path}: refused ({_reason(error)}); {_EXPECTED}") from error
+    state = _state_dict(path, content)
+    names, tensors = list(state), state.values()
     length = os.path.getsize(path)
     try:
         swollen = sum(each.numel() * each.element_size() for each in tensors) > length
@@ -95,11 +97,41 @@ def read_file(path: str | os.PathLike) -> tuple[canonical.Arrays, Any]:
     return dict(zip(names, arrays, strict=True)), content.get("twincaps")
 
 
-def _values(content: Any) -> list[Any]:
-    return list(content.values()) if isinstance(content, dict) else []
+class _Aside(dict):
+    """In the place of a NumPy number or array beside the weights, which nobody asks for."""
+
+    def __init__(self, *_: Any) -> None:
+        super().__init__()
+
+    def __setstate__(self, state: Any) -> None:
+        """Forgets it."""
+
+
+def _reason(error: Exception) -> str:
+    """What torch said, or the class or function in the file that it does not read."""
+    strange = re.search(r"GLOBAL (\S+) was not an allowed", str(error))
+    return gist(error) if strange is None else f"it holds {strange[1]} beside its tensors"
+
+
+def _state_dict(path: str | os.PathLike, content: Any) -> dict[str, Tensor]:
+    """The one dict of tensors that a file is, or holds under a key."""
+    if _is_state_dict(content):
+        return content
+    beside = content if isinstance(content, dict) else {}
+    keys = [key for key, each in beside.items() if _is_state_dict(each)]
+    if len(keys) == 1:
+        return beside[keys[0]]
+    if keys:
+        raise canonical.WeightsError(
+            f"{path}: holds {len(keys)} dicts of tensors, under {', '.join(map(repr, keys))}; "
+            "expected one, save the one you mean alone: "
+            f"torch.save(torch.load(path)[{keys[0]!r}], new_path)"
+        )
+    what = f"a dict of {list(beside)[:20]}" if beside else f"a {type(content).__name__}"
+    raise canonical.WeightsError(f"{path}: holds no dict of tensors but {what}; {_EXPECTED}")
 
 
 def _is_state_dict(content: Any) -> bool:
-    values = _values(content)
+    values = list(content.values()) if isinstance(content, dict) else []
     tensors = bool(values) and all(isinstance(each, Tensor) for each in values)
     return tensors and all(isinstance(name, str) for name in content)

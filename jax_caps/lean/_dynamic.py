@@ -66,7 +66,12 @@ def dynamic(
     options = _Options(num_iters, leaky, detach, min(block, kernel_IJKD.shape[0]))
     if bias_JD is None:
         bias_JD = jnp.zeros(kernel_IJKD.shape[1::2], kernel_IJKD.dtype)
-    return _dynamic(options, inputs_BIK, kernel_IJKD, bias_JD)
+    try:
+        return _dynamic(options, inputs_BIK, kernel_IJKD, bias_JD)
+    except TypeError as error:  # JAX asks nobody what to say
+        if "forward-mode" in str(error):
+            raise _refusal("forward-mode derivatives") from error
+        raise
 
 
 def _fitting(inputs_BIK: Array, kernel_IJKD: Array) -> int:
@@ -216,6 +221,13 @@ def _backward(
     return du_BIK, dW_IJKD + dW.transpose(0, 2, 1, 3), jnp.stack(g_TBJD).sum((0, 1))
 
 
+def _refusal(what: str) -> TwincapsError:
+    return TwincapsError(
+        f"lean routing has no {what}; build the network with lean=False, or call "
+        "routing.dynamic, for routing that has"
+    )
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _dynamic(options: _Options, inputs_BIK: Array, kernel_IJKD: Array, bias_JD: Array) -> Array:
     return squash(_forward(options, inputs_BIK, kernel_IJKD, bias_JD)[-1])
@@ -235,10 +247,7 @@ def _gradient(options: _Options, kept: Any, dposes_BJD: Array) -> tuple[Array, A
 
 @_gradient.defjvp
 def _refuse(options: _Options, primals: Any, tangents: Any) -> Any:
-    raise TwincapsError(
-        "lean routing has no second derivatives; build the network with lean=False, or call "
-        "routing.dynamic, for routing that has"
-    )
+    raise _refusal("second derivatives")
 
 
 _dynamic.defvjp(_dynamic_forward, _gradient)

@@ -10,11 +10,11 @@ from flax import nnx
 from jax import Array
 
 from jax_caps import losses
-from jax_caps.arrays import from_numpy
+from jax_caps.arrays import concrete, from_numpy, given
 from jax_caps.capsules import Tap, lengths, no_tap
 from jax_caps.layers import Decoder, DigitCapsules, PrimaryCapsules, Stem, mask
-from jax_caps.numerics import dtypes
-from parity.spec import NetworkSpec, SpecError, check_images, check_parts
+from jax_caps.numerics import build, dtypes
+from parity.spec import NetworkSpec, SpecError, check_images, check_parts, check_targets
 from parity.weights import draw
 
 
@@ -26,6 +26,9 @@ class CapsuleNetwork(nnx.Module):
     precision  float32, float64, or bfloat16: convolutions and decoder in bfloat16, float32 else
     lean       route without storing the votes; False keeps the plain, step by step routing
     block      input capsules a block of lean routing; None chooses from the sizes
+
+    Sets strict numerics for the process, once (`numerics.build`; `numerics.restore` undoes it).
+    Raises SpecError for a precision that is none of these.
     """
 
     def __init__(
@@ -36,6 +39,7 @@ class CapsuleNetwork(nnx.Module):
         lean: bool = True,
         block: int | None = None,
     ):
+        build()
         self.spec, self.precision = spec, precision
         self.dtype, compute = dtypes(precision)
         self.stem = Stem(spec, compute)
@@ -58,7 +62,7 @@ class CapsuleNetwork(nnx.Module):
         """
         if self.decoder is None:
             raise SpecError("this network has no decoder; build it from a spec with one")
-        labels = jnp.asarray(labels)
+        labels = given(labels)
         if labels.ndim == 1:
             return self.decoder(mask(poses_BJD, labels))
         each = [self.decoder(mask(poses_BJD, labels_B)) for labels_B in labels.T]
@@ -76,7 +80,7 @@ class CapsuleNetwork(nnx.Module):
         return jnp.argsort(-lengths_BJ, -1, stable=True)[:, :count]
 
     def terms(
-        self, images_BHWC: Any, targets: Array, tap: Tap = no_tap, parts: Any = None
+        self, images_BHWC: Any, targets: Any, tap: Tap = no_tap, parts: Any = None
     ) -> dict[str, Array]:
         """For each sample [B]: its `margin` loss, its `reconstruction` loss, and `correct`.
 
@@ -86,6 +90,9 @@ class CapsuleNetwork(nnx.Module):
                  there is a reconstruction of each then, from the capsule of its label
         """
         images = tap("image", self.images(images_BHWC))
+        # Looked at before JAX cuts 64 bits down to 32, where 2**40 would be class 0.
+        check_targets(concrete(targets), self.spec.classes, len(images))
+        targets = given(targets)
         poses = self._encode(images, tap)
         lengths_BJ = tap("lengths", lengths(poses))
         terms = {
@@ -110,7 +117,7 @@ class CapsuleNetwork(nnx.Module):
         return terms
 
     def loss(
-        self, images_BHWC: Any, targets: Array, tap: Tap = no_tap, parts: Any = None
+        self, images_BHWC: Any, targets: Any, tap: Tap = no_tap, parts: Any = None
     ) -> tuple[Array, Array]:
         """The loss of a batch (margin plus the weighted reconstruction), and its accuracy."""
         terms = self.terms(images_BHWC, targets, tap, parts)
@@ -128,5 +135,5 @@ class CapsuleNetwork(nnx.Module):
     def parts(self, parts: Any, batch: int) -> tuple[Array, Array]:
         """What a batch of images is made of, labels and images, as `images` does it."""
         labels, images = parts
-        check_parts(labels, images, batch, self.spec)
-        return jnp.asarray(labels), jnp.asarray(images, self.dtype)
+        check_parts(concrete(labels), images, batch, self.spec)
+        return given(labels), jnp.asarray(images, self.dtype)

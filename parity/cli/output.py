@@ -65,9 +65,6 @@ class Stream:
 
     def __init__(self, stream: Any, goes_on: bool = False, told: bool = False) -> None:
         self.stream, self.goes_on, self.told = stream, goes_on, told
-        with contextlib.suppress(AttributeError, OSError, ValueError):
-            # A folder or a class may have a name that an encoding of the terminal's lacks.
-            stream.reconfigure(errors="backslashreplace")
 
     def write(self, text: str) -> int:
         try:

@@ -10,8 +10,10 @@ from typing import Any
 
 import tyro
 
-from parity.spec import TwincapsError
+from parity.spec import TwincapsError, printable
 from parity.wing.processes import Place
+
+NEWLINE = "\n"
 
 
 def call(module: str, function: str, argv: Sequence[str], prog: str) -> int:
@@ -33,29 +35,38 @@ def call(module: str, function: str, argv: Sequence[str], prog: str) -> int:
 def reporting(place: Place | None = None) -> Iterator[list[int]]:
     """Turn a mistake of the user into one message and exit code 2, an interruption into 130.
 
-    One of several processes is named in its messages; the first alone tells of an interruption.
+    One of several processes is named in its messages; the first alone warns, and tells of an
+    interruption.
     """
     who = "" if place is None else f"{place}: "
+    from parity.data import DataWarning
     from parity.runs.disk import RunWarning
 
-    code = [0]
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal of few letters shows others as \u1234, where it would end the program.
+        with contextlib.suppress(AttributeError, ValueError):  # not a stream of the system
+            stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
+    ours = (RunWarning, DataWarning)
+    code, silent = [0], place is not None and place.rank > 0
     show = warnings.showwarning
 
     def tell(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
-        if issubclass(category, RunWarning):
-            print(f"warning: {message}", file=sys.stderr)
+        if issubclass(category, ours):
+            if not silent:
+                print(f"warning: {printable(str(message), NEWLINE)}", file=sys.stderr)
         else:
             show(message, category, *place, **more)
 
     with warnings.catch_warnings():
-        warnings.simplefilter("always", RunWarning)
+        for each in ours:
+            warnings.simplefilter("always", each)
         warnings.showwarning = tell
         try:
             yield code
         except TwincapsError as error:
-            print(f"error: {who}{error}", file=sys.stderr)
+            print(f"error: {who}{printable(str(error), NEWLINE)}", file=sys.stderr)
             code[0] = 2
         except KeyboardInterrupt as error:
-            if place is None or place.rank == 0:
+            if not silent:
                 print(str(error) or "interrupted", file=sys.stderr)
             code[0] = 130

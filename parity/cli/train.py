@@ -5,6 +5,7 @@ recipe, or else from the preset. Nothing is written before flags, data and netwo
 """
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,7 +82,9 @@ def _options(flags: Flags, before: RunOptions) -> RunOptions:
     options = dataclasses.replace(before, **pick(RunOptions, flags))
     if flags.data_dir is None:
         return options
-    return dataclasses.replace(options, data_dir=str(Path(flags.data_dir).expanduser().absolute()))
+    return dataclasses.replace(
+        options, data_dir=os.path.abspath(os.path.expanduser(flags.data_dir))
+    )
 
 
 def _resumed(flags: Flags) -> Path | None:

@@ -60,7 +60,7 @@ def _plain(arrays: Arrays, **facts: Any) -> Answer:
 
 
 def report(wing: Wing) -> Answer:
-    """Versions, device and switches, read back."""
+    """Versions, device and switches as they are."""
     return _plain({}, report=wing.package.numerics.report())
 
 

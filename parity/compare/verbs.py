@@ -13,8 +13,8 @@ from parity.compare.rungs import BATCH, RUNGS
 from parity.compare.subject import Subject
 from parity.spec import TwincapsError
 from parity.traces import recording
+from parity.traces.show import plain
 from parity.traces.show import show as show_traces
-from parity.weights import write_whole
 
 
 def _shown(metavar: str, unset: str) -> Any:
@@ -32,7 +32,7 @@ def check(
     preset: PresetName = None,
     precision: Literal["both", "float64", "float32"] = "both",
     rungs: Annotated[str, _shown("N,N,...", "all")] = ",".join(str(r.number) for r in RUNGS),
-    json: Annotated[Path | None, _shown("FILE", "none")] = None,
+    json: bool = False,
     batch: int = BATCH,
     seed: int = 0,
     keep_going: bool = False,
@@ -46,15 +46,13 @@ def check(
         preset: The network to check.
         precision: float64 shows what is computed, float32 what is lost to rounding.
         rungs: The rungs to climb.
-        json: Write what was found to this file too.
+        json: Print one JSON object instead: every number, and what was installed and switched.
         batch: Images a step.
         seed: Of first weights and optimiser state.
         keep_going: Climb on above a rung that does not hold.
         torch_python: The interpreter that has PyTorch.
         jax_python: The interpreter that has JAX.
     """
-    if json is not None and not json.absolute().parent.is_dir():
-        raise TwincapsError(f"{json}: there is no folder {json.absolute().parent} to write it in")
     pythons = {"torch": torch_python, "jax": jax_python}
     report = ladder(
         _subject(run, preset, seed, batch),
@@ -63,9 +61,10 @@ def check(
         keep_going=keep_going,
         pythons={wing: python for wing, python in pythons.items() if python is not None},
     )
-    show.show(report)
-    if json is not None:
-        write_whole(json, (jsonlib.dumps(report.as_dict(), indent=1) + "\n").encode())
+    if json:
+        print(jsonlib.dumps(report.as_dict(), indent=1))
+    else:
+        show.show(report)
     return 0 if report.holds else 1
 
 
@@ -79,6 +78,7 @@ def trace(
     mode: Literal["usual", "compiled", "eager"] = "usual",
     batch: int = BATCH,
     seed: int = 0,
+    json: bool = False,
 ) -> None:
     """Write every tensor of one forward and backward pass of one wing to a file.
 
@@ -91,6 +91,7 @@ def trace(
         mode: usual is eager for torch, compiled for JAX.
         batch: Images of the pass.
         seed: Of first weights.
+        json: Print one JSON object instead of a line.
     """
     if out.exists() or not out.absolute().parent.is_dir():
         raise TwincapsError(f"{out}: is there already, or its folder is not; name a new file")
@@ -101,22 +102,33 @@ def trace(
     ):
         made = pair.trace(mode=mode)[backend]
     made.save(out)
+    if json:
+        told = {"wrote": str(out), "tensors": list(made.values), "source": whole.source}
+        print(jsonlib.dumps({**told, "wing": made.name, "precision": precision}))
+        return
     print(f"wrote {out}: {len(made.values)} tensors of {whole.source}, {made.name}, {precision}")
 
 
 def compare(
-    a: Annotated[Path, tyro.conf.arg(metavar="A")], b: Annotated[Path, tyro.conf.arg(metavar="B")]
+    a: Annotated[Path, tyro.conf.arg(metavar="A")],
+    b: Annotated[Path, tyro.conf.arg(metavar="B")],
+    json: bool = False,
 ) -> int:
     """Hold two traces against each other; 0 where every tensor agrees, 1 where one does not.
 
     Args:
         a: A file of `python -m parity trace`.
         b: Another, of the same network, batch and precision.
+        json: Print one JSON object instead of a table.
     """
     one, other = recording.load(a), recording.load(b)
     recording.refuse_unlike(one, other)
     precision = one.request["precision"]
     tolerances = RUNGS[2].tolerance(precision), RUNGS[3].tolerance(precision)
+    if json:
+        told = plain(one, other, tolerances)
+        print(jsonlib.dumps(told, indent=1))
+        return 0 if told["agree"] else 1
     return 0 if show_traces(one, other, tolerances) else 1
 
 

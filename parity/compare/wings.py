@@ -19,7 +19,19 @@ from parity.weights import Arrays, load_arrays
 
 ROOT = Path(__file__).parents[2]
 SUBJECT = "subject.safetensors"
-COMMAND = "from parity.compare.worker import main; main()"
+# Whatever else lies beside our packages, as in a site-packages folder, is of this interpreter
+# alone: another one is given these three by name, and no folder of ours on its path.
+COMMAND = """
+import sys
+from importlib.machinery import PathFinder
+class Ours:
+    def find_spec(name, path=None, target=None):
+        if name in ('parity', 'torch_caps', 'jax_caps'):
+            return PathFinder.find_spec(name, [{root!r}])
+sys.meta_path.insert(0, Ours)
+from parity.compare.worker import main
+main()
+"""
 
 
 class WingError(Exception):
@@ -79,8 +91,9 @@ class Process:
         self._log = subject.with_name(f"{name}-{precision}-{device}.log")
         with open(self._log, "wb") as log, _starting(python):
             self._process = subprocess.Popen(
-                [python, "-c", COMMAND], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=log, env=_environment(precision, device), text=True, bufsize=1,
+                [python, "-c", COMMAND.format(root=str(ROOT))],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, bufsize=1,
+                env=_environment(precision, device, other=python != sys.executable),
             )  # fmt: skip
         first = {"wing": name, "precision": precision, "device": device, "patch": patch}
         self._write({**first, "subject_path": str(subject)})
@@ -136,11 +149,12 @@ def _starting(python: str) -> Iterator[None]:
         raise TwincapsError(f"there is no interpreter {python} ({error.strerror})") from error
 
 
-def _environment(precision: str, device: str) -> dict[str, str]:
-    """The environment of a wing's process: our packages, and what JAX reads when imported."""
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+def _environment(precision: str, device: str, other: bool) -> dict[str, str]:
+    """The environment of a wing's process: what JAX reads when imported; of another interpreter
+    without what this one is told of where packages are.
+    """
+    own = {"PYTHONPATH", "PYTHONHOME"} if other else set()
     wanted = {
-        "PYTHONPATH": os.pathsep.join(paths),
         "JAX_ENABLE_X64": "1" if precision == "float64" else "0",
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         "TF_CPP_MIN_LOG_LEVEL": "2",
@@ -149,7 +163,7 @@ def _environment(precision: str, device: str) -> dict[str, str]:
     }
     if device == "cpu":
         wanted["JAX_PLATFORMS"] = "cpu"
-    return {**os.environ, **wanted}
+    return {name: value for name, value in os.environ.items() if name not in own} | wanted
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,10 @@
 """A process that computes with one wing: requests come as lines of JSON, answers go to files.
 
-    python -c "from parity.compare.worker import main; main()"
-
-The first line says which wing, precision and device, the subject's file, and a patch: a
-"module:function" to call before anything runs, with which tests break a wing on purpose. Each
-line after it is {"task": a name of `tasks.TASKS`, "path": of the answer, "options": {...}}; the
-reply to each is one line, {} or {"error": ..., "kind": ...}. The wing is the only one imported.
+`wings.COMMAND` starts it. The first line says which wing, precision and device, the subject's file,
+and a patch: a "module:function" to call before anything runs, with which tests break a wing on
+purpose. Each line after it is {"task": a name of `tasks.TASKS`, "path": of the answer, "options":
+{...}}; the reply to each is one line, {} or {"error": ..., "kind": ...}. The wing is the only one
+imported.
 """
 
 import importlib

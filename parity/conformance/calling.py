@@ -1,25 +1,21 @@
-"""Calling somebody else's function in its own framework, and its answers as NumPy arrays."""
+"""Calling somebody else's function in a framework, and its answers as NumPy arrays."""
 
 import importlib
 import importlib.util
-import inspect
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from parity.conformance.kinds import ConformanceError, Kind, Routed, iterations
+from parity.conformance.conventions import COUNT, Function, Name, Way
+from parity.conformance.kinds import POSES, ConformanceError, Kind, Routed, iterations
 from parity.conformance.mistakes import Case
 from parity.reference import one_hot
 from parity.spec import Routing
 
 Array = np.ndarray
-Function = Callable[..., Any]
-# A convention says what follows a function's first argument; None for a case it cannot put.
-Arguments = tuple[list[Any], dict[str, Any]]
-Convention = Callable[[Case], Arguments | None]
 
 ROOTS = {"numpy": ("numpy", "builtins"), "torch": ("torch",), "jax": ("jax", "jaxlib")}
 
@@ -40,119 +36,69 @@ class Answer:
 
 
 def frameworks() -> Iterator[str]:
-    """NumPy, then what is imported already (by the function's module, say), then what is there."""
+    """NumPy, and those of the frameworks that are installed."""
     yield "numpy"
-    there = [name for name in ("torch", "jax") if importlib.util.find_spec(name)]
-    yield from sorted(there, key=lambda name: name not in sys.modules)
+    yield from (name for name in ("torch", "jax") if importlib.util.find_spec(name))
 
 
-def conventions(kind: Kind, function: Function) -> dict[str, Convention]:
-    """The ways to call a function of a kind, likeliest first.
-
-    Raises ConformanceError for a routing that does not take what the kind's owns.
-    """
-    if kind.name == "squash":
-        return {"f(x)": lambda case: ([], {}), "f(x, -1)": lambda case: ([-1], {})}
-    if kind.name == "margin_loss":
-        return {
-            "f(lengths, labels)": lambda case: ([case.more[0]], {}),
-            "f(lengths, one-hot)": lambda case: ([_one_hot(case)], {}),
-        }
-    assert kind.routing is not None
-    names = _names(kind, function)
-    beside = "".join(f", {theirs}={ours}" for theirs, ours in names.items())
-
-    def named(case: Case) -> dict[str, Any]:
-        return {theirs: _value(case, ours) for theirs, ours in names.items()}
-
-    count = iterations(kind.routing)
-    if count is None:
-        return {f"f(votes{beside})": lambda case: ([], named(case))}
-    if (name := _iterations(function, names)) is not None:
-        return {
-            f"f(votes, {name}=n{beside})": lambda case: ([], {name: case.more[0], **named(case)})
-        }
-    usual = kind.routing.options[count]  # what a function that takes no number of them is held to
-    return {
-        f"f(votes{beside})": lambda case: ([], named(case)) if case.more[0] == usual else None,
-        f"f(votes, n{beside})": lambda case: ([case.more[0]], named(case)),
-    }
-
-
-def _names(kind: Kind, function: Function) -> dict[str, str]:
-    """What a routing function is given by name: its own argument's name -> what that is here.
-
-    All that the routing owns, and each option that the function has; a switch that is off only
-    where the function has no default for it.
-    """
-    routing, theirs = kind.routing or Routing(), _parameters(function)
-    more = theirs is None or any(each.kind is each.VAR_KEYWORD for each in theirs.values())
-    theirs, names = theirs or {}, {}
-    for name, owned in routing.owned.items():
-        ours = owned.argument(name)
-        likely = next((each for each in (ours, name) if each in theirs), None)
-        if likely is None and not more:
-            raise ConformanceError(
-                f"{getattr(function, '__qualname__', function)} takes no {ours}, which "
-                f"{kind.title} needs; expected {kind.expected}: give it an argument {ours} or "
-                f"{name}, or wrap it in such a function"
-            )
-        names[likely or ours] = ours
-    for option, value in routing.options.items():
-        if option != iterations(routing) and option in theirs:
-            asked = value is not False or theirs[option].default is inspect.Parameter.empty
-            names |= {option: option} if asked else {}
-    return names
-
-
-def _value(case: Case, name: str) -> Any:
-    if isinstance(case, Routed):
-        return {**case.owned, **case.routing.options}[name]
-    return Routing().options[name]
-
-
-def _one_hot(case: Case) -> Array:
-    return one_hot(case.more[0], case.x.shape[1]).astype(np.float32)
-
-
-def _parameters(function: Function) -> Mapping[str, inspect.Parameter] | None:
-    """Its parameters but the first; None where Python does not know them."""
-    try:
-        return dict(list(inspect.signature(function).parameters.items())[1:])
-    except (TypeError, ValueError):
-        return None
-
-
-def _iterations(function: Function, but: Iterable[str]) -> str | None:
-    """The name of the parameter that is the number of routing iterations."""
-    names = [name for name in _parameters(function) or () if name not in but]
-    likely = [name for name in names if "iter" in name or "rout" in name or name in ("r", "n")]
-    return likely[0] if likely else None
-
-
-def ask(function: Function, framework: str, convention: Convention, case: Case) -> Answer | None:
-    """A function's answer to a case, None where the convention cannot put it.
+def answers(kind: Kind, function: Function, framework: str, way: Way) -> dict[str, Answer]:
+    """A function's answers to the cases of its kind, in one framework and called in one way.
 
     Raises ConformanceError for outputs of a wrong shape or type, and whatever the function does.
     """
-    arguments = convention(case)
-    if arguments is None:
-        return None
-    positional, named = arguments
+    cases = kind.posed if POSES in way.names else kind.cases
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of frameworks that it was not written for
+        given = {name: ask(kind, function, framework, way, case) for name, case in cases.items()}
+    return {name: answer for name, answer in given.items() if answer is not None}
+
+
+def ask(kind: Kind, function: Function, framework: str, way: Way, case: Case) -> Answer | None:
+    """The answer to one case; None where the way cannot put it, as it says no iterations."""
+    known = _inputs(kind, case)
+    if COUNT in known and COUNT not in way.names:
+        # A function that takes no number of them is held to the usual number.
+        routing = kind.routing or Routing()
+        if known[COUNT] != routing.options[str(iterations(routing))]:
+            return None
 
     def outputs(x: Any, array: Callable[[Array], Any]) -> list[Any]:
-        def given(each: Any) -> Any:
-            return array(each) if isinstance(each, Array) else each
+        def value(argument: Any) -> Any:
+            if not isinstance(argument, Name):
+                return argument
+            if argument.text not in known:  # of a kind, the array that is asked about
+                return x
+            given = known[argument.text]
+            return array(given) if isinstance(given, Array) else given
 
-        rest, beside = map(given, positional), {name: given(each) for name, each in named.items()}
-        return _checked(function(x, *rest, **beside), case, framework)
+        places = map(value, way.places)
+        keywords = {name: value(argument) for name, argument in way.keywords.items()}
+        return _checked(function(*places, **keywords), case, framework)
 
     return Answer(case, *RUNNERS[framework](outputs, case))
 
 
+def _inputs(kind: Kind, case: Case) -> dict[str, Any]:
+    """What a call may name beside the array that is asked about."""
+    if kind.name == "squash":
+        return {}
+    if kind.name == "margin_loss":
+        (labels,) = case.more
+        return {"labels": labels, "one_hot": one_hot(labels, case.x.shape[1]).astype(np.float32)}
+    routed = isinstance(case, Routed)
+    options = (case.routing if routed else Routing()).options
+    number = {COUNT: case.more[0]} if case.more else {}
+    return {**options, **(case.owned if routed else {}), **number}
+
+
 def _checked(result: Any, case: Case, framework: str) -> list[Any]:
-    """What was returned as a list, after a look at its shapes and types."""
+    """What was returned as a list, after a look at its shapes and types.
+
+    A loss may be one an image, [B]; its mean is taken.
+    """
     outputs = list(result) if isinstance(result, tuple | list) else [result]
+    if case.kind == "margin_loss" and np.shape(outputs[0]) == case.x.shape[:1]:
+        outputs[0] = outputs[0].mean()
     shapes = [tuple(np.shape(output)) for output in outputs]
     expected = [value.shape for value in case.values()][: max(len(outputs), 1)]
     if shapes != expected:

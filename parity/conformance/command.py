@@ -19,7 +19,6 @@ from rich.table import Table
 
 from parity.conformance.judging import TOLERANCE, Report, check_callable
 from parity.conformance.kinds import ConformanceError, kind_of
-from parity.weights import write_whole
 
 WORDS = {
     "squash": "squash",
@@ -35,7 +34,8 @@ def main(
     module: str,
     kind: Literal["squash", "routing", "margin_loss"] | None = None,
     routing: str | None = None,
-    json: Path | None = None,
+    call: str | None = None,
+    json: bool = False,
 ) -> int:
     """Check somebody's squash, routing or margin loss against the oracle.
 
@@ -43,16 +43,20 @@ def main(
         module: path.to.module:function or file.py:function, in torch, JAX or NumPy; it is run.
         kind: What it is; unless given, guessed from its name.
         routing: Which routing it must be, of those that a network may have; dynamic unless given.
-        json: Write what was found to this file too.
+        call: How it is called where that is not guessed right: "f(votes, num_iterations=r)". Names
+            are x; votes and r; lengths or poses, labels or one_hot.
+        json: Print one JSON object instead.
 
     Returns 0 where it conforms, 1 where it does not.
     """
     function = load(module)
     named = "routing" if routing is not None else None
-    report = check_callable(kind or named or guess(module.rpartition(":")[2]), function, routing)
-    show(report, module)
-    if json is not None:
-        write_whole(json, as_json(report, module).encode())
+    asked = kind or named or guess(module.rpartition(":")[2])
+    report = check_callable(asked, function, routing, call)
+    if json:
+        print(as_json(report, module))
+    else:
+        show(report, module)
     return 0 if report.conforms else 1
 
 
@@ -107,15 +111,17 @@ def show(report: Report, module: str) -> None:
     """Print the table and the verdict."""
     console = Console(highlight=False)
     what = kind_of(report.kind, report.routing).title
-    called = f"{what} of {report.framework}, called as {report.convention}"
+    called = f"{what} of {' and '.join(report.frameworks)}, called as {report.convention}"
     console.print(f"{module}: {called}", markup=False, soft_wrap=True)
-    table = Table("case", "tensor", "difference", "")
+    several = len(report.frameworks) > 1
+    table = Table(*["framework"] * several, "case", "tensor", "difference", "")
     for row in report.rows:
         verdict = "holds" if row.holds else "[red]differs[/red]"
-        table.add_row(row.case, row.tensor, f"{row.difference:.1e}", verdict)
+        where = [row.framework] * several
+        table.add_row(*where, row.case, row.tensor, f"{row.difference:.1e}", verdict)
     console.print(table)
     if report.conforms:
-        values_only = "; gradients of NumPy code are not checked" * (report.framework == "numpy")
+        values_only = "; gradients of NumPy code are not checked" * (report.frameworks == ["numpy"])
         console.print(f"conforms: every difference is at most {TOLERANCE:g}{values_only}")
         return
     console.print("does not conform:")
@@ -132,4 +138,4 @@ def as_json(report: Report, module: str) -> str:
     ]
     found = dataclasses.asdict(report) | {"rows": rows}
     found = {"module": module, "conforms": report.conforms, "tolerance": TOLERANCE} | found
-    return jsonlib.dumps(found, indent=1) + "\n"
+    return jsonlib.dumps(found, indent=1)

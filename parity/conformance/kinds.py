@@ -35,9 +35,12 @@ SIZES = {**dict(zip("ijd", VOTES.shape[1:], strict=True)), "k": 4}
 NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
 EXPECTED = {
     "squash": "f(x) with x [B, N, D], poses along the last axis, returning the same shape",
-    "margin_loss": "f(lengths, targets) with lengths [B, J] and targets as labels [B] or one-hot "
-    "[B, J], returning a scalar",
+    "margin_loss": "f(lengths, targets) with lengths [B, J], or poses [B, J, D], and targets as "
+    "labels [B] or one-hot [B, J], in either order, returning a scalar or one an image [B]",
 }
+
+
+POSES = "poses"  # what a margin loss that takes whole poses is asked about
 
 
 class ConformanceError(TwincapsError):
@@ -58,11 +61,20 @@ class Routed(Case):
 
 
 @dataclass(frozen=True, eq=False)
+class Posed(Case):
+    """Poses [B, J, D] for a margin loss that takes their lengths itself."""
+
+    def answer(self, x: Array, **settings: Any) -> tuple[Array, ...]:
+        return super().answer(reference.lengths(x), **settings)
+
+
+@dataclass(frozen=True, eq=False)
 class Kind:
     """One kind of function.
 
     name      squash, routing or margin_loss
     cases     what it is asked, by name; `outputs` names what it returns
+    posed     the same of whole poses, of a margin loss
     mistakes  those that are known, none of a routing but the usual one
     expected  how it is called and what it returns, in words
     routing   which routing, with its default options; None of the other kinds
@@ -74,6 +86,7 @@ class Kind:
     mistakes: Mapping[str, Settings]
     expected: str
     routing: Routing | None = None
+    posed: Mapping[str, Case] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -89,7 +102,9 @@ def kind_of(name: str, routing: str | None = None) -> Kind:
     if name != "routing":
         if routing is not None:
             raise ConformanceError(f"routing is {routing!r}, of a {name}; expected kind routing")
-        return Kind(name, CASES[name], OUTPUTS[name], MISTAKES[name], EXPECTED[name])
+        whole = {} if name == "squash" else {n: _posed(case) for n, case in CASES[name].items()}
+        row = CASES[name], OUTPUTS[name], MISTAKES[name], EXPECTED[name]
+        return Kind(name, *row, posed=whole)
     usual = Routing(routing or USUAL)
     known = usual.name == USUAL
     cases, mistakes = (CASES[name], MISTAKES[name]) if known else (_cases(usual), {})
@@ -99,6 +114,13 @@ def kind_of(name: str, routing: str | None = None) -> Kind:
 def iterations(routing: Routing) -> str | None:
     """The option that is a number of routing iterations, None where there is none."""
     return next((name for name in routing.options if "iter" in name), None)
+
+
+def _posed(case: Case) -> Case:
+    """Poses of the lengths of a case, in directions of their own."""
+    directions = normal(20, *case.x.shape, 4)
+    directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
+    return Posed(case.kind, case.x[..., None] * directions, case.more)
 
 
 def _cases(routing: Routing) -> dict[str, Case]:

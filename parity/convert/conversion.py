@@ -3,16 +3,17 @@
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from parity.convert import formats
+from parity.convert import formats, orbax_folder
 from parity.convert.foreign import Adopted, adopt
 from parity.convert.formats import File
 from parity.convert.installed import needed
 from parity.convert.layouts import LAYOUTS, Layout, native
-from parity.runs import Run, checkpoints
-from parity.spec import PRESETS, NetworkSpec, TwincapsError, from_dict, preset_card
-from parity.weights import FORMAT, WeightsError, table
+from parity.runs import Run
+from parity.spec import PRESETS, NetworkSpec, TrainedOn, TwincapsError, from_dict, preset_card
+from parity.weights import FORMAT, WeightsError, pretrained_file, pretrained_names, table
 
 NATIVE = {"torch": "state_dict of torch_caps", "canonical": "canonical axes, as in jax_caps"}
 
@@ -31,7 +32,8 @@ def convert(
     """Read weights from `src`, whatever it is, and write them to `dst`; returns what was read.
 
     src     .safetensors, .pt, .msgpack, .h5, .npz, an orbax checkpoint, a run folder (its newest
-            whole checkpoint, or its best) or one checkpoint of it; recognised by content
+            whole checkpoint, or its best) or one checkpoint of it, recognised by content; or the
+            name of a network that comes with twincaps
     to      canonical, torch, flax or orbax; without it the suffix of `dst` says
     layout  "torch" or "canonical" axes, a name of `LAYOUTS`, or a `Layout`; needed only where a
             file without a header fits several
@@ -41,12 +43,12 @@ def convert(
 
     Raises TwincapsError, and leaves `dst` as it was, for everything that does not fit.
     """
-    src, dst = Path(src), Path(dst)
+    dst = Path(dst)
     to = formats.format_of(dst, to)
     _refuse_occupied(dst, to, force)
     found = network(src, layout=layout, preset=preset, spec=spec, best=best)
     with _telling(dst, "written"):
-        formats.write(dst, to, found.spec, found.arrays)
+        formats.write(dst, to, found.spec, found.arrays, found.trained_on)
     return found
 
 
@@ -62,20 +64,21 @@ def network(
     if preset is not None and spec is not None:
         raise TwincapsError("give a preset or a spec, not both")
     asked = preset_card(preset).network if preset is not None else spec
-    path = Path(path)
+    path = located(path)
     with _telling(path, "read"):
         if formats.kind_of(path) in ("run", "checkpoint"):
             file = formats.read(_checkpoint(path, best) / "weights.safetensors")
         else:
-            file = formats.read(path)
+            file = formats.read(path, layout if isinstance(layout, Layout) else None)
     if file.header is None:
         if asked is None:
             raise TwincapsError(
                 f"{path}: does not say what network it is; name a preset with its strides, image "
                 f"size and options (--preset {', '.join(PRESETS)})"
             )
-        layouts = layouts_for(file, layout)
-        return adopt(str(path), file.tensors, layouts, asked, infer_sizes=preset is not None)
+        layouts, sizes = layouts_for(file, layout), preset is not None
+        found = adopt(str(file.path), file.tensors, layouts, asked, infer_sizes=sizes)
+        return replace(found, source=file.path, taken=file.taken)
     found = headed(file)
     if asked not in (None, found.spec):
         raise TwincapsError(
@@ -85,6 +88,12 @@ def network(
     if layout not in (None, found.layout):
         raise TwincapsError(f"{path}: its own header says that it is in {found.layout} layout")
     return found
+
+
+def located(path: str | os.PathLike) -> Path:
+    """The path, or that of the network of this name that comes with twincaps."""
+    name = os.fspath(path)
+    return pretrained_file(name) if name in pretrained_names() else Path(path)
 
 
 @contextlib.contextmanager
@@ -103,21 +112,16 @@ def _checkpoint(path: Path, best: bool) -> Path:
     if formats.kind_of(path) == "checkpoint":
         return path
     with Run.open(path, read_only=True) as run:
-        newest = run.newest()
-    if newest is None:
+        found = run.newest()
+        found = (run.best() or found) if best else found
+    if found is None:
         raise TwincapsError(f"{path}: has no checkpoint yet; go on with it by --resume {path}")
-    if not best:
-        return newest.path
-    scores = {}
-    for each in checkpoints.listed(path / "checkpoints"):
-        with contextlib.suppress(TwincapsError):
-            scores[each] = checkpoints.read(each, run.spec).state.accuracy or 0.0
-    return max(scores, key=scores.__getitem__)
+    return found.path
 
 
 def own_layouts(file: File) -> list[str]:
     """The layouts of `NATIVE` that a file without a header may have: none if its names are not."""
-    if "digit.kernel" not in file.tensors:
+    if not {"digit.kernel", "primary.kernel"} & file.tensors.keys():
         return []
     told = {"torch": ["torch"], "msgpack": ["canonical"], "orbax": ["canonical"]}
     return told.get(file.kind, list(NATIVE))
@@ -158,7 +162,9 @@ def headed(file: File) -> Adopted:
     name = kinds[header["format"]]
     rows = {each: (each, str(order)) for each, order in axes.items()}
     layout = Layout(name, rows, capsules="h w type", pixels="H W C")
-    return adopt(str(file.path), file.tensors, {name: layout}, spec)
+    told = header.get("trained_on")
+    known = None if told is None else from_dict(TrainedOn, told)
+    return replace(adopt(str(file.path), file.tensors, {name: layout}, spec), trained_on=known)
 
 
 def _refuse_occupied(dst: Path, to: str, force: bool) -> None:
@@ -168,7 +174,8 @@ def _refuse_occupied(dst: Path, to: str, force: bool) -> None:
         return
     if not force:
         raise TwincapsError(f"{dst}: exists; --force replaces it")
-    if dst.is_dir() and (to != "orbax" or formats.kind_of(dst) != "orbax"):
+    orbax = to == "orbax" and dst.is_dir() and formats.kind_of(dst) == "orbax"
+    if dst.is_dir() and not (orbax and orbax_folder.checkpoint(dst) == dst):
         raise TwincapsError(f"{dst}: a folder, and --force replaces no folder but an orbax one")
     if to == "orbax" and not dst.is_dir():
         raise TwincapsError(f"{dst}: a file, and an orbax checkpoint is a folder")

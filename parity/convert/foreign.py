@@ -2,22 +2,34 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from parity.convert.fit import build, faults, infer
 from parity.convert.layouts import Layout
 from parity.convert.match import match
-from parity.spec import NetworkSpec
+from parity.spec import NetworkSpec, TrainedOn
 from parity.weights import Arrays, WeightsError
+
+SHOWN = 20  # names in a message, of a file that may have thousands
 
 
 @dataclass(frozen=True)
 class Adopted:
-    """A network read from tensors: its spec, its canonical weights, and the layout they had."""
+    """A network read from tensors: its spec, its canonical weights, and the layout they had.
+
+    note    what the code of that layout does otherwise with the same weights
+    trained_on  as the file says
+    source  the file it was read from, where that is one of several in a folder
+    taken   parts of names that a framework's tools had added, as `names.unwrapped` gives them
+    """
 
     spec: NetworkSpec
     arrays: Arrays
     layout: str
     note: str
+    source: Path | None = None
+    taken: tuple[str, ...] = ()
+    trained_on: TrainedOn | None = None
 
 
 def adopt(
@@ -46,7 +58,7 @@ def adopt(
         elif other is not None and not faults(found, layout, tensors, other):
             fitting[name] = other
     if not fitting:
-        raise WeightsError(_unfit(what, faulty))
+        raise WeightsError(_unfit(what, faulty, tensors, layouts))
     if len(fitting) > 1:
         raise WeightsError(_ambiguous(what, {name: layouts[name] for name in fitting}))
     ((name, fit),) = fitting.items()
@@ -61,8 +73,20 @@ def _refuse(what: str, name: str, layout: Layout) -> None:
         raise WeightsError(f"{what}: layout {name} cannot be converted: {layout.refused}")
 
 
-def _unfit(what: str, faulty: Mapping[str, list[str]]) -> str:
+def _unfit(
+    what: str, faulty: Mapping[str, list[str]], tensors: Arrays, layouts: Mapping[str, Layout]
+) -> str:
     nearest = min(faulty, key=lambda name: len(faulty[name]))
+    strange = match(layouts[nearest], tensors).unexpected
+    if len(faulty) > 1 and 2 * len(strange) > len(tensors):  # no layout is near
+        names = [f"{name} {tensors[name].shape}" for name in sorted(tensors)]
+        more = "" if len(names) <= SHOWN else f"\n  and {len(names) - SHOWN} more"
+        return (
+            f"{what}: the names of its {len(names)} tensors fit no layout; expected ours or those "
+            f"of {', '.join(faulty)}, or a `Layout` of your own (docs/formats.md)\n  "
+            + "\n  ".join(names[:SHOWN])
+            + more
+        )
     listed = "\n  ".join(sorted(faulty[nearest]))
     told = f"not this network in layout {nearest}"
     if len(faulty) > 1:

@@ -11,6 +11,7 @@ All that are written carry the same header (spec, axes, sha256) as canonical one
 
 import json
 import zipfile
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ import numpy as np
 from parity import weights
 from parity.convert import orbax_folder, torch_file
 from parity.convert.installed import needed
+from parity.convert.layouts import Layout
+from parity.convert.names import unwrapped
 from parity.data import DataError
 from parity.data.formats import packed
 from parity.runs import holds_run
-from parity.spec import NetworkSpec, TwincapsError, to_dict
+from parity.spec import NetworkSpec, TrainedOn, TwincapsError, gist, to_dict
 from parity.weights import Arrays, WeightsError
 
 TORCH = "twincaps-torch-weights"
@@ -37,12 +40,17 @@ SUFFIXES = {
 
 @dataclass(frozen=True)
 class File:
-    """What a file holds, before anything is understood: its kind, tensors and header, if any."""
+    """What a file holds, before anything is understood: its kind, tensors and header, if any.
+
+    path   the file; of orbax the folder of one checkpoint
+    taken  what the framework's tools had put around the names, parts of which are taken off
+    """
 
     path: Path
     kind: str
     tensors: Arrays
     header: dict[str, Any] | None
+    taken: tuple[str, ...] = ()
 
 
 def kind_of(path: Path) -> str:
@@ -52,7 +60,7 @@ def kind_of(path: Path) -> str:
             return "run"
         if (path / "weights.safetensors").is_file():
             return "checkpoint"
-        if (path / "_METADATA").is_file() or (path / "_CHECKPOINT_METADATA").is_file():
+        if orbax_folder.checkpoint(path) is not None:
             return "orbax"
         raise TwincapsError(f"{path}: neither a run, a checkpoint of one, nor an orbax checkpoint")
     if not path.is_file():
@@ -83,8 +91,13 @@ def _holds_a_pickle(path: Path) -> bool:
         raise WeightsError(f"{path}: not a whole .pt or .npz file ({error})") from error
 
 
-def read(path: Path) -> File:
-    """Any kind of file that is tensors with names; a header is verified against its sha256."""
+def read(path: Path, layout: Layout | None = None) -> File:
+    """Any kind of file that is tensors with names; a header is verified against its sha256.
+
+    Args:
+        path: The file or folder.
+        layout: What the names are to fit, where it is not one that we know.
+    """
     kind = kind_of(path)
     if kind == "safetensors":
         arrays, header = weights.read_arrays(path)
@@ -94,6 +107,7 @@ def read(path: Path) -> File:
     elif kind == "msgpack":
         arrays, header = needed("jax_caps.weights", path).read_file(path)
     elif kind == "orbax":
+        path = orbax_folder.checkpoint(path) or path
         arrays, header = orbax_folder.read(path)
     elif kind == "keras":
         arrays, header = _read_keras(path), None
@@ -110,7 +124,9 @@ def read(path: Path) -> File:
         found = header.get("format") if isinstance(header, dict) else None
         expected = found if isinstance(found, str) else "weights of twincaps"
         weights.verify(path, arrays, header, expected)
-    return File(path, kind, arrays, header)
+        return File(path, kind, arrays, header)
+    named, taken = unwrapped(arrays, layout)
+    return File(path, kind, named, None, taken)
 
 
 def _read_npz(path: Path) -> Arrays:
@@ -121,20 +137,25 @@ def _read_npz(path: Path) -> Arrays:
 
 
 def _read_keras(path: Path) -> Arrays:
-    """Names as Keras gives its variables: the path in the file without its layer's group."""
+    """Names as Keras gives its variables: the path in the file without its layer's group.
+
+    Where that is the name of several, they keep their whole paths.
+    """
     h5py, arrays = needed("h5py", path), {}
 
     def keep(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset):
             _refuse_swollen(item, path.stat().st_size)
-            arrays[name.partition("/")[2] or name] = np.asarray(item)
+            arrays[name] = np.asarray(item)
 
     try:
         with h5py.File(path, "r") as file:
             file.get("model_weights", file).visititems(keep)
     except Exception as error:  # h5py raises many kinds for a damaged file
-        raise WeightsError(f"{path}: not a whole .h5 file ({error})") from error
-    return arrays
+        raise WeightsError(f"{path}: not a whole .h5 file ({gist(error)})") from error
+    short = {name: name.partition("/")[2] or name for name in arrays}
+    count = Counter(short.values())
+    return {name if count[short[name]] > 1 else short[name]: arrays[name] for name in arrays}
 
 
 def _refuse_swollen(item: Any, length: int) -> None:
@@ -163,12 +184,14 @@ def format_of(path: Path, to: str | None) -> str:
     return to
 
 
-def write(path: Path, to: str, spec: NetworkSpec, arrays: Arrays) -> None:
+def write(
+    path: Path, to: str, spec: NetworkSpec, arrays: Arrays, trained_on: TrainedOn | None = None
+) -> None:
     """Write canonical weights in a format of `SUFFIXES`, whole or not at all."""
     rows = weights.table(spec)
     weights.check(arrays, rows)
     if to == "canonical":
-        weights.save(path, spec, arrays)
+        weights.save(path, spec, arrays, trained_on)
         return
     wing = "torch_caps" if to == "torch" else "jax_caps"
     orders = needed(f"{wing}.arrays", path).axes(spec)
@@ -181,6 +204,8 @@ def write(path: Path, to: str, spec: NetworkSpec, arrays: Arrays) -> None:
         "axes": {name: order for name, (_, order) in orders.items()},
         "spec": to_dict(spec),
     }
+    if trained_on is not None:
+        header["trained_on"] = to_dict(trained_on)
     if path.suffix == ".safetensors":
         weights.save_arrays(path, turned, header)
         return

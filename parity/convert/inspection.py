@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from parity.convert import formats
-from parity.convert.conversion import headed, layouts_for, own_layouts
+from parity.convert.conversion import headed, layouts_for, located, own_layouts
 from parity.convert.formats import File
 from parity.convert.layouts import Layout
 from parity.convert.match import match, matching
@@ -21,14 +21,15 @@ from parity.weights import FORMAT, Arrays
 def describe(path: str | os.PathLike) -> dict[str, Any]:
     """Everything that a file or folder says of itself, verified; raises TwincapsError.
 
-    A file: path, kind, layout (or `layouts`, those that its names fit), spec, sha256 (its
+    A file: path, kind, `taken_off_names` (what a framework's tools had put around them, absent
+    without), layout (or `layouts`, those that its names fit), spec, sha256 (its
     header's, None without one), file_sha256, parameters, bytes, and for each tensor name, axes,
     shape, dtype and sha256. The sha256 of a tensor is of its numbers in canonical axes where its
     axes are known, so that it is the same in every format; else of its bytes as they are.
     A checkpoint: state, weights, optimizer. A run: preset, spec, training, options, checkpoints,
     and the weights of the newest whole one.
     """
-    path = Path(path)
+    path = located(path)
     kind = formats.kind_of(path)
     if kind == "run":
         return _run(path)
@@ -43,6 +44,8 @@ def _run(path: Path) -> dict[str, Any]:
         listed = [_glance(each, run) for each in checkpoints.listed(run.path / "checkpoints")]
         about = {"path": str(path), "kind": "run", "preset": run.preset, "spec": to_dict(run.spec)}
         about |= {"training": to_dict(run.training), "options": to_dict(run.options)}
+    if run.trained_on is not None:
+        about["trained_on"] = to_dict(run.trained_on)
     held = None if newest is None else describe(newest.path / "weights.safetensors")
     return {**about, "checkpoints": listed, "weights": held}
 
@@ -53,6 +56,8 @@ def _glance(path: Path, run: Run) -> dict[str, Any]:
     except TwincapsError as error:
         return {"path": str(path), "whole": False, "fault": str(error)}
     about = {"step": state.step, "epoch": state.epoch, "accuracy": state.accuracy}
+    if state.validation is not None:
+        about["validation"] = state.validation
     return {"path": str(path), "whole": True, **about}
 
 
@@ -65,12 +70,16 @@ def _checkpoint(path: Path) -> dict[str, Any]:
 def _file(file: File) -> dict[str, Any]:
     header, tensors = file.header or {}, file.tensors
     about: dict[str, Any] = {"path": str(file.path), "kind": file.kind}
+    if file.taken:
+        about["taken_off_names"] = list(file.taken)
     axes: dict[str, str] = {}
     canonical: Arrays = {}
     if header.get("format") in (FORMAT, formats.TORCH):
         network = headed(file)
         axes, canonical = header["axes"], network.arrays
         about |= {"layout": network.layout, "spec": to_dict(network.spec)}
+        if network.trained_on is not None:
+            about["trained_on"] = to_dict(network.trained_on)
     elif header:
         about |= {"format": header["format"]}
     else:

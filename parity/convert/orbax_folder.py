@@ -8,6 +8,7 @@ the header and the sha256 of every other file: orbax is given no file of ours th
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,9 +18,11 @@ import numpy as np
 
 from parity.convert.installed import needed
 from parity.runs.disk import sha256_of
+from parity.spec import TwincapsError, gist
 from parity.weights import Arrays, WeightsError, write_whole
 
 OURS = "twincaps.json"
+_STEP = re.compile(r"(?:.*_)?(\d+)")  # with the prefix of a manager, or without
 
 
 def write(path: Path, arrays: Arrays, header: str) -> None:
@@ -47,6 +50,41 @@ def write(path: Path, arrays: Arrays, header: str) -> None:
                 os.rename(old, path)
 
 
+def checkpoint(path: Path) -> Path | None:
+    """The checkpoint of arrays that a folder is, or that orbax keeps in it; None without one.
+
+    A CheckpointManager's folder has a folder for each step ("123", "step_123"), of which the
+    newest is taken, and that one for each item, of which "default" or "params" is, or the only
+    one. Raises TwincapsError for several others.
+    """
+    if (path / "_METADATA").is_file():
+        return path
+    folders = [each for each in path.iterdir() if each.is_dir()]
+    steps = {int(hit[1]): each for each in folders if (hit := _STEP.fullmatch(each.name))}
+    for _, step in sorted(steps.items(), reverse=True):
+        if (found := _item(step)) is not None:
+            return found
+    found = _item(path)
+    whole_or_torn = (path / "_CHECKPOINT_METADATA").is_file()
+    return path if found is None and whole_or_torn else found
+
+
+def _item(step: Path) -> Path | None:
+    """The network among the items of a step."""
+    if (step / "_METADATA").is_file():
+        return step
+    items = {each.name: each for each in step.iterdir() if (each / "_METADATA").is_file()}
+    for name in ("default", "params"):
+        if name in items:
+            return items[name]
+    if len(items) > 1:
+        raise TwincapsError(
+            f"{step}: an orbax checkpoint of several items, {', '.join(sorted(items))}; expected "
+            f"the folder of one, {min(items.values())} for example"
+        )
+    return next(iter(items.values()), None)
+
+
 def read(path: Path) -> tuple[Arrays, Any]:
     """The arrays of an orbax checkpoint by names with dots, and its header, None where it has none.
 
@@ -61,7 +99,11 @@ def read(path: Path) -> tuple[Arrays, Any]:
             how = orbax.args.PyTreeRestore(restore_args=plain)
             restored = checkpointer.restore(path.resolve(), args=how)
     except Exception as error:  # orbax and tensorstore each have their own
-        raise WeightsError(f"{path}: not a whole orbax checkpoint of arrays ({error})") from error
+        raise WeightsError(
+            f"{path}: not a whole orbax checkpoint of arrays ({gist(error)})"
+        ) from error
+    if isinstance(restored, dict):  # beside an optimiser, as in a .msgpack file
+        restored = restored.get("params", restored)
     arrays: Arrays = {}
     _flatten(restored, "", arrays)
     return arrays, header

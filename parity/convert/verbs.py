@@ -1,6 +1,7 @@
 """`python -m parity convert` and `inspect`: the command lines of this package."""
 
 import json as jsonlib
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -10,6 +11,7 @@ from rich.text import Text
 
 from parity.convert import conversion, inspection
 from parity.spec import preset as preset_of
+from parity.spec import printable, to_dict
 
 
 def _shown(metavar: str, unset: str) -> Any:
@@ -24,24 +26,37 @@ def convert(
     preset: Annotated[str | None, _shown("NAME", "what SRC says")] = None,
     best: bool = False,
     force: bool = False,
+    json: bool = False,
 ) -> None:
     """Carry weights from one framework, file or layout to another, bit for bit.
 
     Args:
-        src: A .safetensors, .pt, .msgpack, .h5 or .npz file, an orbax checkpoint, or a run folder.
+        src: A .safetensors, .pt, .msgpack, .h5 or .npz file, an orbax checkpoint, a run folder, or
+            the name of a network that comes with twincaps.
         dst: The file to write, or the folder for orbax.
         to: canonical, torch, flax or orbax.
         layout: Whose names and axes SRC has: torch, canonical, or a row of docs/formats.md.
         preset: What network SRC is, where it does not say; its sizes are those of its tensors.
-        best: Of a run, take the checkpoint of the best accuracy, not the newest.
+        best: Of a run, take the checkpoint of the best accuracy on validation images, or without
+            those on the test set, not the newest.
         force: Replace DST.
+        json: Print one JSON object instead.
     """
     found = conversion.convert(
         src, dst, to=to, layout=layout, preset=preset, best=best, force=force
     )
     count = sum(array.size for array in found.arrays.values())
     dtypes = ", ".join(sorted({str(array.dtype) for array in found.arrays.values()}))
+    if json:
+        told = {"wrote": dst, "parameters": count, "dtypes": dtypes, "layout": found.layout}
+        told |= {"source": str(found.source or src), "taken_off_names": list(found.taken)}
+        print(jsonlib.dumps({**told, "spec": to_dict(found.spec), "note": found.note}))
+        return
     print(f"wrote {dst}: {count:,} parameters, {dtypes}, read in {found.layout} layout")
+    if found.source is not None and found.source != Path(src):
+        print(f"read from {found.source}")
+    if found.taken:
+        print(f"by their names without {', '.join(found.taken)}")
     if preset is not None:
         asked = vars(preset_of(preset))
         departures = [
@@ -78,7 +93,7 @@ def _show(about: dict[str, Any], console: Console) -> None:
             console.print(_table(value))
         else:
             shown = jsonlib.dumps(value) if isinstance(value, dict | list) else str(value)
-            console.print(Text(f"{key:<12} {shown}"), soft_wrap=True)
+            console.print(Text(f"{key:<12} {printable(shown)}"), soft_wrap=True)
 
 
 def _table(rows: Any) -> Table:
@@ -86,5 +101,5 @@ def _table(rows: Any) -> Table:
     for row in rows:
         shape = " x ".join(map(str, row["shape"]))
         cells = row["name"], row["axes"] or "?", shape, row["dtype"], row["sha256"][:12]
-        table.add_row(*map(Text, cells))
+        table.add_row(*(Text(printable(each)) for each in cells))
     return table

@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 
 from parity.data._fingerprint import sha256
-from parity.data.splits import DataError, Dataset, Split
+from parity.data.splits import DataError, Dataset, Split, alike
 from parity.spec import TrainingSpec
 from parity.weights import generator
 
@@ -23,7 +23,7 @@ def hold_out(dataset: Dataset, training: TrainingSpec) -> Dataset:
         return dataset
     places = drawn(dataset.train.labels, training.validation, training.seed)
     kept = np.setdiff1d(np.arange(len(dataset.train)), places)
-    return dataclasses.replace(
+    return alike(
         dataset,
         train=subset(dataset.train, kept),
         validation=subset(dataset.train, places),

@@ -9,12 +9,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from parity.data.registry import entry, names
+from parity.data.registry import Entry, Found, entry, names
 from parity.data.splits import DataError, NotFoundError
 
 
 def listing(*, data_dir: Path | None = None, json: bool = False) -> None:
-    """List the data sets: images and classes, where a whole copy was found, licence and source.
+    """List the data sets: images and classes, where a copy was found, licence and source.
+
+    Files are known by their names and sizes; what is in them is checked when they are loaded.
 
     Args:
         data_dir: Look in this folder too.
@@ -39,10 +41,9 @@ def describe(name: str, data_dir: Path | None = None) -> dict[str, Any]:
     row = {"title": found.title, "shape": found.shape, "classes": found.classes}
     row |= {"train": None, "test": None, "place": None, "fault": None}
     try:
-        dataset = found.load(data_dir)
-        row |= {"shape": dataset.train.shape, "classes": dataset.classes}
-        row |= {"train": len(dataset.train), "test": len(dataset.test)}
-        row["place"] = None if dataset.place is None else str(dataset.place)
+        copy = _loaded(found, data_dir) if found.look is None else found.look(data_dir)
+        row |= {"train": copy.train, "test": copy.test, "classes": copy.classes or found.classes}
+        row["place"] = None if copy.place is None else str(copy.place)
     except NotFoundError:
         pass
     except DataError as error:
@@ -50,12 +51,18 @@ def describe(name: str, data_dir: Path | None = None) -> dict[str, Any]:
     return row | {"licence": found.licence, "source": found.source}
 
 
+def _loaded(found: Entry, data_dir: Path | None) -> Found:
+    dataset = found.load(data_dir)
+    return Found(dataset.place, len(dataset.train), len(dataset.test), dataset.classes)
+
+
 def _lines(row: dict[str, Any]) -> list[str]:
-    here = "not here"
+    here = "not found"
     if row["fault"] is not None:
-        here = f"not here: {row['fault']}"
+        here = f"not found whole: {row['fault']}"
     elif row["train"] is not None:
-        here = f"here: {row['train']:,} + {row['test']:,} images"
-        here += "" if row["place"] is None else f" from {row['place']}"
+        here = f"found: {row['train']:,} + {row['test']:,} images"
+        here += "" if row["place"] is None else f" in {row['place']}"
+    here = here.encode("utf-8", "backslashreplace").decode()  # a path may hold any bytes
     size = "" if row["shape"] is None else f"{'x'.join(map(str, row['shape']))}, "
     return [row["title"], f"{size}{here}", f"get it: {row['source']}", f"licence: {row['licence']}"]

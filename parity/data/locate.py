@@ -6,12 +6,10 @@ TWINCAPS_DATA names one more root, TWINCAPS_OFFLINE=1 forbids downloads.
 """
 
 import hashlib
-import http.client
 import os
 import shutil
 import sys
 import tempfile
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,16 +73,36 @@ def find(source: Source, data_dir: Path | None = None) -> Copy:
     A copy that is there but not whole is an error in the `data_dir` that the user named, and
     passed over elsewhere. Raises DataError with every place and URL tried, and the fix.
     """
+    tried: list[str] = []
+    return _search(source, data_dir, tried) or _download(source, tried)
+
+
+def look(source: Source, data_dir: Path | None = None) -> Path:
+    """Where a copy lies, as far as the names and sizes of its files tell; nothing is unpacked.
+
+    Raises DataError as `find` does, and NotFoundError instead of downloading.
+    """
+    tried: list[str] = []
+    copy = _search(source, data_dir, tried, whole=False)
+    if copy is None:
+        places = "\n  ".join(tried)
+        raise NotFoundError(f"{source.name}: no copy found; looked in\n  {places}")
+    return copy.place
+
+
+def _search(
+    source: Source, data_dir: Path | None, tried: list[str], whole: bool = True
+) -> Copy | None:
+    """The first copy; where it was looked for in vain is added to `tried`."""
     if data_dir is not None and not os.path.isdir(data_dir):
         raise DataError(
             f"{source.name}: the data folder {data_dir} is no folder; name the one that holds "
             f"{_wanted(source)}, or leave it out to look in the usual places"
         )
-    tried: list[str] = []
     for root in ([] if data_dir is None else [data_dir]) + _roots():
         faults: list[str] = []
         for folder in source.folders:
-            found = _copy(source, root / folder, faults)
+            found = _copy(source, root / folder, faults, whole)
             if found is not None:
                 return found
         if faults and root == data_dir:
@@ -96,20 +114,28 @@ def find(source: Source, data_dir: Path | None = None) -> Copy:
             )
         below = ", ".join(folder or "." for folder in source.folders)
         tried += [f"{root} (and in it {below})", *faults]
-    return _download(source, tried)
+    return None
 
 
-def cache() -> Path:
-    """Where downloads are kept: $XDG_CACHE_HOME/twincaps or ~/.cache/twincaps."""
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(home) / "twincaps"
+def cache() -> Path | None:
+    """Where downloads and compiled code are kept: $XDG_CACHE_HOME/twincaps, ~/.cache/twincaps.
+
+    None where the user has no home. A relative XDG_CACHE_HOME counts as unset, as its
+    specification asks: https://specifications.freedesktop.org/basedir-spec/latest/
+    """
+    named = os.environ.get("XDG_CACHE_HOME", "")
+    base = named if os.path.isabs(named) else os.path.expanduser("~/.cache")
+    return Path(base) / "twincaps" if os.path.isabs(base) else None
 
 
 def _roots() -> list[Path]:
     named = os.environ.get("TWINCAPS_DATA")
     keras = Path(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras"))
-    usual = [keras / "datasets", keras, SYSTEM, cache()]
-    return [Path(named).expanduser(), *usual] if named else usual
+    usual = [keras / "datasets", keras, SYSTEM]
+    usual = [root for root in usual if root.parts[0] != "~"]  # which stays where there is no home
+    if (kept := cache()) is not None:
+        usual.append(kept)
+    return [Path(os.path.expanduser(named)), *usual] if named else usual
 
 
 def _wanted(source: Source) -> str:
@@ -117,25 +143,32 @@ def _wanted(source: Source) -> str:
     return f"{names} (.gz or not)" + (f", or {source.archive.name}" if source.archive else "")
 
 
-def _copy(source: Source, folder: Path, faults: list[str]) -> Copy | None:
-    """The whole copy in a folder, if there is one; what is wrong with it is added to `faults`."""
+def _copy(source: Source, folder: Path, faults: list[str], whole: bool = True) -> Copy | None:
+    """The copy in a folder, if there is one; what is wrong with it is added to `faults`.
+
+    Without `whole` it is one by its names and sizes, and its content is left out.
+    """
     for files in (source.files, *source.others):
-        found = _together(files, folder, faults)
+        found = _together(files, folder, faults, whole)
         if found is not None:
             return Copy(folder, found)
     if source.archive is None:
         return None
     path = folder / source.archive.name
-    found = _unpacked(source, path, source.archive, faults) if os.path.isfile(path) else None
+    if not os.path.isfile(path):
+        return None
+    found = _unpacked(source, path, source.archive, faults) if whole else {}
     return None if found is None else Copy(path, found)
 
 
-def _together(files: tuple[File, ...], folder: Path, faults: list[str]) -> Contents | None:
+def _together(
+    files: tuple[File, ...], folder: Path, faults: list[str], whole: bool
+) -> Contents | None:
     found: Contents = {}
     missing = []
     for file in files:
         paths = [path for path in _names(folder, file) if os.path.isfile(path)]
-        content = _whole(file, paths, faults)
+        content = _content(file, paths, faults, whole)
         if content is not None:
             found[file.name] = content
         elif not paths:
@@ -154,11 +187,15 @@ def _names(folder: Path, file: File) -> list[Path]:
     ]
 
 
-def _whole(file: File, paths: list[Path], faults: list[str]) -> bytes | None:
+def _content(file: File, paths: list[Path], faults: list[str], whole: bool) -> bytes | None:
+    """That of the first path that is what it should be; without `whole` its size alone is."""
     for path in paths:
         try:
-            content = packed.read(path, file.size)
-            _check(file, content, str(path))
+            content = packed.read(path, file.size) if whole else b""
+            if whole:
+                _check(file, content, str(path))
+            else:
+                _check_size(file, packed.length(path), str(path))
         except DataError as error:
             faults.append(str(error))
         else:
@@ -179,9 +216,13 @@ def _unpacked(source: Source, path: Path, archive: Archive, faults: list[str]) -
     return {file.name: contents[file.name] for file in source.files}
 
 
+def _check_size(file: File, size: int, what: str) -> None:
+    if file.size is not None and size != file.size:
+        raise DataError(f"{what}: holds {size} bytes unpacked, expected {file.size}")
+
+
 def _check(file: File, content: bytes, what: str) -> None:
-    if file.size is not None and len(content) != file.size:
-        raise DataError(f"{what}: holds {len(content)} bytes unpacked, expected {file.size}")
+    _check_size(file, len(content), what)
     md5 = hashlib.md5(content, usedforsecurity=False).hexdigest() if file.md5 else None
     if md5 != file.md5:
         raise DataError(f"{what}: its unpacked content has MD5 {md5}, expected {file.md5}")
@@ -201,28 +242,45 @@ def _download(source: Source, tried: list[str]) -> Copy:
         raise NotFoundError(
             f"{looked}TWINCAPS_OFFLINE forbids the download from {source.url}; {fix}"
         )
+    kept = cache()
+    if kept is None:
+        raise NotFoundError(
+            f"{looked}there is no home to keep a download from {source.url} in; set "
+            f"XDG_CACHE_HOME to a folder, or {fix}"
+        )
+    try:
+        kept.mkdir(parents=True, exist_ok=True)
+        beside = tempfile.TemporaryDirectory(prefix=f".{source.name}-", dir=kept)
+    except OSError as error:
+        raise NotFoundError(
+            f"{looked}a download from {source.url} would be kept in {kept}, which cannot be "
+            f"written ({error.strerror or error}); set XDG_CACHE_HOME to another folder, or {fix}"
+        ) from error
+    import http.client
+
     url = source.url
     try:
-        cache().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{source.name}-", dir=cache()) as beside:
+        with beside as folder:
             for name in source.remote:
                 url = source.url + name
-                _fetch(url, Path(beside) / name)
+                _fetch(url, Path(folder) / name)
             url, faults = source.url, []
-            fetched = _copy(source, Path(beside), faults)
+            fetched = _copy(source, Path(folder), faults)
             if fetched is None:
                 listed = "\n  ".join(faults)
                 raise DataError(f"{looked}what came from {url} is not it:\n  {listed}\n{fix}")
-            place = cache() / source.name
+            place = kept / source.name
             place.mkdir(exist_ok=True)
             for name in source.remote:
-                os.replace(Path(beside) / name, place / name)
+                os.replace(Path(folder) / name, place / name)
     except (OSError, http.client.HTTPException) as error:
         raise DataError(f"{looked}the download of {url} failed ({error}); {fix}") from error
     return Copy(place, fetched.contents)
 
 
 def _fetch(url: str, path: Path) -> None:
+    import urllib.request
+
     print(f"downloading {url}", file=sys.stderr)
     with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, open(path, "wb") as file:
         shutil.copyfileobj(answer, file)

@@ -1,9 +1,9 @@
 """Finds the data sets: each is one file of `sets` with an `Entry` called DATASET."""
 
-import dataclasses
 import importlib
 import os
 import pkgutil
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +11,21 @@ from types import ModuleType
 from typing import Any
 
 from parity.data import sets
-from parity.data.splits import DataError, Dataset
+from parity.data.splits import DataError, Dataset, DataWarning, alike
 from parity.spec import TrainedOn
+
+
+@dataclass(frozen=True)
+class Found:
+    """A copy of a data set: where it lies, None for nowhere, and its images to train and to test.
+
+    classes  where the files decide how many
+    """
+
+    place: Path | None
+    train: int
+    test: int
+    classes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -26,6 +39,7 @@ class Entry:
     licence  of the data, as its owners state it
     source   how to get it
     load     makes it, given the folder the user named, if any
+    look     finds what `load` would make it of, by names and sizes alone, and raises as it does
     class_names  of the classes, where numbers are not their names
     classes_in   the names of the classes in the folder the user named, where that decides
     things   classes that each image shows
@@ -42,6 +56,7 @@ class Entry:
     licence: str
     source: str
     load: Callable[[Path | None], Dataset]
+    look: Callable[[Path | None], Found] | None = None
     class_names: tuple[str, ...] = ()
     classes_in: Callable[[Path], Sequence[str]] | None = None
     things: int = 1
@@ -69,10 +84,10 @@ def entry(name: str) -> Entry:
 
 def load(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
     """A data set by name, its files looked for in `data_dir` first; raises DataError."""
-    folder = None if data_dir is None else Path(data_dir).expanduser()
+    folder = None if data_dir is None else Path(os.path.expanduser(data_dir))
     declared = entry(name)
     found = declared.load(folder)
-    return dataclasses.replace(
+    return alike(
         found,
         class_names=found.class_names or declared.class_names,
         fit=declared.fit,
@@ -91,7 +106,13 @@ def described(name: str, data_dir: str | os.PathLike | None = None) -> TrainedOn
         return TrainedOn(dataset=name)
     names = found.class_names
     if found.classes_in is not None and data_dir is not None:
-        names = tuple(found.classes_in(Path(data_dir).expanduser()))
+        names = tuple(found.classes_in(Path(os.path.expanduser(data_dir))))
+        warnings.warn(
+            "this run was made before runs held the names of their classes: they are called as "
+            f"{data_dir} has them now, {', '.join(names)}",
+            DataWarning,
+            stacklevel=2,
+        )
     return TrainedOn(name, found.fit, found.frame, found.things, names)
 
 

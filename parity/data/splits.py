@@ -3,6 +3,9 @@
 Axes: N images of a split, B images of a batch, H W C an image, J classes, P things in an image.
 """
 
+import dataclasses
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,10 @@ class DataError(TwincapsError):
 
 class NotFoundError(DataError):
     """A data set of which there is no copy, nor leave to fetch one."""
+
+
+class DataWarning(UserWarning):
+    """A data set that can be trained on, though perhaps not as it was meant."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +94,9 @@ class Split:
 class Dataset:
     """Two splits of images of one shape, with labels from 0 to classes - 1, and their names.
 
+    Warns (DataWarning) of images that are black or nearly so, and of classes that are never
+    trained or never tested.
+
     place       the folder or file they were read from, None if there is none
     fit, frame, things  as `spec.TrainedOn` has them
     validation  images of `train` held out of it (`holdout.hold_out`), and their `held_out`, the
@@ -115,10 +125,60 @@ class Dataset:
             outside = (split.labels < 0) | (split.labels >= self.classes)
             if outside.any():
                 first = int(outside.argmax())
+                from_one = (split.labels.min(), split.labels.max()) == (1, self.classes)
                 raise DataError(
                     f"{self.name}: {which} label {first} is {split.labels[first]}; expected "
                     f"0 to {self.classes - 1}, as there are {self.classes} classes"
+                    f"{'; subtract 1 if they count from 1' if from_one else ''}"
                 )
+        for doubt in (*_dark(self), *_unseen(self)):
+            warnings.warn(f"{self.name}: {doubt}", DataWarning, stacklevel=3)
+
+
+def alike(dataset: Dataset, **fields: Any) -> Dataset:
+    """The data set with other fields; what it warned of is not said again."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        return dataclasses.replace(dataset, **fields)
+
+
+def _dark(dataset: Dataset) -> Iterator[str]:
+    """What is said of images whose brightest pixel is at most a 255th of white."""
+    for which, split in (("training", dataset.train), ("test", dataset.test)):
+        brightest = split.images.max()
+        white = 255 if split.images.dtype == np.uint8 else 1
+        if brightest == 0:
+            yield f"all {which} images are black: nothing can be seen in them"
+        elif brightest <= np.float32(white) / np.float32(255):
+            yield (
+                f"no pixel of the {which} images is above {brightest:.4g}, where {white} is white: "
+                "all of them are nearly black; multiply them by 255"
+            )
+
+
+def _unseen(dataset: Dataset) -> Iterator[str]:
+    """What is said of classes of which a split has no image."""
+    every = np.arange(dataset.classes)
+    if dataset.classes == 1:
+        yield f"there is one class alone, {_listed(dataset, every)}: every answer is right"
+    untrained = np.setdiff1d(every, dataset.train.labels)
+    untested = np.setdiff1d(every, dataset.test.labels)
+    if not dataset.class_names and untrained.tolist() == [0] and 0 in untested:
+        yield (
+            f"labels go from 1 to {dataset.classes - 1}: class 0 is never trained; subtract 1, "
+            "they count from 0"
+        )
+        untrained, untested = untrained[1:], untested[1:]
+    if len(untrained):
+        yield f"no training image shows {_listed(dataset, untrained)}: never trained"
+    if len(untested):
+        yield f"no test image shows {_listed(dataset, untested)}: the accuracy says nothing of it"
+
+
+def _listed(dataset: Dataset, classes: np.ndarray, most: int = 10) -> str:
+    names = dataset.class_names
+    listed = ", ".join(repr(names[n]) if names else f"class {n}" for n in classes[:most])
+    return listed if len(classes) <= most else f"{listed} and {len(classes) - most} more classes"
 
 
 def from_arrays(

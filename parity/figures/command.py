@@ -1,6 +1,7 @@
 """python -m parity figures RUN, and the same at the end of a training."""
 
 import dataclasses
+import json as jsonlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,7 @@ def figures(
     dataset: str | None = None,
     data_dir: str | None = None,
     ema: bool = False,
+    json: bool = False,
 ) -> None:
     """Draw a run: its learning curves, and what its newest checkpoint makes of the test images.
 
@@ -40,15 +42,34 @@ def figures(
         dataset: Whose test images; unless given, those of what it was trained on.
         data_dir: Where the files of the data set are.
         ema: Show what the moving averages of the weights make of them.
+        json: Print one JSON object instead: the paths of each figure by its name.
     """
     style.load()
+    drawn = _drawn(run, backend, against, out, dataset, data_dir, ema)
+    if json:
+        print(jsonlib.dumps({paths[0].stem: [str(path) for path in paths] for paths in drawn}))
+        return
+    for first, *others in drawn:
+        print(", ".join([str(first), *(path.suffix for path in others)]), flush=True)
+
+
+def _drawn(
+    run: str,
+    backend: str | None,
+    against: str | None,
+    out: str | None,
+    dataset: str | None,
+    data_dir: str | None,
+    ema: bool,
+) -> Iterator[list[Path]]:
+    """The files of each figure, as it is drawn."""
     folder = Path(out or Path(run) / "figures")
     if runs.holds_run(Path(run)):
         with Run.open(run, read_only=True) as opened:
             if against is not None:
-                _tell(_overlay(opened, against, folder))
+                yield _overlay(opened, against, folder)
                 return
-            _tell(style.save(curves.draw(opened.metrics(), _note(opened)), folder, "curves"))
+            yield style.save(curves.draw(opened.metrics(), _note(opened)), folder, "curves")
     known = find(run, averaged=ema)
     if not runs.holds_run(Path(run)) and (against is not None or out is None):
         raise runs.RunError(
@@ -67,8 +88,7 @@ def figures(
     trainer = known.trainer(training, options, images)
     note = _origin(known.source, known.preset, training, options) + ", averaged weights" * ema
     assert isinstance(trainer, Model)
-    for paths in _album(trainer, images, training, folder, note):
-        _tell(paths)
+    yield from _album(trainer, images, training, folder, note)
 
 
 def illustrate(run: Run, trainer: object, dataset: Dataset) -> dict[str, np.ndarray]:
@@ -96,6 +116,7 @@ def _album(
     most: int | None = None,
 ) -> Iterator[list[Path]]:
     names = dataset.class_names or [str(n) for n in range(dataset.classes)]
+    names = [style.legible(each) for each in names]
     seen = look(model, dataset.test, training.batch_size, most)
     for name, figure in album(seen, names, note):
         yield style.save(figure, folder, name)
@@ -107,6 +128,7 @@ def _overlay(run: Run, other: str, folder: Path) -> list[Path]:
         names = [each.path.name for each in both]
         if names[0] == names[1]:
             names = [str(each.path) for each in both]
+        names = [style.legible(f"./{name}" if name.startswith("_") else name) for name in names]
         names = [f"{name}, {each.options.backend}" for name, each in zip(names, both, strict=True)]
         lines = dict(zip(names, (each.metrics() for each in both), strict=True))
         figure = curves.draw_both(lines, "\n".join(map(_note, both)))
@@ -124,8 +146,3 @@ def _origin(source: str, preset: str, training: TrainingSpec, options: RunOption
         f"{source}: {preset or 'a network'} on {training.dataset}, {options.backend}, "
         f"{training.precision}, seed {training.seed}"
     )
-
-
-def _tell(paths: list[Path]) -> None:
-    first, *others = paths
-    print(", ".join([str(first), *(each.suffix for each in others)]), flush=True)

@@ -114,7 +114,8 @@ def draw_both(runs: Mapping[str, Sequence[Line]], note: str) -> "Figure":
         accuracy.plot(test.steps, np.maximum(test.error, floor), **marks)
         rate.plot(mean.steps, 1e3 * mean.rate, **line)
     _label(loss, accuracy, rate, floor)
-    loss.legend(loc="upper right")
+    for each in loss.legend(loc="upper right").get_texts():
+        each.set_parse_math(False)
     _difference(apart, first[0], second[0])
     return figure
 

@@ -63,6 +63,7 @@ def load() -> Any:
     """matplotlib; raises FiguresError, naming the extra, where it is not installed."""
     try:
         import matplotlib.figure
+        import matplotlib.font_manager
         import matplotlib.image
     except ImportError as error:
         missing = (error.name or "matplotlib").split(".")[0]
@@ -93,7 +94,8 @@ def page(title: str, subtitle: str, note: str, height: float, width: float = WID
     left = MARGIN / width
     figure.text(left, 1 - 0.2 / height, title, size=9.5, weight="bold", va="center")
     figure.text(left, 1 - 0.4 / height, subtitle, size=7, color=GREY, va="center")
-    figure.text(left, 0.11 / height, note, size=6, color=GREY, va="center")
+    note = legible(note, besides="\n")
+    figure.text(left, 0.11 / height, note, size=6, color=GREY, va="center", parse_math=False)
     return figure
 
 
@@ -107,7 +109,22 @@ def box(figure: "Figure", left: float, top: float, width: float, height: float) 
 def word(figure: "Figure", left: float, top: float, text: str, **how: Any) -> None:
     """Text at a place as of `box`, centred in height."""
     across, down = figure.get_size_inches()
-    figure.text(left / across, (down - HEAD - top) / down, text, va="center", **how)
+    how |= {"va": "center", "parse_math": False}  # a name may have dollars
+    figure.text(left / across, (down - HEAD - top) / down, text, **how)
+
+
+def legible(name: str, besides: str = "") -> str:
+    """A name as the font has it: letters that it lacks, and what is no letter, are escaped.
+
+    besides  what is left as it is
+    """
+    manager = load().font_manager
+    font = manager.get_font(manager.findfont(RC["font.sans-serif"][0]))
+
+    def shown(letter: str) -> bool:
+        return letter in besides or (letter.isprintable() and font.get_char_index(ord(letter)) > 0)
+
+    return "".join(c if shown(c) else c.encode("unicode_escape").decode() for c in name)
 
 
 def short(name: str, most: int) -> str:

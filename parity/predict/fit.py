@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FITS = ("digit", "digits", "garment", "whole")
 SIDES = {"digit": 20, "digits": 24}  # of the squares that they are fitted into
+ENOUGH = 1024  # pixels a side; more are averaged away first
 FAINTEST = 0.1  # the contrast, from 0 to 1, below which there is nothing in a picture
 EDGE = {
     "digit": 0.15,
@@ -56,6 +57,8 @@ def prepare(
             f"--fit {fit} needs {side}x{side}; use --fit whole"
         )
     picture = read(path)
+    # never below what the network takes: a picture of that size is the one it was trained on
+    picture.thumbnail((max(ENOUGH, width), max(ENOUGH, height)))
     if fit == "whole":
         return _whole(picture, image, frame or (height, width))
     found = crop(ink(np.asarray(picture.convert("L"), np.float32) / 255), EDGE[fit])

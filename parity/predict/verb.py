@@ -18,7 +18,7 @@ from parity import reference
 from parity.figures.model import Model
 from parity.predict.fit import prepare
 from parity.saved import Known, find
-from parity.spec import BACKENDS, RunOptions, TrainingSpec, TwincapsError
+from parity.spec import BACKENDS, RunOptions, TrainingSpec, TwincapsError, printable
 from parity.traces.measure import difference
 from parity.wing.load import EXTRAS
 
@@ -205,17 +205,17 @@ def _plain(path: str, seen: Seen, files: dict[str, str]) -> dict[str, Any]:
 
 
 def _show(path: str, seen: Seen, files: dict[str, str], names: tuple[str, ...]) -> None:
-    console = Console()
+    console, names = Console(), tuple(map(printable, names))
     answers = {
         wing: " and ".join(names[each] for each in found) for wing, found in seen.answers.items()
     }
     says = " or ".join(dict.fromkeys(answers.values()))
-    console.print(Text.assemble(f"{path}: ", (says, "bold")))
+    console.print(Text.assemble(f"{printable(path)}: ", (says, "bold")))
     table = Table("class", *(f"length, {wing}" for wing in answers))
     for label, name in enumerate(names):
         style = "bold" if any(label in each for each in seen.answers.values()) else "none"
         cells = (f"{lengths[label]:.4f}" for lengths in seen.lengths.values())
-        table.add_row(name, *cells, style=style)
+        table.add_row(Text(name), *cells, style=style)
     console.print(table)
     if seen.difference is not None:
         each = ", ".join(f"{wing} says {answer}" for wing, answer in answers.items())

@@ -4,8 +4,8 @@ A spec holds only what changes the mathematics. Where a run is computed, and how
 `RunOptions`; both are written to a run's `training.json`.
 """
 
-from parity.spec.checks import SpecError, TwincapsError
-from parity.spec.inputs import check_images, check_parts, check_targets
+from parity.spec.checks import SpecError, TwincapsError, gist, printable
+from parity.spec.inputs import check_images, check_labels, check_parts, check_targets
 from parity.spec.layers import Conv, Primary, Tensor
 from parity.spec.losses import Loss
 from parity.spec.members import members
@@ -39,11 +39,14 @@ __all__ = [
     "TrainingSpec",
     "TwincapsError",
     "check_images",
+    "check_labels",
     "check_parts",
     "check_targets",
     "from_dict",
+    "gist",
     "members",
     "preset",
     "preset_card",
+    "printable",
     "to_dict",
 ]

@@ -1,7 +1,13 @@
 """What a field of a spec may be, and what is said where it is something else."""
 
+import dataclasses
+import os
+import re
+import typing
 from collections.abc import Callable
 from typing import Any
+
+_CODES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")  # colours of a terminal, its cursor
 
 
 class TwincapsError(ValueError):
@@ -10,6 +16,31 @@ class TwincapsError(ValueError):
 
 class SpecError(TwincapsError):
     """A network or a run that cannot be built."""
+
+
+def gist(error: BaseException) -> str:
+    """The line of another library's message that says what happened, without a terminal's codes.
+
+    That is the first, or the first that names an error where one does further down.
+    """
+    lines = [line.strip() for line in _CODES.sub("", str(error)).splitlines() if line.strip()]
+    naming = (line for line in lines if re.match(r"[\w. ]*[Ee]rror: .", line))
+    return next(naming, lines[0] if lines else repr(error))
+
+
+def printable(text: str, besides: str = "") -> str:
+    """Names of others as they can be shown anywhere: what is not printable is escaped.
+
+    That is the end of a line, a terminal's code, a byte of a file's name that is no text.
+
+    Args:
+        text: The name, or a message with names in it.
+        besides: What is left as it is, a line's end in a message.
+    """
+    return "".join(
+        each if each.isprintable() or each in besides else each.encode("unicode_escape").decode()
+        for each in text
+    )
 
 
 def require(holds: bool, message: str) -> None:
@@ -40,6 +71,40 @@ def check(owner: str, expected: str, **numbers: Any) -> None:
     """Raise SpecError unless each number is what is expected, one of the words above."""
     for name, number in numbers.items():
         require(_FITS[expected](number), f"{owner}: {name} is {number!r}; expected {expected}")
+
+
+def normalise(spec: Any) -> None:
+    """Make the values of a spec what its JSON gives back: equal, hashable, of plain Python.
+
+    A NumPy or whole number becomes an int or a float as the field is, a list or an array a tuple,
+    a path a string. Raises SpecError for what is no bool, string, tuple or spec where one is due;
+    numbers are left to `check`.
+    """
+    hints = typing.get_type_hints(type(spec))
+    for each in dataclasses.fields(spec):
+        value = _plain(hints[each.name], getattr(spec, each.name), type(spec).__name__, each.name)
+        object.__setattr__(spec, each.name, value)
+
+
+def _plain(hint: Any, value: Any, owner: str, name: str) -> Any:
+    inner = typing.get_args(hint)
+    if type(None) in inner:
+        return None if value is None else _plain(inner[0], value, owner, name)
+    if hasattr(value, "dtype") and hasattr(value, "tolist"):  # NumPy's, which is not imported
+        value = value.tolist()
+    if typing.get_origin(hint) is tuple:
+        require(isinstance(value, list | tuple), f"{owner}: {name} is {value!r}; expected a tuple")
+        return tuple(_plain(inner[0], each, owner, name) for each in value)
+    if hint in (int, float):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return value
+        return hint(value) if isinstance(value, hint) or (hint is float and _real(value)) else value
+    if not isinstance(hint, type) or inner:  # a mapping, say: the spec that has it checks it
+        return value
+    if hint is str and isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    require(isinstance(value, hint), f"{owner}: {name} is {value!r}; expected {hint.__name__}")
+    return value
 
 
 def fields(spec: Any, names: str) -> dict[str, Any]:

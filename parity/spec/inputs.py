@@ -18,7 +18,7 @@ def check_images(images_BHWC: Any, spec: NetworkSpec) -> None:
             f"images have shape {shape}; expected (batch, height, width, channels) = "
             f"(any, {', '.join(map(str, spec.image))})"
         )
-    if "float" not in str(dtype):
+    if "float" not in getattr(dtype, "name", str(dtype)):  # NumPy's ">f4" is a float32 too
         raise SpecError(
             f"images have dtype {dtype}; expected floating numbers in [0, 1], "
             "for bytes use images.astype('float32') / 255"
@@ -34,17 +34,65 @@ def check_parts(labels_BP: Any, images_BPHWC: Any, batch: int, spec: NetworkSpec
             f"and (batch, parts, height, width, channels) = "
             f"({batch}, any, {', '.join(map(str, spec.image))})"
         )
+    check_labels(labels_BP, spec.classes, "labels of parts")
     check_images(images_BPHWC.reshape(-1, *spec.image), spec)
 
 
-def check_targets(targets: Any, classes: int) -> None:
-    """Raise SpecError unless targets have the shape of labels [B] or of zeros and ones [B, J]."""
+def check_targets(targets: Any, classes: int, batch: int | None = None) -> None:
+    """Raise SpecError unless targets are labels [B] or zeros and ones [B, J], whole numbers.
+
+    Values are looked at in NumPy arrays alone: what is traced has none, and what is on a device
+    would have to be waited for. The wings hand over what can be looked at (`arrays.concrete`).
+
+    batch  the images that they belong to, where it is known
+    """
     shape = _shape(targets)
-    if len(shape) not in (1, 2) or (len(shape) == 2 and shape[1] != classes):
+    fits = len(shape) in (1, 2) and shape[1:] in ((), (classes,)) and batch in (None, shape[0])
+    if not fits:
+        many = "batch" if batch is None else batch
         raise SpecError(
-            f"targets have shape {shape}; expected labels (batch,), or zeros and "
-            f"ones (batch, {classes})"
+            f"targets have shape {shape}; expected labels ({many},), or zeros and "
+            f"ones ({many}, {classes})"
         )
+    if len(shape) == 1:
+        check_labels(targets, classes, "targets")
+        return
+    _check_whole(targets, classes, "targets")
+    if _is_numpy(targets) and (other := (targets != 0) & (targets != 1)).any():
+        row, column = (int(where[0]) for where in other.nonzero())
+        raise SpecError(
+            f"targets[{row}, {column}] is {targets[row, column]}; expected zeros and ones of shape "
+            f"(batch, {classes}): 1 where a class is present"
+        )
+
+
+def check_labels(labels: Any, classes: int, what: str = "labels") -> None:
+    """Raise SpecError unless labels of any shape are whole numbers from 0 to classes - 1.
+
+    Values are looked at as in `check_targets`.
+    """
+    _check_whole(labels, classes, what)
+    if _is_numpy(labels) and (outside := (labels < 0) | (labels >= classes)).any():
+        at = tuple(int(where[0]) for where in outside.nonzero())
+        from_one = labels.min() == 1 and labels.max() == classes
+        raise SpecError(
+            f"{what}[{', '.join(map(str, at))}] is {labels[at]}; expected 0 to {classes - 1}, as "
+            f"there are {classes} classes{'; subtract 1 if they count from 1' if from_one else ''}"
+        )
+
+
+def _check_whole(array: Any, classes: int, what: str) -> None:
+    dtype = getattr(array, "dtype", None)
+    dtype = getattr(dtype, "name", str(dtype)).removeprefix("torch.")
+    if "int" not in dtype:
+        raise SpecError(
+            f"{what} have dtype {dtype}; expected whole numbers (int64, for example): labels from "
+            f"0 to {classes - 1}, or zeros and ones (batch, {classes}); probabilities are not taken"
+        )
+
+
+def _is_numpy(array: Any) -> bool:
+    return type(array).__module__ == "numpy"  # known by name: specs import nothing
 
 
 def _shape(array: Any) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from parity.spec.checks import COUNT, POSITIVE, check, fields
+from parity.spec.checks import COUNT, POSITIVE, check, fields, normalise
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Conv:
     stride: int = 1
 
     def __post_init__(self) -> None:
+        normalise(self)
         check("stem", COUNT, **vars(self))
 
 
@@ -48,6 +49,7 @@ class Primary:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
+        normalise(self)
         check("primary", COUNT, **fields(self, "types size kernel stride"))
         check("primary", POSITIVE, scale=self.scale)
 

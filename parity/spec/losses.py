@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from parity.spec.checks import FROM_ZERO, check, fields
+from parity.spec.checks import FROM_ZERO, check, fields, normalise
 
 
 @dataclass(frozen=True)
@@ -21,5 +21,6 @@ class Loss:
     reconstruction: float = 0.0005
 
     def __post_init__(self) -> None:
+        normalise(self)
         numbers = fields(self, "positive negative down_weight scale reconstruction")
         check("loss", FROM_ZERO, **numbers)

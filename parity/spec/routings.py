@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from parity.spec.checks import COUNT, check, require
+from parity.spec.checks import COUNT, check, normalise, require
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ class Routing:
         return ROUTINGS[name]
 
     def __post_init__(self) -> None:
+        normalise(self)
         own = type(self).__dataclass_fields__["name"].default
         require(self.name == own, f"routing {self.name!r} is none of {own}'s; use Routing(name)")
 

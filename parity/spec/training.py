@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from parity.spec.checks import COUNT, FROM_ZERO, POSITIVE, WHOLE, check, fields, require
+from parity.spec.checks import COUNT, FROM_ZERO, POSITIVE, WHOLE, check, fields, normalise, require
 from parity.spec.plain import LATER
 
 PRECISIONS = ("float32", "float64", "bfloat16")
@@ -44,6 +44,7 @@ class TrainingSpec:
     validation: int = field(default=0, metadata=LATER)
 
     def __post_init__(self) -> None:
+        normalise(self)
         for name, value, known in (
             ("optimizer", self.optimizer, OPTIMIZERS),
             ("precision", self.precision, PRECISIONS),
@@ -51,9 +52,9 @@ class TrainingSpec:
             require(
                 value in known, f"{name} {value!r} is unknown; expected one of {', '.join(known)}"
             )
-        above_zero = "learning_rate decay_rate decay_steps epsilon"
+        above_zero = "learning_rate decay_rate epsilon"
         from_zero = "minimum_rate beta1 beta2 momentum weight_decay"
-        check("training", COUNT, **fields(self, "epochs batch_size"))
+        check("training", COUNT, **fields(self, "epochs batch_size decay_steps"))
         check("training", WHOLE, **fields(self, "shift seed validation"))
         check("training", POSITIVE, **fields(self, above_zero))
         check("training", FROM_ZERO, **fields(self, from_zero))
@@ -90,6 +91,7 @@ class RunOptions:
     data_dir: str | None = None
 
     def __post_init__(self) -> None:
+        normalise(self)
         require(
             self.backend in BACKENDS,
             f"backend {self.backend!r} is unknown; expected one of {', '.join(BACKENDS)}",

@@ -1,5 +1,8 @@
 """How two traces differ, printed: the worst tensors, the first that differs, its meaning."""
 
+import math
+from typing import Any
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -19,6 +22,24 @@ def wide_console() -> Console:
     console = Console(highlight=False, markup=False)
     console.width = max(console.width, WIDTH)
     return console
+
+
+def plain(one: Trace, other: Trace, tolerances: tuple[float, float]) -> dict[str, Any]:
+    """The same as JSON values: every difference, null where one side alone is not finite."""
+    rows = [
+        {"pass": kind, "tensor": name, "difference": apart if math.isfinite(apart) else None}
+        | {"tolerance": tolerance, "holds": apart <= tolerance}
+        for kind, tolerance in zip(("values", "gradients"), tolerances, strict=True)
+        for name, apart in differences(getattr(one, kind), getattr(other, kind)).items()
+    ]
+    first = first_difference(one, other, *tolerances)
+    told: dict[str, Any] = {"traces": [one.name, other.name], "source": one.request["source"]}
+    told |= {"precision": one.request["precision"], "agree": first is None, "rows": rows}
+    if first is not None:
+        told["first"] = str(first)
+        if told["precision"] == "float64":
+            told["verdict"] = str(oracle.verdict(one, other, *tolerances))
+    return told
 
 
 def show(one: Trace, other: Trace, tolerances: tuple[float, float]) -> bool:

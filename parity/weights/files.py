@@ -157,11 +157,15 @@ def pretrained_names() -> list[str]:
     return sorted(file.name.removesuffix(ENDS) for file in held if file.name.endswith(ENDS))
 
 
-def load_pretrained(name: str) -> tuple[NetworkSpec, Arrays]:
-    """The spec and weights of one of them; raises WeightsError with the known names."""
+def pretrained_file(name: str) -> Path:
+    """The file of one of them; raises WeightsError with the known names."""
     if name not in (names := pretrained_names()):
         raise WeightsError(
             f"no network {name!r} comes with twincaps; expected one of {', '.join(names)}"
         )
-    with importlib.resources.as_file(_pretrained() / f"{name}{ENDS}") as path:
-        return load(path)
+    return Path(str(_pretrained() / f"{name}{ENDS}"))
+
+
+def load_pretrained(name: str) -> tuple[NetworkSpec, Arrays]:
+    """The spec and weights of one of them; raises WeightsError with the known names."""
+    return load(pretrained_file(name))

@@ -6,20 +6,20 @@ import platform
 import tempfile
 from pathlib import Path
 
+from parity.data.locate import cache
+
 CPU = Path("/proc/cpuinfo")
 
 
 def folder() -> Path | None:
-    """twincaps/ in the user's folder of caches, and in it one for each kind of processor: code for
-    one may not run on another that shares the home. None where there is no home, as in a container
-    with a user of its own, or nothing can be written there.
+    """The folder for this kind of processor in the user's cache, None where none can be written.
+
+    Code for one may not run on another that shares the home.
     """
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if not base.is_absolute():
-        base = Path(os.path.expanduser("~/.cache"))
-    if not base.is_absolute():
+    kept = cache()
+    if kept is None:
         return None
-    found = base / "twincaps" / f"{platform.machine()}-{_processor()}"
+    found = kept / f"{platform.machine()}-{_processor()}"
     try:
         found.mkdir(parents=True, exist_ok=True)
     except OSError:

@@ -3,7 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from parity.spec import NetworkSpec, RunOptions, TrainingSpec, TwincapsError
+from parity.spec import NetworkSpec, RunOptions, TrainingSpec, TwincapsError, gist
 from parity.wing import meeting, processes
 from parity.wing.processes import Place, ProcessError
 
@@ -68,8 +68,7 @@ def make_trainer(
             raise ProcessError(f"another process is gone before step 1 ({reason})") from error
         if options.device == "cpu":
             raise
-        said = str(error).splitlines()[0]
-        raise UsageError(f"--device {options.device}: {said}; try --device cpu") from error
+        raise UsageError(f"--device {options.device}: {gist(error)}; try --device cpu") from error
 
 
 def _join(backend: str, device: str, training: TrainingSpec, place: Place | None) -> Any:

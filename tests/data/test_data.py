@@ -4,8 +4,10 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +16,24 @@ import pytest
 from PIL import Image
 
 import parity.data
-from parity.data import DataError, Dataset, Split, batches, from_arrays, listing, locate, sets
+from parity.data import (
+    DataError,
+    Dataset,
+    DataWarning,
+    Split,
+    batches,
+    from_arrays,
+    listing,
+    locate,
+    sets,
+)
 from parity.data.formats import packed
+from parity.data.registry import Found
 from parity.data.sets import affnist, mnist, mnist_mini, smallnorb
 from parity.predict.fit import FITS
 from parity.spec import NetworkSpec, TrainingSpec
+
+pytestmark = pytest.mark.filterwarnings("ignore::parity.data.DataWarning")
 
 SHIPPED = ("fashion-mnist", "mnist", "mnist-mini")
 OWN = """
@@ -58,6 +73,7 @@ def test_every_entry_says_what_a_user_must_know(name):
     for text in (entry.title, entry.licence, entry.source):
         assert len(text) > 3
         assert "\n" not in text
+    assert entry.look is not None  # or the list would load it
     module = Path(sets.__path__[0]) / f"{name.replace('-', '_')}.py"
     assert module.is_file()
 
@@ -94,7 +110,7 @@ def test_data_sets_are_imported_when_asked_for():
     code = (
         "import sys, parity.data\n"
         "modules = lambda: {name[12:] for name in sys.modules if name.startswith('parity.data.')}\n"
-        "assert modules() == {'registry', 'sets', 'splits', 'windows'}, modules()\n"
+        "assert modules() == {'_fingerprint', 'registry', 'sets', 'splits', 'windows'}, modules()\n"
         "parity.data.load('mnist-mini')\n"
         "assert 'sets.mnist_mini' in modules() and 'sets.fashion_mnist' not in modules()\n"
         "assert not {'torch', 'jax', 'flax', 'scipy', 'PIL'} & set(sys.modules)\n"
@@ -168,6 +184,10 @@ REFUSED = {
     ),
     "all negative": ({"train_labels": [-1] * 7}, "training label 0 is -1; expected 0 to 0"),
     "unseen in training": ({"test_labels": [0, 5, 1]}, "test label 1 is 5; expected 0 to 4"),
+    "counted from 1": (
+        {"train_labels": [1, 2, 3, 4, 5, 5, 5], "classes": 5},
+        "training label 4 is 5; expected 0 to 4, .*; subtract 1 if they count from 1",
+    ),
     "beyond the classes": ({"classes": 4}, "training label 4 is 4; expected 0 to 3, .* 4 classes"),
     "other height": (
         {"test_images": np.zeros((3, 3, 3, 2), np.uint8)},
@@ -196,6 +216,66 @@ def test_splits_and_data_sets_check_as_well(name):
             Split(given["test_images"], np.asarray(given["test_labels"])),
             given.get("classes", 5 if name != "all negative" else 1),
         )
+
+
+def bits(dtype=np.uint8, white=1):
+    made = np.random.default_rng(7).integers(0, 2, (7, 5, 3, 2)) * white
+    return made.astype(dtype)
+
+
+FULL = np.array([0, 1, 2, 3, 4, 0, 1])
+DOUBTFUL = {  # what is given -> what is said of it
+    "bits as bytes": (
+        {"train_images": bits()},
+        ["no pixel of the training images is above 1, where 255 is white: .* multiply them by 255"],
+    ),
+    "bits as bytes, in test alone": ({"test_images": bits()}, ["no pixel of the test images"]),
+    "divided twice": (
+        {"train_images": bits(np.float32, 1 / 255)},
+        ["training images is above 0.003922, where 1 is white: .* multiply them by 255"],
+    ),
+    "black": ({"train_images": bits() * 0}, ["all training images are black: nothing can be seen"]),
+    "bits as floats": ({"train_images": bits(np.float32)}, []),
+    "dark": ({"train_images": bits(white=2)}, []),
+    "labels from 1": (
+        {"train_labels": FULL + 1, "test_labels": FULL + 1},
+        ["^arrays: labels go from 1 to 5: class 0 is never trained; subtract 1"],
+    ),
+    "a class too many": (
+        {"classes": 6},
+        ["no training image shows class 5: never", "no test image shows class 5: the accuracy"],
+    ),
+    "never trained": (
+        {"train_labels": np.where(FULL == 1, 2, FULL)},
+        ["^arrays: no training image shows class 1: never trained$"],
+    ),
+    "never tested": (
+        {"test_labels": np.where((FULL == 3) | (FULL == 0), 2, FULL)},
+        ["^arrays: no test image shows class 0, class 3: the accuracy says nothing of it$"],
+    ),
+    "many more": (
+        {"classes": 23},
+        ["class 5, .* class 14 and 8 more classes: never", "no test image shows class 5"],
+    ),
+    "one alone": (
+        {"train_labels": FULL * 0, "test_labels": FULL * 0},
+        ["one class alone, class 0: every answer is right"],
+    ),
+    "nothing": ({}, []),
+}
+
+
+@pytest.mark.parametrize("name", DOUBTFUL)
+def test_what_is_surely_not_meant_is_warned_of(name):
+    given = {"test_images": bits(white=255), "train_labels": FULL, "test_labels": FULL}
+    changes, messages = DOUBTFUL[name]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        from_arrays(**arrays(**(given | changes)))
+    said = [str(each.message) for each in told if each.category is DataWarning]
+    assert len(said) == len(messages)
+    for message, each in zip(messages, said, strict=True):
+        assert re.search(message, each), each
 
 
 def test_the_default_data_set_needs_no_files_and_no_network(monkeypatch):
@@ -262,6 +342,8 @@ def test_the_real_files(name):
     entry = parity.data.entry(name)
     assert (found.name, found.classes, found.train.shape) == (name, entry.classes, entry.shape)
     assert (len(found.train), len(found.test)) == (60_000, 10_000)
+    assert entry.look is not None
+    assert entry.look(None) == Found(found.place, 60_000, 10_000)
     assert found.train.labels[:6].tolist() == FIRST[name]
     assert found.train.images.mean() > 30
     training = TrainingSpec(dataset=name)
@@ -310,7 +392,7 @@ def test_the_list_names_every_data_set_and_where_it_was_found(nowhere, capsys):
     assert (rows["mnist"]["place"], rows["mnist"]["fault"]) == (None, None)
     assert rows["smallnorb"]["shape"] == [32, 32, 2]
     own = rows["folder"]
-    assert (own["shape"], own["classes"], own["train"], own["test"]) == ([7, 3, 3], 2, 8, 2)
+    assert (own["shape"], own["classes"], own["train"], own["test"]) == (None, 2, 8, 2)
     assert own["place"] == str(nowhere)
 
 
@@ -325,12 +407,12 @@ def test_the_list_says_what_is_wrong_with_a_copy(nowhere, capsys):
 
 def test_a_data_set_that_lies_nowhere_is_still_here(nowhere, monkeypatch, capsys):
     made = replace(mnist_mini.load(), place=None)
-    entry = replace(mnist_mini.DATASET, load=lambda data_dir: made)
+    entry = replace(mnist_mini.DATASET, load=lambda data_dir: made, look=None)
     monkeypatch.setattr(mnist_mini, "DATASET", entry)
     assert listing.describe("mnist-mini")["place"] is None
     listing.listing()
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
-    assert any(line.endswith("28x28x1, here: 5,000 + 1,000 images") for line in lines)
+    assert any(line.endswith("28x28x1, found: 5,000 + 1,000 images") for line in lines)
 
 
 def test_the_list_for_a_terminal_cuts_no_name_and_no_address(nowhere, capsys, monkeypatch):

@@ -14,6 +14,8 @@ from parity.data.formats import idx, matlab
 from parity.data.sets import affnist_like, mnist
 from parity.spec import TrainingSpec
 
+pytestmark = pytest.mark.filterwarnings("ignore::parity.data.DataWarning")
+
 TRAINING = TrainingSpec(batch_size=7, shift=2)
 
 

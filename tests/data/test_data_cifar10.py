@@ -17,6 +17,8 @@ from parity.data.formats import pickled
 from parity.data.sets import cifar10
 from parity.spec import TrainingSpec
 
+pytestmark = pytest.mark.filterwarnings("ignore::parity.data.DataWarning")
+
 COUNT, NAMES = 7, [file.name for file in cifar10.PICKLED]
 
 

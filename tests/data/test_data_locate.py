@@ -14,9 +14,12 @@ import data_files
 import numpy as np
 import pytest
 
-from parity.data import DataError, Dataset, load, locate
-from parity.data.formats import idx
+from parity.data import DataError, Dataset, entry, load, locate
+from parity.data.formats import idx, packed
 from parity.data.sets import fashion_mnist, mnist
+from parity.wing import cache
+
+pytestmark = pytest.mark.filterwarnings("ignore::parity.data.DataWarning")
 
 MODULES = {"mnist": mnist, "fashion-mnist": fashion_mnist}
 
@@ -359,11 +362,76 @@ def test_a_silent_server_is_given_up(fakes, monkeypatch):
             load("mnist")
 
 
-def test_a_cache_that_cannot_be_written_is_a_clear_error(server, tmp_path, monkeypatch):
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_looking_finds_what_loading_finds(layout, fakes, tmp_path):
+    name, folder, form = LAYOUTS[layout]
+    place = fakes[name].write(tmp_path / "own" / folder, **form)
+    looked = entry(name).look(tmp_path / "own")
+    assert (looked.place, looked.train, looked.test) == (place, 60_000, 10_000)
+    assert load(name, tmp_path / "own").place == place
+
+
+def test_looking_finds_an_archive(digits, tmp_path):
+    digits.write_npz(tmp_path)
+    assert mnist.look(tmp_path).place == tmp_path / "mnist.npz"
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_looking_sees_sizes_and_loading_the_content(fault, digits, tmp_path):
+    change, message = FAULTS[fault]
+    path = digits.write(tmp_path / "own") / mnist.NAMES[0]
+    path.write_bytes(change(path.read_bytes()))
+    if "MD5" in message:
+        assert mnist.look(tmp_path / "own").place == tmp_path / "own"
+    else:
+        with pytest.raises(DataError, match=rf"not whole:\s+{path}: holds \d+ bytes unpacked, exp"):
+            mnist.look(tmp_path / "own")
+    with pytest.raises(DataError, match="is not whole"):
+        load("mnist", tmp_path / "own")
+
+
+def test_looking_downloads_and_reads_nothing(server, tmp_path, monkeypatch):
+    with pytest.raises(DataError, match=r"(?s)mnist: no copy found; looked in.*home/\.cache"):
+        mnist.look(None)
+    assert server[1] == []
+    assert not (tmp_path / "home").exists()
+    monkeypatch.setattr(packed, "read", lambda *_: pytest.fail("read"))
+    assert mnist.look(server[0]).place == server[0]
+
+
+HOMELESS = {  # the environment -> what is said
+    "no home": ({"HOME": "~"}, "there is no home to keep a download from .* set XDG_CACHE_HOME"),
+    "a home that is a file": ({"HOME": "{file}"}, "kept in .*, which cannot be written .* set XDG"),
+    "a cache that is a file": (
+        {"HOME": "~", "XDG_CACHE_HOME": "{file}"},
+        "kept in .*file/twincaps, which cannot be written .* set XDG_CACHE_HOME to another",
+    ),
+    "a relative cache": ({"HOME": "~", "XDG_CACHE_HOME": "here"}, "there is no home"),
+}
+
+
+@pytest.mark.parametrize("name", HOMELESS)
+def test_without_a_home_nothing_is_kept_and_downloads_say_what_to_set(
+    name, server, digits, tmp_path, monkeypatch
+):
+    settings, message = HOMELESS[name]
     (tmp_path / "file").write_bytes(b"")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(DataError, match=r"the download of http.* failed \(.*file"):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for key, value in settings.items():
+        monkeypatch.setenv(key, value.format(file=tmp_path / "file"))
+    assert cache.folder() is None
+    with pytest.raises(DataError, match=rf"(?s)looked in.*{message}"):
         load("mnist")
+    assert server[1] == []
+    assert list((tmp_path / "here").iterdir()) == []
+    digits.write(tmp_path / "own")
+    digits.assert_is(load("mnist", tmp_path / "own"))
+
+
+def test_a_user_that_nobody_knows_has_no_folder(home):
+    with pytest.raises(DataError, match="the data folder ~nobody-of-that-name/x is no folder"):
+        load("mnist", "~nobody-of-that-name/x")
 
 
 @pytest.mark.parametrize("name", MODULES)

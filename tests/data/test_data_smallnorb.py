@@ -12,6 +12,8 @@ from parity.data import DataError, batches, load
 from parity.data.sets import smallnorb
 from parity.spec import TrainingSpec
 
+pytestmark = pytest.mark.filterwarnings("ignore::parity.data.DataWarning")
+
 COUNTS = {smallnorb.TRAINING: 7, smallnorb.TESTING: 5}
 BYTES, INTEGERS = 507333717, 507333716
 

@@ -10,6 +10,8 @@ import scipy.io
 from parity.data import DataError, batches, load
 from parity.data.sets import svhn
 
+pytestmark = pytest.mark.filterwarnings("ignore::parity.data.DataWarning")
+
 COUNTS = {svhn.TRAIN: 13, svhn.TEST: 5}
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from parity import data
 from parity.data.formats.pictures import PictureError
+from parity.data.sets import folder
 from parity.predict.fit import centre_of_mass, prepare
 
 DIGIT, GARMENT = ((28, 28, 1), "digit"), ((28, 28, 1), "garment")
@@ -173,6 +174,153 @@ def test_a_picture_taken_sideways_is_put_upright(tmp_path):
     exif[0x0112] = 6  # to be turned by 90 degrees clockwise
     path = save(tmp_path / "turned.png", np.rot90(drawn).copy(), exif=exif)
     np.testing.assert_allclose(prepare(path, *DIGIT), expected, atol=1e-6)
+
+
+RGBA, GREY, TURN = (11, 7, 4), (11, 7), 0x0112
+
+
+def drawn(shape: tuple[int, ...], seed: int = 3) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def on_white(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    alpha = alpha / 255
+    return np.rint(colour * alpha[..., None] + 255 * (1 - alpha[..., None]))
+
+
+def palette(greys: bool, transparent: int | None = None):
+    """A picture of 16 colours, and what is seen of it."""
+    numbers, colours = drawn(GREY) % 16, drawn((16, 3))
+    colours = np.repeat(colours[:, :1], 3, 1) if greys else colours
+    made = Image.fromarray(numbers).convert("P")
+    made.putpalette(colours.tobytes())
+    if transparent is not None:
+        made.info["transparency"] = transparent
+        colours[transparent] = 255
+    return made, colours[numbers]
+
+
+def saved(made, end: str = "png", **how):
+    return lambda path: made.save(path.with_suffix(f".{end}"), **how)
+
+
+def turned(made, tag: int, end: str = "png"):
+    exif = Image.Exif()
+    exif[TURN] = tag
+    return saved(made, end, exif=exif)
+
+
+def grey_16(transparent: int | None = None):
+    """A PNG of 16-bit grey, where Pillow marks no colour as transparent; and what is seen."""
+    values = drawn(GREY).astype(np.uint16) * 257 + drawn(GREY, 5) % 2
+    seen = values // 257
+    if transparent is not None:
+        values[2:5] = transparent
+        seen[2:5] = 255
+
+    def save(path) -> None:
+        chunks = [(b"IHDR", struct.pack(">IIBBBBB", GREY[1], GREY[0], 16, 0, 0, 0, 0))]
+        if transparent is not None:
+            chunks.append((b"tRNS", struct.pack(">H", transparent)))
+        rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+        content = b"\x89PNG\r\n\x1a\n"
+        for name, each in (*chunks, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
+            content += struct.pack(">I", len(each)) + name + each
+            content += struct.pack(">I", zlib.crc32(name + each))
+        path.with_suffix(".png").write_bytes(content)
+
+    return save, seen
+
+
+def kinds():
+    """What a file may say of itself -> how to save one, and what is seen of it, [H, W] or RGB."""
+    grey, rgba = drawn(GREY), drawn(RGBA)
+    rgb, alpha, bits = rgba[..., :3].copy(), rgba[..., 3], grey > 127
+    la = np.stack([grey, alpha], -1)
+    plain, both = Image.fromarray(rgb), [Image.fromarray(drawn((11, 7, 3), n)) for n in (3, 4)]
+    rows = {f"turned, {tag}": turned(plain, tag) for tag in range(1, 9)}
+    straight = {1: rgb, 2: rgb[:, ::-1], 3: rgb[::-1, ::-1], 4: rgb[::-1], 5: rgb.swapaxes(0, 1)}
+    straight |= {6: np.rot90(rgb, -1), 7: np.rot90(rgb, 2).swapaxes(0, 1), 8: np.rot90(rgb)}
+    told = {name: (save, straight[int(name[-1])]) for name, save in rows.items()}
+    return {
+        **told,
+        "turned, TIFF": (turned(plain, 6, "tif"), straight[6]),
+        "turned grey": (turned(Image.fromarray(grey), 8), np.rot90(grey)),
+        "grey": (saved(Image.fromarray(grey)), grey),
+        "1 bit": (saved(Image.fromarray(bits)), bits * 255),
+        "1 bit, TIFF": (saved(Image.fromarray(bits), "tif"), bits * 255),
+        "16 bits": grey_16(),
+        "16 bits, 1000 transparent": grey_16(1000),
+        "16 bits, TIFF": (
+            saved(Image.fromarray(grey.astype(np.uint16) * 257), "tif"),
+            grey,
+        ),
+        "16 bits, PGM": (saved(Image.fromarray(grey.astype(np.uint16) * 257), "pgm"), grey),
+        "grey, 5 transparent": (
+            saved(Image.fromarray(grey // 32), transparency=5),
+            np.where(grey // 32 == 5, 255, grey // 32),
+        ),
+        "grey and alpha": (saved(Image.fromarray(la)), on_white(grey[..., None], alpha)[..., 0]),
+        "colour": (saved(plain), rgb),
+        "colour and alpha": (saved(Image.fromarray(rgba)), on_white(rgb, alpha)),
+        "palette": (saved(palette(False)[0]), palette(False)[1]),
+        "palette of greys": (saved(palette(True)[0]), palette(True)[1]),
+        "palette, 3 transparent": (saved(palette(False, 3)[0]), palette(False, 3)[1]),
+        "CMYK": (saved(plain.convert("CMYK"), "tif"), rgb),
+        "animated GIF": (
+            saved(palette(False)[0], "gif", save_all=True, append_images=both[1:]),
+            palette(False)[1],
+        ),
+        "animated PNG": (saved(plain, save_all=True, append_images=both[1:]), rgb),
+        "animated WebP": (
+            saved(plain, "webp", save_all=True, append_images=both[1:], lossless=True),
+            rgb,
+        ),
+        "pages": (saved(plain, "tif", save_all=True, append_images=both[1:]), rgb),
+    }
+
+
+@pytest.mark.parametrize("kind", kinds())
+def test_training_and_predict_see_the_same_picture(kind, tmp_path):
+    save, seen = kinds()[kind]
+    save(tmp_path / "a")
+    (path,) = tmp_path.iterdir()
+    (trained,) = folder.read([path])
+    assert trained.shape == (seen.shape if seen.ndim == 3 else (*seen.shape, 1))
+    assert np.abs(trained - seen.reshape(trained.shape)).max() <= ("alpha" in kind)
+    found = prepare(path, trained.shape, "whole")
+    np.testing.assert_array_equal(found, trained / np.float32(255))
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (Image.fromarray(drawn(GREY)).convert("F"), "its pixels are F; expected grey or colour"),
+        (Image.fromarray(drawn(GREY).astype(np.int32) * 300), "go from .* expected grey of 8 or"),
+        (Image.fromarray(-drawn(GREY).astype(np.int16)), "go from -.* scale them first"),
+        (Image.fromarray(drawn((11, 7, 3)), "LAB"), "its pixels are LAB; expected grey or colour"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:'mode' parameter is deprecated")
+def test_training_and_predict_refuse_the_same_picture(made, message, tmp_path):
+    made.save(tmp_path / "a.tif")
+    said = set()
+    for read in (
+        lambda path: folder.read([path]),
+        lambda path: prepare(path, (11, 7, 1), "whole"),
+    ):
+        with pytest.raises(PictureError, match=message) as caught:
+            read(tmp_path / "a.tif")
+        said.add(str(caught.value))
+    assert len(said) == 1
+
+
+def test_a_picture_larger_than_is_looked_at_is_whole_for_a_network_of_its_size(tmp_path):
+    shown = drawn((1031, 2, 3))
+    path = save(tmp_path / "a.png", shown)
+    np.testing.assert_array_equal(
+        prepare(path, shown.shape, "whole"), folder.read([path])[0] / np.float32(255)
+    )
 
 
 def test_another_size_gets_the_middle_of_the_picture_in_its_channels(tmp_path):

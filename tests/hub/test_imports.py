@@ -18,10 +18,11 @@ import wings
 from wings import ROOT
 
 FRAMEWORKS = {"torch": {"torch"}, "jax": {"jax", "jaxlib", "flax", "optax"}}
-# Who may import by name: the bridges a wing, when asked, and the registry the files beside it.
+# Who may import by name: the bridges a wing, when asked, the registry the files beside it, and the
+# package what moved.
 IMPORTERS = (
     r"parity\.(cli|wing|convert|compare|conformance)(\..+)?"
-    r"|parity\.data\.registry|parity\.spec\.members"
+    r"|parity\.data\.registry|parity\.spec\.members|parity"
 )
 OURS = {"parity", *wings.PACKAGES.values(), "train"}
 SHARED = r"parity(\.(spec|weights|schedule)(\..+)?)?"

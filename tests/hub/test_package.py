@@ -14,6 +14,9 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 from wings import ROOT
 
+import parity
+from parity import data
+
 PACKAGES = ("torch_caps", "jax_caps", "parity")
 FRAMEWORKS = {"torch", "jax", "jaxlib", "flax", "optax"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -122,3 +125,20 @@ def test_the_version_is_the_same_wherever_it_is_written():
     citation = (ROOT / "CITATION.cff").read_text()
     assert re.search(r"^version: (.+)$", citation, re.M)[1] == PROJECT["version"]  # type: ignore
     assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+@pytest.mark.parametrize("name", parity.MOVED)
+def test_a_module_that_moved_is_found_and_its_new_name_told(name):
+    with pytest.warns(DeprecationWarning, match=rf"parity.{name} is {parity.MOVED[name]} since"):
+        module = getattr(parity, name)
+    assert module.__name__ == parity.MOVED[name]
+
+
+@pytest.mark.parametrize("name", ["folder", "mnist_mini", "idx"])
+def test_data_sets_and_formats_are_found_where_they_were(name):
+    with pytest.warns(
+        DeprecationWarning, match=rf"parity.data.{name} is parity.data.(sets|formats)"
+    ):
+        assert getattr(data, name).__name__.endswith(f".{name}")
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        data.nothing  # noqa: B018

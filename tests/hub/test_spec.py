@@ -181,12 +181,12 @@ REFUSED = {
     "training: batch_size is 0; expected a whole number above 0": lambda: TrainingSpec(
         batch_size=0
     ),
-    "training: learning_rate is 0;": lambda: TrainingSpec(learning_rate=0),
+    "training: learning_rate is 0.0;": lambda: TrainingSpec(learning_rate=0),
     "training: learning_rate is nan;": lambda: TrainingSpec(learning_rate=math.nan),
     "training: beta1 is 1.0; expected a number below 1": lambda: TrainingSpec(beta1=1.0),
     "training: beta2 is -0.1;": lambda: TrainingSpec(beta2=-0.1),
-    "training: clip_norm is 0;": lambda: TrainingSpec(clip_norm=0),
-    "training: ema is 0;": lambda: TrainingSpec(ema=0),
+    "training: clip_norm is 0.0;": lambda: TrainingSpec(clip_norm=0),
+    "training: ema is 0.0;": lambda: TrainingSpec(ema=0),
     "training: ema is 1.0; expected a number below 1": lambda: TrainingSpec(ema=1.0),
     "training: ema is nan; expected a number above 0": lambda: TrainingSpec(ema=math.nan),
     "training: shift is -1; expected a whole number of at least 0": lambda: TrainingSpec(shift=-1),

@@ -261,7 +261,7 @@ def png_claiming(width: int, height: int) -> bytes:
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_a_huge_picture_in_a_folder_is_refused_before_it_is_decoded(tmp_path):
     (tmp_path / "a.png").write_bytes(png_claiming(9000, 9000))
-    with pytest.raises(DataError, match="9000x9000 is too large to be decoded"):
+    with pytest.raises(DataError, match=r"too large to be decoded \(9000x9000"):
         folder.read([tmp_path / "a.png"])
 
 

@@ -193,3 +193,28 @@ def test_a_file_of_unknown_origin_is_not_taken_for_a_network_of_digits(tmp_path,
     assert "does not say what it was trained on" in found.err
     assert door.main(["evaluate", str(file)]) == 2
     assert "name the data set with --dataset" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["again.safetensors", "again.pt", "again.msgpack"])
+def test_convert_carries_it_from_file_to_file(run, tmp_path, name, capsys):
+    pytest.importorskip("torch" if name.endswith("pt") else "jax" if "msgpack" in name else "numpy")
+    assert door.main(["convert", str(run.path), str(tmp_path / name), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["wrote"] == str(tmp_path / name)
+    back = tmp_path / "back.safetensors"
+    assert door.main(["convert", str(tmp_path / name), str(back)]) == 0
+    assert weights.trained_on(back) == fingerprint(NAMED)
+    capsys.readouterr()
+    assert door.main(["inspect", str(tmp_path / name), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["trained_on"]
+    assert told["class_names"] == ["ant", "bee", "cat"]
+
+
+def test_convert_and_inspect_take_the_name_of_a_network_of_the_package(tmp_path, capsys):
+    copy = tmp_path / "copy.safetensors"
+    assert door.main(["convert", "small-mnist", str(copy)]) == 0
+    assert copy.read_bytes() == weights.pretrained_file("small-mnist").read_bytes()
+    capsys.readouterr()
+    assert door.main(["inspect", "small-mnist", "--json"]) == 0
+    _, arrays = weights.load_pretrained("small-mnist")
+    count = sum(array.size for array in arrays.values())
+    assert json.loads(capsys.readouterr().out)["parameters"] == count

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import types
+import warnings
 from pathlib import Path
 
 import fakes
@@ -20,8 +21,10 @@ from wings import ROOT
 import parity.__main__ as door
 from parity import cli, data, spec
 from parity.cli.flags import Flags, defaults, usual_dataset
+from parity.cli.reporting import reporting
 from parity.data.sets import mnist_mini
 from parity.runs import Run
+from parity.wing.processes import Place
 
 FLAGS = [
     *("--backend", "--preset", "--dataset", "--data-dir", "--epochs", "--batch-size"),
@@ -426,3 +429,10 @@ def test_help_lists_the_verbs_and_each_row_names_a_function(capsys):
 def test_train_is_a_verb_too():
     assert door.main(["train", "--preset", "fake", "--epochs", "1", "--out", "r"]) == 0
     assert Path("r/metrics.jsonl").exists()
+
+
+def test_of_several_processes_the_first_alone_warns(capsys):
+    for rank in (None, 0, 1):
+        with reporting(None if rank is None else Place(rank, 2, rank)):
+            warnings.warn("a thing", data.DataWarning, stacklevel=1)
+    assert capsys.readouterr().err == "warning: a thing\n" * 2

@@ -62,12 +62,32 @@ def interpreter(path, line):
 
 @pytest.mark.parametrize("name", ["torch", "jax"])
 def test_a_framework_that_is_missing_is_named_with_the_remedy(both_wings, tmp_path, name):
-    hidden = f"import sys; sys.modules['{name}'] = None; {wings.COMMAND}"
+    command = wings.COMMAND.format(root=str(ROOT))
+    hidden = f"import sys; sys.modules['{name}'] = None\n{command}"
     python = interpreter(tmp_path / "python", f'exec {sys.executable} -c "{hidden}"')
     with pytest.raises(TwincapsError) as caught:
         climb(pythons={name: python})
     for part in (f"{name} is not installed", f"twincaps[{name}]", f"--{name}-python"):
         assert part in str(caught.value)
+
+
+def test_another_interpreter_keeps_its_own_packages(tmp_path, monkeypatch):
+    """Where ours lie in a site-packages folder beside others, and PYTHONPATH names more."""
+    for folder, poisoned in (("site-packages", "numpy"), ("path", "safetensors")):
+        (tmp_path / folder / poisoned).mkdir(parents=True)
+        init = tmp_path / folder / poisoned / "__init__.py"
+        init.write_text(f"raise RuntimeError('{poisoned} of the wrong interpreter')")
+    for ours in ("parity", "torch_caps", "jax_caps"):
+        (tmp_path / "site-packages" / ours).symlink_to(ROOT / ours)
+    monkeypatch.setattr(wings, "ROOT", tmp_path / "site-packages")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"))
+    where = tmp_path / "where"
+    line = f'pwd > {where}; env | grep PYTHONPATH >> {where}; cd /; exec {sys.executable} "$@"'
+    python = interpreter(tmp_path / "python", line)
+    with wings.pair(small(), "float32", tmp_path, only="torch", pythons={"torch": python}) as pair:
+        report = pair.ask("report")["torch"].facts["report"]
+    assert report["framework"] == "torch"
+    assert "PYTHONPATH" not in where.read_text()
 
 
 @pytest.mark.parametrize(
@@ -133,16 +153,21 @@ def test_traces_of_a_run_are_written_compared_and_refused(both_wings, run, tmp_p
     said = capsys.readouterr().out
     assert "first difference: routing.1.logits" in said
     assert "jax leaves the oracle" in said
+    assert main(["compare", str(files[0]), str(files[1]), "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["agree"], found["first"]) == (False, "routing.1.logits")
+    assert "jax leaves the oracle" in found["verdict"]
+    assert [row["tensor"] for row in found["rows"] if not row["holds"]] == ["routing.1.logits"]
 
 
 @pytest.mark.slow
-def test_check_of_a_run_writes_what_it_found(both_wings, run, tmp_path, capsys):
-    file = tmp_path / "found.json"
-    asked = ["--rungs", "0,2", "--precision", "float32", "--batch", "2", "--json", str(file)]
-    assert main(["check", str(run), *asked]) == 0
-    found = json.loads(file.read_text())
+def test_check_of_a_run_prints_what_it_found(both_wings, run, capsys):
+    asked = ["--rungs", "0,2", "--precision", "float32", "--batch", "2"]
+    assert main(["check", str(run), *asked, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
     assert found["source"] == "run run at step 5"
     assert [row["rung"] for row in found["rows"]] == [0, 0, 2]
+    assert main(["check", str(run), *asked]) == 0
     assert "every rung holds" in capsys.readouterr().out
 
 
@@ -174,8 +199,7 @@ def empty(run):
 def test_a_spoilt_run_is_refused_and_nothing_written(run, tmp_path, capsys, verb, spoil, says):
     spoil(run)
     out = tmp_path / "out"
-    where = ["--json", str(out)] if verb == "check" else [str(out)]
-    order = [str(run), *where] if verb == "check" else [*where, str(run)]
+    order = [str(run)] if verb == "check" else [str(out), str(run)]
     assert main([verb, *order]) == 2
     assert says in capsys.readouterr().err
     assert not out.exists()
@@ -189,7 +213,6 @@ def test_a_spoilt_run_is_refused_and_nothing_written(run, tmp_path, capsys, verb
         (["check", "--rungs", "1,x"], "expected numbers"),
         (["check", "--rungs", "12"], "rungs \\[12\\] are unknown"),
         (["check", "--batch", "0"], "batch is 0"),
-        (["check", "--json", "/no/folder/file.json"], "no folder /no/folder"),
         (["check", "/no/run"], "no such run or file"),
         (["trace", "/no/folder/file", "--preset", "small"], "name a new file"),
         (["compare", "/no/a", "/no/b"], "no such file"),

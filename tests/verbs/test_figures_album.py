@@ -12,6 +12,8 @@ from parity.figures import glimpse, model, separations
 from parity.figures.album import album
 from parity.spec import NetworkSpec
 
+pytestmark = pytest.mark.filterwarnings("ignore::parity.data.DataWarning")
+
 NAMES = ["nought", "one", "a very long name"]
 
 

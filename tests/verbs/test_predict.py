@@ -227,7 +227,8 @@ def test_both_digits_of_a_pair_are_told_and_drawn(wing, capsys):
     assert capsys.readouterr().out.startswith(f"0.png: {low} and {high}\n")
 
 
-def test_pictures_of_ones_own_are_called_by_their_folders(capsys):
+@pytest.mark.filterwarnings("ignore:this run was made before:parity.data.DataWarning")
+def test_pictures_of_ones_own_of_an_old_run_are_called_by_their_folders_of_today(capsys):
     for label in ("ant", "bee", "cat"):
         Path(f"own/{label}").mkdir(parents=True)
     spec = dataclasses.replace(specs.PRIMES, classes=3)

@@ -140,8 +140,9 @@ def test_second_derivatives_are_refused(wing):
         torch = importlib.import_module("torch")
         u, w = (wings.array(wing, x).requires_grad_() for x in (inputs, kernel))
         poses = wing.lean.dynamic(u, w)
+        (slope,) = torch.autograd.grad(poses.sum(), u, create_graph=True)
         with pytest.raises(TwincapsError, match=r"second derivatives.*lean=False"):
-            torch.autograd.grad(poses.sum(), u, create_graph=True)
+            (slope**2).sum().backward()
         return
     jax = importlib.import_module("jax")
 
@@ -164,8 +165,81 @@ def test_forward_derivatives_are_refused(wing):
                 wing.lean.dynamic(dual, w)
         return
     jax = importlib.import_module("jax")
-    with pytest.raises(TypeError, match="forward-mode"):
+    with pytest.raises(TwincapsError, match=r"forward-mode.*lean=False"):
         jax.jvp(lambda u: wing.lean.dynamic(u, kernel), (inputs,), (inputs,))
+
+
+def transforms(wing):
+    """(vmap, grad, jacrev, forward over reverse) of a wing's framework."""
+    if wing.__name__ == "torch_caps":
+        func = importlib.import_module("torch").func
+        return func.vmap, func.grad, func.jacrev, lambda f: func.jacfwd(func.jacrev(f))
+    jax = importlib.import_module("jax")
+    return jax.vmap, jax.grad, jax.jacrev, jax.hessian
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")  # by torch itself
+@pytest.mark.parametrize("what", ["each image", "each kernel", "gradients of each image", "rows"])
+def test_functional_transforms_give_those_of_plain_routing(wing, what):
+    (inputs, kernel, bias), _ = case("float32")
+    vmap, grad, jacrev, _ = transforms(wing)
+    u, w, b = (wings.array(wing, x) for x in (inputs, kernel, bias))
+    kernels = wings.array(wing, np.stack([kernel, -kernel]))
+
+    def found(lean):
+        poses = route(wing, {"leaky": True}, block=4, lean=lean)
+
+        def one(u, w, b):
+            return (poses(u[None], w, b) ** 2).sum()
+
+        return {
+            "each image": lambda: [vmap(one, (0, None, None))(u, w, b)],
+            "each kernel": lambda: [vmap(lambda w: poses(u, w))(kernels)],
+            "gradients of each image": lambda: vmap(grad(one, (0, 1, 2)), (0, None, None))(u, w, b),
+            "rows": lambda: jacrev(poses, (0, 1, 2))(u, w, b),
+        }[what]()
+
+    for ours, plain in zip(found(True), found(False), strict=True):
+        assert wings.difference(wings.numpy(ours), wings.numpy(plain)) < TOLERANCE["float32"]
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")  # by torch itself
+def test_functional_derivatives_that_are_not_there_are_refused(wing):
+    (inputs, kernel, _), _ = case("float32")
+    u, w = wings.array(wing, inputs), wings.array(wing, kernel)
+    _, grad, _, hessian = transforms(wing)
+
+    def total(u):
+        return wing.lean.dynamic(u, w).sum()
+
+    for twice in (hessian(total), grad(lambda u: (grad(total)(u) ** 2).sum())):
+        with pytest.raises(TwincapsError, match=r"lean routing has no .*lean=False"):
+            twice(u)
+
+
+@pytest.mark.skipif("torch" not in wings.NAMES, reason="torch.autocast is torch's alone")
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("kind", ["bfloat16", "float16"])
+def test_autocast_gives_gradients_close_to_those_of_plain_routing(kind, inside):
+    """Whether the backward pass is under autocast too or not; as close as these numbers are."""
+    torch, wing = importlib.import_module("torch"), wings.load("torch")
+    spec = NETWORKS["leaky bias detach"]
+    drawn = np.random.default_rng(0)
+    images = drawn.random((7, *spec.image), dtype="float32")
+    labels = torch.tensor(drawn.integers(0, spec.classes, 7))
+    slopes = []
+    for lean in (True, False):
+        net = wing.CapsuleNetwork(spec, lean=lean)
+        with torch.autocast("cpu", getattr(torch, kind)):
+            loss, _ = net.loss(images, labels)
+            if inside:
+                loss.backward()
+        if not inside:
+            loss.backward()
+        slopes.append({name: wings.numpy(each.grad) for name, each in net.named_parameters()})
+    for name, exact in slopes[1].items():
+        assert slopes[0][name].dtype == np.float32
+        assert wings.difference(slopes[0][name], exact) < {"bfloat16": 0.03, "float16": 0.004}[kind]
 
 
 def test_memory_does_not_hold_the_votes(wing):

@@ -249,7 +249,7 @@ def test_targets_and_parts_that_do_not_fit_are_refused(wing):
     images = np.zeros((2, *spec.image), "float32")
     labels, targets, parts = several(spec)
     for wrong in (targets[:, :1], targets[:, :-1], targets[:, :, None]):
-        with pytest.raises(SpecError, match=r"targets have shape .*expected labels \(batch,\)"):
+        with pytest.raises(SpecError, match=r"targets have shape .*expected labels \(2,\)"):
             trainer.step(images, wrong)
     for bad in (
         (labels[:, 0], parts),

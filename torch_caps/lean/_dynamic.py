@@ -60,7 +60,8 @@ def dynamic(
     block  input capsules whose votes are held at a time; None chooses from the sizes
 
     The other options are those of `routing.dynamic`. Under torch.compile the work on a block is
-    compiled. It cannot be differentiated twice, nor forward, nor mapped over (`lean=False` can).
+    compiled; under torch.autocast it stays in float32. torch.func.vmap calls it once for each. It
+    cannot be differentiated twice, nor forward (`lean=False` can).
     """
     if num_iters < 1:
         raise ValueError(f"num_iters is {num_iters}; expected at least 1")
@@ -68,7 +69,7 @@ def dynamic(
     compiling = torch.compiler.is_compiling()
     outputs = kernel_IJKD.shape[1]
     options = _Options(num_iters, leaky, detach, block, outputs, compiling)
-    return _apply(inputs_BIK, kernel_IJKD, bias_JD, options)
+    return _apply(inputs_BIK, kernel_IJKD, bias_JD, options)[0]
 
 
 def _fitting(inputs_BIK: Tensor, kernel_IJKD: Tensor) -> int:
@@ -211,33 +212,87 @@ def _refusal(what: str) -> TwincapsError:
     )
 
 
+def _each_of(function: Any, size: int, in_dims: Any, arguments: Any) -> Any:
+    """A Function mapped over: one call for each, since it works in place and by blocks."""
+    calls = []
+    for n in range(size):
+        pairs = zip(arguments, in_dims, strict=True)
+        calls.append(function.apply(*(x.select(d, n) if type(d) is int else x for x, d in pairs)))
+    stacked = tuple(
+        None if one[0] is None else torch.stack(one) for one in zip(*calls, strict=True)
+    )
+    return stacked, tuple(None if x is None else 0 for x in stacked)
+
+
+def _full(*tensors: Tensor | None) -> list[Any]:
+    """Under autocast the tensors in float32 (or wider): routing has no use for less."""
+    given = [each for each in tensors if each is not None]
+    if not torch.is_autocast_enabled(given[0].device.type):
+        return list(tensors)
+    wide = functools.reduce(torch.promote_types, (each.dtype for each in given), torch.float32)
+    return [None if each is None else each.to(wide) for each in tensors]
+
+
 class _Dynamic(torch.autograd.Function):
+    """Poses, and what is kept for the gradient: the s of every iteration."""
+
     @staticmethod
-    def forward(ctx, inputs_BIK, kernel_IJKD, bias_JD, options):
-        sums_TJDB = _forward(options, _inside(inputs_BIK, kernel_IJKD), bias_JD)
-        ctx.options, ctx.biased = options, bias_JD is not None
-        ctx.save_for_backward(inputs_BIK, kernel_IJKD, sums_TJDB)
-        return squash(sums_TJDB[-1], 1).permute(2, 0, 1).contiguous()
+    def forward(inputs_BIK, kernel_IJKD, bias_JD, options):
+        inputs_BIK, kernel_IJKD, bias_JD = _full(inputs_BIK, kernel_IJKD, bias_JD)
+        with torch.autocast(inputs_BIK.device.type, enabled=False):
+            sums_TJDB = _forward(options, _inside(inputs_BIK, kernel_IJKD), bias_JD)
+            return squash(sums_TJDB[-1], 1).permute(2, 0, 1).contiguous(), sums_TJDB
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        inputs_BIK, kernel_IJKD, bias_JD, ctx.options = inputs
+        ctx.biased = bias_JD is not None
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(inputs_BIK, kernel_IJKD, output[1])
 
     @staticmethod
     def backward(ctx, *dposes_BJD):
-        if torch.is_grad_enabled():  # this gradient is to be differentiated in turn
-            raise _refusal("second derivatives")
-        inputs_BIK, kernel_IJKD, sums_TJDB = ctx.saved_tensors
-        tensors = _inside(inputs_BIK, kernel_IJKD)
-        dposes_JDB = dposes_BJD[0].permute(1, 2, 0)
-        du_IKB, dW_IKM, dbias_JD = _backward(ctx.options, tensors, sums_TJDB, dposes_JDB)
-        dW_IKJD = dW_IKM.unflatten(2, kernel_IJKD.shape[1::2])
-        return (
-            du_IKB.permute(2, 0, 1),
-            dW_IKJD.transpose(1, 2),
-            dbias_JD if ctx.biased else None,
-            None,
-        )
+        found = _Gradient.apply(*ctx.saved_tensors, dposes_BJD[0], ctx.options)
+        return *found[:2], found[2] if ctx.biased else None, None
+
+    @staticmethod
+    def vmap(info, in_dims, *arguments):
+        return _each_of(_Dynamic, info.batch_size, in_dims, arguments)
 
     @staticmethod
     def jvp(ctx, *tangents):
         raise _refusal("forward-mode derivatives")
+
+
+class _Gradient(torch.autograd.Function):
+    """du_BIK, dW_IJKD and dbias_JD: a Function of its own, to refuse what would go through it."""
+
+    @staticmethod
+    def forward(inputs_BIK, kernel_IJKD, sums_TJDB, dposes_BJD, options):
+        inputs_BIK, kernel_IJKD, dposes_BJD = (
+            each.to(sums_TJDB) for each in (inputs_BIK, kernel_IJKD, dposes_BJD)
+        )
+        with torch.autocast(inputs_BIK.device.type, enabled=False):
+            tensors, dposes_JDB = _inside(inputs_BIK, kernel_IJKD), dposes_BJD.permute(1, 2, 0)
+            du_IKB, dW_IKM, dbias_JD = _backward(options, tensors, sums_TJDB, dposes_JDB)
+        dW_IKJD = dW_IKM.unflatten(2, kernel_IJKD.shape[1::2])
+        return du_IKB.permute(2, 0, 1), dW_IKJD.transpose(1, 2), dbias_JD
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        """Keeps nothing."""
+
+    @staticmethod
+    def backward(ctx, *_):
+        raise _refusal("second derivatives")
+
+    @staticmethod
+    def vmap(info, in_dims, *arguments):
+        return _each_of(_Gradient, info.batch_size, in_dims, arguments)
+
+    @staticmethod
+    def jvp(ctx, *tangents):
+        raise _refusal("second derivatives")
 
 
 # A compiler would unroll the loops over blocks; only the work on one is compiled.

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from parity.spec import NetworkSpec, SpecError, check_images, check_parts
+from parity.spec import NetworkSpec, SpecError, check_images, check_parts, check_targets
 from parity.weights import draw
 from torch_caps import losses
-from torch_caps.arrays import from_numpy
+from torch_caps.arrays import concrete, from_numpy, given
 from torch_caps.capsules import Tap, lengths, no_tap
 from torch_caps.layers import Decoder, DigitCapsules, PrimaryCapsules, Stem, mask
-from torch_caps.numerics import dtypes
+from torch_caps.numerics import build, dtypes
 
 
 class CapsuleNetwork(nn.Module):
@@ -25,6 +25,9 @@ class CapsuleNetwork(nn.Module):
     precision  float32, float64, or bfloat16: convolutions and decoder in bfloat16, float32 else
     lean       route without storing the votes; False keeps the plain, step by step routing
     block      input capsules a block of lean routing; None chooses from the sizes
+
+    Sets strict numerics for the process, once (`numerics.build`; `numerics.restore` undoes it).
+    Raises SpecError for a precision that is none of these.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class CapsuleNetwork(nn.Module):
         lean: bool = True,
         block: int | None = None,
     ):
+        build()
         super().__init__()
         self.spec, self.precision = spec, precision
         dtype, compute = dtypes(precision)
@@ -59,7 +63,7 @@ class CapsuleNetwork(nn.Module):
         """
         if self.decoder is None:
             raise SpecError("this network has no decoder; build it from a spec with one")
-        labels = torch.as_tensor(labels, device=poses_BJD.device)
+        labels = given(labels).to(poses_BJD.device)
         if labels.ndim == 1:
             return self.decoder(mask(poses_BJD, labels))
         each = [self.decoder(mask(poses_BJD, labels_B)) for labels_B in labels.unbind(1)]
@@ -77,7 +81,7 @@ class CapsuleNetwork(nn.Module):
         return lengths_BJ.argsort(dim=-1, descending=True, stable=True)[:, :count]
 
     def terms(
-        self, images_BHWC: Any, targets: Tensor, tap: Tap = no_tap, parts: Any = None
+        self, images_BHWC: Any, targets: Any, tap: Tap = no_tap, parts: Any = None
     ) -> dict[str, Tensor]:
         """For each sample [B]: its `margin` loss, its `reconstruction` loss, and `correct`.
 
@@ -87,6 +91,8 @@ class CapsuleNetwork(nn.Module):
                  there is a reconstruction of each then, from the capsule of its label
         """
         images = tap("image", self.images(images_BHWC))
+        check_targets(concrete(targets), self.spec.classes, len(images))
+        targets = given(targets).to(images.device)
         poses = self._encode(images, tap)
         lengths_BJ = tap("lengths", lengths(poses))
         terms = {
@@ -111,7 +117,7 @@ class CapsuleNetwork(nn.Module):
         return terms
 
     def loss(
-        self, images_BHWC: Any, targets: Tensor, tap: Tap = no_tap, parts: Any = None
+        self, images_BHWC: Any, targets: Any, tap: Tap = no_tap, parts: Any = None
     ) -> tuple[Tensor, Tensor]:
         """The loss of a batch (margin plus the weighted reconstruction), and its accuracy."""
         terms = self.terms(images_BHWC, targets, tap, parts)
@@ -124,11 +130,11 @@ class CapsuleNetwork(nn.Module):
     def images(self, images_BHWC: Any) -> Tensor:
         """Images as this network's dtype and device; SpecError for a wrong shape or dtype."""
         check_images(images_BHWC, self.spec)
-        return torch.as_tensor(images_BHWC).to(self.digit.kernel)
+        return given(images_BHWC).to(self.digit.kernel)
 
     def parts(self, parts: Any, batch: int) -> tuple[Tensor, Tensor]:
         """What a batch of images is made of, labels and images, as `images` does it."""
         labels, images = parts
-        check_parts(labels, images, batch, self.spec)
-        images = torch.as_tensor(images).to(self.digit.kernel)
-        return torch.as_tensor(labels, device=images.device), images
+        check_parts(concrete(labels), images, batch, self.spec)
+        images = given(images).to(self.digit.kernel)
+        return given(labels).to(images.device), images

@@ -43,6 +43,20 @@ def read(
     return unpack(content, str(path), limit)
 
 
+def length(path: str | os.PathLike) -> int:
+    """The length of the unpacked content as the file says it, unpacking nothing; DataError."""
+    try:
+        with open(path, "rb") as file:
+            packed = file.read(2) == GZIP
+            end = file.seek(0, os.SEEK_END)
+            if not packed or end < 18:  # a header and a trailer, of a gzip stream of nothing
+                return end
+            file.seek(-4, os.SEEK_END)
+            return int.from_bytes(file.read(4), "little")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
 def unpack(content: bytes, what: str, limit: int | None = None) -> bytes:
     """`content`, or what is in it if it is gzipped; raises DataError where that is torn.
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from parity.data import locate
 from parity.data.formats import matlab, packed
-from parity.data.registry import Entry
+from parity.data.registry import Entry, Found
 from parity.data.sets import mnist
 from parity.data.splits import DataError, Dataset, Split, check_labels
 
@@ -50,6 +50,12 @@ def load(data_dir: Path | None) -> Dataset:
     return Dataset("affnist", train, test, classes=10, place=copy.place)
 
 
+def look(data_dir: Path | None) -> Found:
+    """Where affNIST's test images are, if MNIST is there too."""
+    place, train = locate.look(SOURCE, data_dir), mnist.look(data_dir).train
+    return Found(place, train, 320_000)
+
+
 def tested(content: bytes) -> Split:
     """Images, stored [1600, N], and label_int [1, N] of the struct affNISTdata."""
     what = f"affnist: {TEST}"
@@ -77,4 +83,5 @@ DATASET = Entry(
     licence="none stated; made from MNIST by Tijmen Tieleman",
     source=f"MNIST, and a copy of {TEST} or a download from {SOURCE.url}",
     load=load,
+    look=look,
 )

@@ -96,4 +96,5 @@ DATASET = Entry(
     licence=mnist.DATASET.licence,
     source="made from MNIST",
     load=load,
+    look=mnist.look,
 )

@@ -11,7 +11,7 @@ import numpy as np
 from parity.data import locate
 from parity.data.crops import Cropped
 from parity.data.formats import packed, pickled
-from parity.data.registry import Entry
+from parity.data.registry import Entry, Found
 from parity.data.splits import DataError, Dataset, check_labels
 
 SIDE, WINDOW, CHANNELS = 32, 24, 3
@@ -103,6 +103,7 @@ DATASET = Entry(
     licence="none stated; cite Krizhevsky, Learning Multiple Layers of Features, 2009",
     source=f"a copy of torchvision, Keras or the batches, or a download from {SOURCE.url}",
     load=load,
+    look=lambda data_dir: Found(locate.look(SOURCE, data_dir), 50_000, 10_000),
     class_names=CLASS_NAMES,
     frame=(SIDE, SIDE),
 )

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from parity.data import locate
-from parity.data.registry import Entry
+from parity.data.registry import Entry, Found
 from parity.data.sets import mnist
 from parity.data.splits import Dataset
 
@@ -40,6 +40,7 @@ DATASET = Entry(
     licence="MIT, (c) Zalando SE",
     source=f"a copy of torchvision, Keras, Debian or the files, or a download from {SOURCE.url}",
     load=load,
+    look=lambda data_dir: Found(locate.look(SOURCE, data_dir), 60_000, 10_000),
     class_names=CLASSES,
     fit="garment",
 )

@@ -3,48 +3,30 @@
     DIR/train/cat/*.png DIR/train/dog/*.png      with DIR/test/cat/*.png DIR/test/dog/*.png
     DIR/cat/*.png DIR/dog/*.png                  every fifth of a class, by name, is for testing
 
-Classes are numbered in the order of their names. All pictures have one size; they are grey where
-every one is, in colour else.
+Other names of train and test, and what is passed over: `formats/folders.py`. A class of two to four
+pictures gives its last one to testing. Classes are numbered in the order of their names.
+
+Pictures are read as `predict` reads them (`formats/pictures.py`): as a viewer shows them. All have
+one size, after they are turned upright; they are grey where every one is, in colour else.
 """
 
+import warnings
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from parity.data.formats.pictures import FORMATS, LARGEST, content
-from parity.data.registry import Entry
-from parity.data.splits import DataError, Dataset, NotFoundError, Split
+from parity.data.formats import pictures
+from parity.data.formats.folders import Labelled, arranged, labelled
+from parity.data.registry import Entry, Found
+from parity.data.splits import DataError, Dataset, DataWarning, NotFoundError, Split
 
-ENDS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
-GREY, COLOUR = ("1", "L"), ("P", "RGB")
 EVERY = 5
-
-Labelled = list[tuple[Path, int]]
 
 
 def load(data_dir: Path | None) -> Dataset:
     """The pictures below `data_dir`; raises DataError naming the file or folder that is amiss."""
-    if data_dir is None or not data_dir.is_dir():
-        raise NotFoundError(
-            f"folder: {data_dir} is no folder; name the one that holds a subfolder for each class "
-            "with --data-dir or data_dir="
-        )
-    names = classes(data_dir)
-    if _parted(data_dir):
-        if names != (tested := _below(data_dir / "test")):
-            raise DataError(f"{data_dir}: classes are {names} in train and {tested} in test")
-        train, test = (_labelled(data_dir / which, names) for which in ("train", "test"))
-    else:
-        train, test = [], []
-        for which in (_labelled(data_dir, [name], label) for label, name in enumerate(names)):
-            train += [each for n, each in enumerate(which, 1) if n % EVERY]
-            test += which[EVERY - 1 :: EVERY]
-    if not train or not test:
-        raise DataError(
-            f"{data_dir}: {len(train)} pictures to train and {len(test)} to test in classes "
-            f"{names}; expected some of both: {EVERY} or more a class, or folders train and test"
-        )
+    names, train, test = _divided(data_dir)
     images = read([path for path, _ in train + test])
     labels = np.array([label for _, label in train + test])
     count = len(train)
@@ -52,82 +34,64 @@ def load(data_dir: Path | None) -> Dataset:
     return Dataset("folder", *splits, len(names), tuple(names), data_dir)
 
 
+def look(data_dir: Path | None) -> Found:
+    """How many pictures `load` would read, and of how many classes; none is opened."""
+    names, train, test = _divided(data_dir)
+    return Found(data_dir, len(train), len(test), len(names))
+
+
 def classes(folder: Path) -> list[str]:
-    """The names of the classes in such a folder, [] where there is none."""
-    if not folder.is_dir():
+    """The names of the classes in such a folder, [] where there are none."""
+    try:
+        return arranged(folder).names if folder.is_dir() else []
+    except DataError:
         return []
-    return _below(folder / "train" if _parted(folder) else folder)
 
 
-def _parted(folder: Path) -> bool:
-    return (folder / "train").is_dir() and (folder / "test").is_dir()
-
-
-def _below(folder: Path) -> list[str]:
-    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def _labelled(folder: Path, names: list[str], first: int = 0) -> Labelled:
-    return [
-        (path, label)
-        for label, name in enumerate(names, first)
-        for path in _pictures(folder / name)
-    ]
-
-
-def _pictures(folder: Path) -> list[Path]:
-    found = [
-        path
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in ENDS and not path.name.startswith(".")
-    ]
-    if not found:
-        raise DataError(
-            f"{folder}: this class has no picture ({' '.join(sorted(ENDS))}); put some there, or "
-            "delete the folder if it is no class"
+def _divided(folder: Path | None) -> tuple[list[str], Labelled, Labelled]:
+    """Names of the classes, and the pictures to train and to test; warns of what is not used."""
+    if folder is None or not folder.is_dir():
+        raise NotFoundError(
+            f"folder: {folder} is no folder; name the one that holds a subfolder for each class "
+            "with --data-dir or data_dir="
         )
-    return found
+    found = arranged(folder)
+    notes = found.notes
+    train = labelled(found.train, notes)
+    if found.test is not None:
+        test = labelled(found.test, notes)
+    else:
+        test = [held_out(pictures) for pictures in train]
+        held = set(chain(*test))
+        train = [[each for each in pictures if each not in held] for pictures in train]
+    for note in notes:
+        warnings.warn(note, DataWarning, stacklevel=3)
+    if not sum(map(len, test)):
+        raise DataError(
+            f"{folder}: {sum(map(len, train))} pictures to train and 0 to test in classes "
+            f"{found.names}; expected some of both: two or more a class, or folders train and test"
+        )
+    return found.names, [*chain(*train)], [*chain(*test)]
+
+
+def held_out(pictures: Labelled) -> Labelled:
+    """Those of a class for testing: every fifth; of fewer than five the last, if not the only."""
+    return pictures[EVERY - 1 :: EVERY] if len(pictures) >= EVERY else pictures[1:][-1:]
 
 
 def read(paths: list[Path]) -> np.ndarray:
-    """The pictures as uint8 [N, H, W, C]."""
-    pictures = [_open(path) for path in paths]
-    mode = "L" if all(picture.mode in GREY for picture in pictures) else "RGB"
-    for path, picture in zip(paths, pictures, strict=True):
-        if picture.size != pictures[0].size:
-            (width, height), (w, h) = pictures[0].size, picture.size
+    """The pictures as uint8 [N, H, W, C]; raises PictureError, a DataError."""
+    found = [pictures.read(path) for path in paths]
+    mode = "L" if all(picture.mode == "L" for picture in found) else "RGB"
+    for path, picture in zip(paths, found, strict=True):
+        if picture.size != found[0].size:
+            (width, height), (w, h) = found[0].size, picture.size
             raise DataError(
-                f"{path} is {w}x{h}, {paths[0]} is {width}x{height} (width x height); bring all "
-                "pictures to one size"
+                f"{path} is {w}x{h}, {paths[0]} is {width}x{height} (width x height, as a viewer "
+                "shows them); bring all pictures to one size"
             )
-    images = np.stack([np.asarray(picture.convert(mode)) for picture in pictures])
+    images = np.stack([np.asarray(picture.convert(mode)) for picture in found])
     return images[..., None] if mode == "L" else images
-
-
-def _open(path: Path) -> Any:
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise DataError(f"{path}: reading it needs Pillow; pip install twincaps[data]") from error
-    try:
-        with Image.open(content(path), formats=FORMATS) as picture:
-            width, height = picture.size
-            if width * height > LARGEST:
-                raise DataError(
-                    f"{path}: {width}x{height} is too large to be decoded; the limit is "
-                    f"{LARGEST:,} pixels, scale it down first"
-                )
-            picture.load()
-    except DataError:
-        raise
-    except Exception as error:  # a broken file may raise anything
-        raise DataError(f"{path}: not a whole picture ({error})") from error
-    if picture.mode not in GREY + COLOUR:
-        raise DataError(
-            f"{path}: its pixels are {picture.mode}; expected 8-bit grey or RGB without "
-            "transparency; convert it first"
-        )
-    return picture
 
 
 DATASET = Entry(
@@ -138,5 +102,6 @@ DATASET = Entry(
     licence="yours",
     source="the folder that --data-dir or data_dir= names",
     load=load,
+    look=look,
     classes_in=classes,
 )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from parity.data import locate
 from parity.data.formats import idx, packed
-from parity.data.registry import Entry
+from parity.data.registry import Entry, Found
 from parity.data.splits import Dataset, Split
 
 NAMES = (
@@ -19,6 +19,11 @@ SIZES = (47_040_016, 60_008, 7_840_016, 10_008)
 def files(*md5s: str) -> tuple[locate.File, ...]:
     """The four files of MNIST and of those made like it, with the MD5 of their content."""
     return tuple(locate.File(*row) for row in zip(NAMES, SIZES, md5s, strict=True))
+
+
+def look(data_dir: Path | None) -> Found:
+    """Where a copy of MNIST is, and what is in it."""
+    return Found(locate.look(SOURCE, data_dir), 60_000, 10_000)
 
 
 def keras_npz(path: Path) -> locate.Contents:
@@ -59,6 +64,7 @@ DATASET = Entry(
     licence="CC BY-SA 3.0, (c) Yann LeCun and Corinna Cortes",
     source=f"a copy of torchvision, Keras or the four files, or a download from {SOURCE.url}",
     load=lambda data_dir: read(SOURCE, data_dir),
+    look=look,
     fit="digit",
     stand_in="mnist-mini",
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from parity.data.formats import packed
-from parity.data.registry import Entry
+from parity.data.registry import Entry, Found
 from parity.data.sets import mnist
 from parity.data.splits import DataError, Dataset, Split
 
@@ -63,6 +63,7 @@ DATASET = Entry(
     licence=mnist.DATASET.licence,
     source="comes with twincaps",
     load=lambda data_dir: load(),
+    look=lambda data_dir: Found(FILE, TRAIN, TEST),
     fit="digit",
     # Few images want more and larger steps than the paper's recipe.
     recipe={"epochs": 3, "batch_size": 32, "learning_rate": 2e-3, "decay_steps": 10},

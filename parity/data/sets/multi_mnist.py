@@ -114,6 +114,7 @@ DATASET = Entry(
     licence=mnist.DATASET.licence,
     source="made from MNIST",
     load=load,
+    look=mnist.look,
     things=2,
     fit="digits",
 )

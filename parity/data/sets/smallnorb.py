@@ -13,7 +13,7 @@ import numpy as np
 
 from parity.data import locate
 from parity.data.crops import Cropped
-from parity.data.registry import Entry
+from parity.data.registry import Entry, Found
 from parity.data.splits import DataError, Dataset
 
 TYPES = {0x1E3D4C55: "<u1", 0x1E3D4C54: "<i4"}  # 507333717, 507333716
@@ -98,6 +98,7 @@ DATASET = Entry(
     licence="for research purposes, not to be sold; cite LeCun, Huang, Bottou, CVPR 2004",
     source=f"the four -dat and -cat files, or a download from {SOURCE.url}",
     load=load,
+    look=lambda data_dir: Found(locate.look(SOURCE, data_dir), 24_300, 24_300),
     class_names=CLASS_NAMES,
     frame=(48, 48),
 )

@@ -9,7 +9,7 @@ import numpy as np
 
 from parity.data import locate
 from parity.data.formats import matlab
-from parity.data.registry import Entry
+from parity.data.registry import Entry, Found
 from parity.data.splits import DataError, Dataset, Split, check_labels
 
 TRAIN, TEST = "train_32x32.mat", "test_32x32.mat"
@@ -52,4 +52,5 @@ DATASET = Entry(
     licence="for non-commercial use; cite Netzer et al., NIPS workshop 2011",
     source=f"a copy of torchvision or the two .mat files, or a download from {SOURCE.url}",
     load=load,
+    look=lambda data_dir: Found(locate.look(SOURCE, data_dir), 73_257, 26_032),
 )

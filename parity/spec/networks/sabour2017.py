@@ -7,7 +7,7 @@ import math
 import typing
 from dataclasses import dataclass
 
-from parity.spec.checks import COUNT, FINITE, FROM_ZERO, check, fields, require
+from parity.spec.checks import COUNT, FINITE, FROM_ZERO, check, fields, normalise, require
 from parity.spec.layers import Conv, Primary, Tensor
 from parity.spec.losses import Loss
 from parity.spec.routings import Routing
@@ -24,6 +24,7 @@ class Init:
     bias: float = 0.0
 
     def __post_init__(self) -> None:
+        normalise(self)
         check("init", FROM_ZERO, **fields(self, "stem primary digit decoder"))
         check("init", FINITE, bias=self.bias)
 
@@ -49,6 +50,7 @@ class NetworkSpec:
     init: Init = Init()
 
     def __post_init__(self) -> None:
+        normalise(self)
         require(
             len(self.image) == 3, f"image is {self.image!r}; expected (height, width, channels)"
         )

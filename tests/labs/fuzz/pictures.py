@@ -52,7 +52,7 @@ ROWS = (
     Reader(
         "PNG of a folder",
         "a.png",
-        drawn(*PNG[:4]),
+        drawn(*PNG),
         lambda file: folder.read([file]),
         of_folder,
         3000,

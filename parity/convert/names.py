@@ -1,0 +1,68 @@
+"""Names of tensors without what a framework's own tools put around them.
+
+torch.compile                       _orig_mod.digit.kernel
+DataParallel, AveragedModel         module.digit.kernel, and a counter n_averaged
+fully sharded, checkpointed layers  stem._fsdp_wrapped_module.0.kernel
+an attribute of a larger module     net.digit.kernel, model.capsnet.digit.kernel
+flax.nnx.State                      digit.kernel.value
+"""
+
+from collections.abc import Iterable, Iterator
+
+from parity.convert.layouts import LAYOUTS, Layout, native
+from parity.convert.match import match
+from parity.weights import Arrays
+
+WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+COUNTER, BOX = "n_averaged", "value"
+
+
+def unwrapped(arrays: Arrays, layout: Layout | None = None) -> tuple[Arrays, tuple[str, ...]]:
+    """The arrays by the names that fit a layout best, and the parts that were taken off them.
+
+    Nothing is taken off where the names fit as they are, or most of them fit no layout whatever
+    is taken off.
+
+    Args:
+        layout: The only one to fit; without it ours and all of `LAYOUTS`.
+    """
+    layouts = [native({}, ""), *LAYOUTS.values()] if layout is None else [layout]
+
+    def fitting(renamed: dict[str, str]) -> int:
+        names = renamed.values()
+        return max(len(renamed) - len(match(each, names).unexpected) for each in layouts)
+
+    best: dict[str, str] = {name: name for name in arrays}
+    most = fitting(best)
+    for renamed in _candidates(arrays):
+        if 2 * (fits := fitting(renamed)) > max(len(renamed), 2 * most):
+            best, most = renamed, fits
+    parts = (part for name, new in best.items() for part in _taken(name.split("."), new.split(".")))
+    return {new: arrays[name] for name, new in best.items()}, tuple(dict.fromkeys(parts))
+
+
+def _candidates(arrays: Arrays) -> Iterator[dict[str, str]]:
+    """{name: name without wrappers}, then without one common first part after the other."""
+    parts = {name: name.split(".") for name in arrays if not _is_counter(name, arrays)}
+    boxed = {each[-1] for each in parts.values()} == {BOX}
+    for name, each in parts.items():
+        kept = [part for part in (each[:-1] if boxed else each) if part not in WRAPPERS]
+        parts[name] = kept or each
+    while parts:
+        renamed = {name: ".".join(each) for name, each in parts.items()}
+        if len(set(renamed.values())) == len(renamed):  # no tensor may take another's name
+            yield renamed
+        if len({each[0] for each in parts.values()}) > 1 or min(map(len, parts.values())) == 1:
+            return
+        parts = {name: each[1:] for name, each in parts.items()}
+
+
+def _is_counter(name: str, arrays: Arrays) -> bool:
+    return name.rpartition(".")[2] == COUNTER and arrays[name].shape == ()
+
+
+def _taken(parts: list[str], kept: Iterable[str]) -> list[str]:
+    left = list(parts)
+    for part in kept:
+        left.remove(part)
+    return left
