@@ -51,11 +51,11 @@ if request := os.environ.get("DOOR_SIGNAL"):
     number, step, *only = map(int, request.split("@"))
     record = session._Session._record
 
-    def signalling(at, event, *measured, **more):
-        record(at, event, *measured, **more)
-        rank = 0 if at.group is None else at.group.rank
+    def signalling(training, event, *measured, **more):
+        record(training, event, *measured, **more)
+        rank = 0 if training.group is None else training.group.rank
         again = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
-        if (event, at.step) == ("train", step) and rank in (only or [rank]) and not again:
+        if (event, training.at.step) == ("train", step) and rank in (only or [rank]) and not again:
             os.kill(os.getpid(), number)
 
     session._Session._record = signalling  # type: ignore[method-assign]

@@ -1,11 +1,11 @@
 """How good a Trainer is on a split: exact means, over every image."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from parity import weights
-from parity.data import Batch, Split, batches
+from parity.data import Batch, Dataset, Split, batches
 from parity.wing import processes
 from parity.wing.trainer import Trainer
 
@@ -27,6 +27,46 @@ def averaged(trainer: Trainer) -> Iterator[None]:
         yield
     finally:
         trainer.set_state(state)
+
+
+def epoch_scores(
+    trainer: Trainer,
+    dataset: Dataset,
+    score: Callable[[str], dict[str, Any]],
+    *,
+    averages: bool,
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """What an epoch ends with: the test scores, and the rest of its line of metrics.
+
+    Args:
+        trainer: Whose weights, and moving averages where there are some.
+        dataset: With its test split, and the images held out for validation, if any.
+        score: Loss, accuracy and count of the present weights on a split of this name.
+        averages: Whether the weights are averaged, which are then scored beside them.
+
+    Returns:
+        The scores on the test set; and by their names in metrics.jsonl `validation_accuracy`,
+        `ema_loss`, `ema_accuracy`, `ema_validation_accuracy`, those that there are.
+    """
+
+    def validated(whose: str) -> dict[str, float]:
+        if dataset.validation is None:
+            return {}
+        return {f"{whose}validation_accuracy": score("validation")["accuracy"]}
+
+    measured, more = score("test"), validated("")
+    if averages:
+        with averaged(trainer):
+            found = score("test")
+            more |= {f"{weights.AVERAGE}_{name}": found[name] for name in ("loss", "accuracy")}
+            more |= validated(f"{weights.AVERAGE}_")
+    return measured, more
+
+
+def validation_accuracy(more: dict[str, float]) -> float | None:
+    """The better accuracy on validation images of the weights and of their averages, if any."""
+    names = "validation_accuracy", f"{weights.AVERAGE}_validation_accuracy"
+    return max((more[name] for name in names if name in more), default=None)
 
 
 def total(trainer: Trainer, padded: Iterable[Batch]) -> dict[str, Any]:
