@@ -53,7 +53,8 @@ evaluation), checkpoints/ with the last three and the best, and, with the extra 
 in figures/ and TensorBoard events. A checkpoint is written at the end of each epoch and at Ctrl-C.
 
 Exit codes: 0 trained; 2 a mistake in flags, data or files, told in one line; 130 stopped by
-Ctrl-C or SIGTERM. Afterwards: python -m parity evaluate RUN; python -m parity --help for the rest.
+Ctrl-C, SIGTERM, SIGHUP, SIGUSR1 or SIGUSR2, and saved. Afterwards: python -m parity evaluate RUN;
+python -m parity --help for the rest.
 """
 
 import sys

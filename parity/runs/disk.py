@@ -97,23 +97,25 @@ def no_link(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
-def hold(folder: Path) -> IO[str]:
+def hold(folder: Path, named: Path | None = None) -> IO[str]:
     """Lock a folder for writing until the returned file is closed or this process ends.
 
+    Its messages call it what it will be `named`, where it is not yet.
     Warns where the file system has no locks: nothing then keeps a second process out. Raises
     RunError naming the owner where another process holds it, FileNotFoundError where one deleted
     it just now.
     """
+    named = named or folder
     file = open(folder / ".lock", "a+", opener=no_link)  # noqa: SIM115 (held open on purpose)
     try:
         locked = _lock(file)
         if locked is False:
             owner = _owner(file) or "another process"
-            raise RunError(f"{folder}: in use by {owner}; wait for it, or stop it")
+            raise RunError(f"{named}: in use by {owner}; wait for it, or stop it")
         if locked is None:
             last = f" (the last to write was {owner})" if (owner := _owner(file)) else ""
             warnings.warn(
-                f"{folder}: its file system has no locks, so nothing keeps a second process out; "
+                f"{named}: its file system has no locks, so nothing keeps a second process out; "
                 f"start no other one there before this one has ended{last}",
                 RunWarning,
                 stacklevel=3,

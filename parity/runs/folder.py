@@ -356,7 +356,7 @@ def _hidden(path: Path) -> tuple[Path, IO[str]]:
         new = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.new")
         new.mkdir()
         try:
-            return new, hold(new)
+            return new, hold(new, path)
         except (RunError, FileNotFoundError):
             # Another process found it before it was locked, and took it for one that was left.
             shutil.rmtree(new, ignore_errors=True)

@@ -43,6 +43,7 @@ def test_without_locks_a_run_is_made_and_gone_on_with_and_the_user_is_warned(
     with pytest.warns(RunWarning, match="nothing keeps a second process out") as told:
         trained(tmp_path / "run")
     made, opened = [str(each.message) for each in told]
+    assert made.startswith(f"{tmp_path / 'run'}: its file system has no locks")
     assert "the last to write" not in made
     assert f"the last to write was process {os.getpid()} on " in opened
     assert [each.name for each in tmp_path.iterdir()] == ["run"]
@@ -171,13 +172,13 @@ def test_a_folder_that_is_cleared_before_it_was_locked_is_made_again(tmp_path, m
     """By another process that takes it for one that was left, at each point where it can."""
     held, stages = disk.hold, []
 
-    def late(path: Path):
+    def late(path: Path, named: Path):
         if not stages:
             disk.discard(path)  # nothing is there to lock
         elif len(stages) == 1:
             return another(path)
         stages.append(path)
-        return held(path)
+        return held(path, named)
 
     def another(path: Path):
         with open(path / ".lock", "a+") as file:
