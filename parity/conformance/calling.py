@@ -1,25 +1,19 @@
-"""Calling somebody else's function in its own framework, and its answers as NumPy arrays."""
+"""Calling somebody else's function in each framework that is there, its answers as NumPy arrays."""
 
 import importlib
 import importlib.util
-import inspect
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from parity.conformance.kinds import ConformanceError, Kind, Routed, iterations
+from parity.conformance.expressions import Call, Input
+from parity.conformance.kinds import ConformanceError, directions, value
 from parity.conformance.mistakes import Case
-from parity.reference import one_hot
-from parity.spec import Routing
 
 Array = np.ndarray
 Function = Callable[..., Any]
-# A convention says what follows a function's first argument; None for a case it cannot put.
-Arguments = tuple[list[Any], dict[str, Any]]
-Convention = Callable[[Case], Arguments | None]
 
 ROOTS = {"numpy": ("numpy", "builtins"), "torch": ("torch",), "jax": ("jax", "jaxlib")}
 
@@ -39,127 +33,102 @@ class Answer:
         return all(np.isfinite(array).all() for array in given)
 
 
-def frameworks() -> Iterator[str]:
-    """NumPy, then what is imported already (by the function's module, say), then what is there."""
-    yield "numpy"
-    there = [name for name in ("torch", "jax") if importlib.util.find_spec(name)]
-    yield from sorted(there, key=lambda name: name not in sys.modules)
+Answers = dict[str, Answer]
 
 
-def conventions(kind: Kind, function: Function) -> dict[str, Convention]:
-    """The ways to call a function of a kind, likeliest first.
+@dataclass(frozen=True)
+class Attempt:
+    """One way to call a function, tried in every framework.
 
-    Raises ConformanceError for a routing that does not take what the kind's owns.
+    answers   framework -> case -> what it gave, where every case was answered
+    refusals  framework -> why it was not
     """
-    if kind.name == "squash":
-        return {"f(x)": lambda case: ([], {}), "f(x, -1)": lambda case: ([-1], {})}
-    if kind.name == "margin_loss":
-        return {
-            "f(lengths, labels)": lambda case: ([case.more[0]], {}),
-            "f(lengths, one-hot)": lambda case: ([_one_hot(case)], {}),
-        }
-    assert kind.routing is not None
-    names = _names(kind, function)
-    beside = "".join(f", {theirs}={ours}" for theirs, ours in names.items())
 
-    def named(case: Case) -> dict[str, Any]:
-        return {theirs: _value(case, ours) for theirs, ours in names.items()}
-
-    count = iterations(kind.routing)
-    if count is None:
-        return {f"f(votes{beside})": lambda case: ([], named(case))}
-    if (name := _iterations(function, names)) is not None:
-        return {
-            f"f(votes, {name}=n{beside})": lambda case: ([], {name: case.more[0], **named(case)})
-        }
-    usual = kind.routing.options[count]  # what a function that takes no number of them is held to
-    return {
-        f"f(votes{beside})": lambda case: ([], named(case)) if case.more[0] == usual else None,
-        f"f(votes, n{beside})": lambda case: ([case.more[0]], named(case)),
-    }
+    call: Call
+    rank: int
+    answers: dict[str, Answers] = field(default_factory=dict)
+    refusals: dict[str, str] = field(default_factory=dict)
 
 
-def _names(kind: Kind, function: Function) -> dict[str, str]:
-    """What a routing function is given by name: its own argument's name -> what that is here.
+def frameworks() -> list[str]:
+    """The frameworks that are installed, NumPy first."""
+    return ["numpy", *(name for name in ("torch", "jax") if importlib.util.find_spec(name))]
 
-    All that the routing owns, and each option that the function has; a switch that is off only
-    where the function has no default for it.
+
+def attempt(function: Function, call: Call, rank: int, cases: Mapping[str, Case]) -> Attempt:
+    """Call a function in one way, in every framework, until it refuses a case."""
+    tried = Attempt(call, rank)
+    for framework in frameworks():
+        answers = {}
+        for name, case in cases.items():
+            try:
+                answers[name] = _ask(function, framework, call, case)
+            except (Exception, SystemExit) as error:  # whatever somebody else's code may raise
+                at = f", in the case {name!r}" if answers else ""
+                tried.refusals[framework] = f"{useful(error)}{at}"
+                break
+        else:
+            tried.answers[framework] = answers
+    return tried
+
+
+def useful(error: BaseException) -> str:
+    """An exception's type and the lines of its message that say something, on one line.
+
+    Libraries head their messages with a banner, or end them with hints: of a long message the
+    first and the last line are kept that are neither.
     """
-    routing, theirs = kind.routing or Routing(), _parameters(function)
-    more = theirs is None or any(each.kind is each.VAR_KEYWORD for each in theirs.values())
-    theirs, names = theirs or {}, {}
-    for name, owned in routing.owned.items():
-        ours = owned.argument(name)
-        likely = next((each for each in (ours, name) if each in theirs), None)
-        if likely is None and not more:
-            raise ConformanceError(
-                f"{getattr(function, '__qualname__', function)} takes no {ours}, which "
-                f"{kind.title} needs; expected {kind.expected}: give it an argument {ours} or "
-                f"{name}, or wrap it in such a function"
-            )
-        names[likely or ours] = ours
-    for option, value in routing.options.items():
-        if option != iterations(routing) and option in theirs:
-            asked = value is not False or theirs[option].default is inspect.Parameter.empty
-            names |= {option: option} if asked else {}
-    return names
+    lines = [line.strip() for line in str(error).splitlines() if line.strip(" -=*^~")]
+    lines = [line for line in lines if not line.startswith(HINTS)] or lines
+    if len(lines) > 2:
+        first = next((line for line in lines if not line.endswith((":", "!"))), lines[0])
+        lines = list(dict.fromkeys([first, lines[-1]]))
+    name = type(error).__name__
+    return f"{name}: {' '.join(lines)}" if lines else name
 
 
-def _value(case: Case, name: str) -> Any:
-    if isinstance(case, Routed):
-        return {**case.owned, **case.routing.options}[name]
-    return Routing().options[name]
+HINTS = ("See http", "see http", "http", "For simplicity, JAX", "Set TORCH", "You can suppress")
 
 
-def _one_hot(case: Case) -> Array:
-    return one_hot(case.more[0], case.x.shape[1]).astype(np.float32)
-
-
-def _parameters(function: Function) -> Mapping[str, inspect.Parameter] | None:
-    """Its parameters but the first; None where Python does not know them."""
-    try:
-        return dict(list(inspect.signature(function).parameters.items())[1:])
-    except (TypeError, ValueError):
-        return None
-
-
-def _iterations(function: Function, but: Iterable[str]) -> str | None:
-    """The name of the parameter that is the number of routing iterations."""
-    names = [name for name in _parameters(function) or () if name not in but]
-    likely = [name for name in names if "iter" in name or "rout" in name or name in ("r", "n")]
-    return likely[0] if likely else None
-
-
-def ask(function: Function, framework: str, convention: Convention, case: Case) -> Answer | None:
-    """A function's answer to a case, None where the convention cannot put it.
+def _ask(function: Function, framework: str, call: Call, case: Case) -> Answer:
+    """A function's answer to a case.
 
     Raises ConformanceError for outputs of a wrong shape or type, and whatever the function does.
     """
-    arguments = convention(case)
-    if arguments is None:
-        return None
-    positional, named = arguments
 
     def outputs(x: Any, array: Callable[[Array], Any]) -> list[Any]:
-        def given(each: Any) -> Any:
-            return array(each) if isinstance(each, Array) else each
+        def term(each: Any) -> Any:
+            if not isinstance(each, Input):
+                return each
+            if each.name in ("x", "votes", "lengths"):
+                return x
+            if each.name == "poses":
+                return x[..., None] * array(directions(case))
+            given = value(case, each.name)
+            return array(given) if isinstance(given, Array) else given
 
-        rest, beside = map(given, positional), {name: given(each) for name, each in named.items()}
-        return _checked(function(x, *rest, **beside), case, framework)
+        named = {name: term(each) for name, each in call.named.items()}
+        return _checked(function(*map(term, call.positional), **named), case, framework)
 
     return Answer(case, *RUNNERS[framework](outputs, case))
 
 
 def _checked(result: Any, case: Case, framework: str) -> list[Any]:
-    """What was returned as a list, after a look at its shapes and types."""
+    """What was returned as a list, after a look at its shapes and types.
+
+    A loss of each sample is taken as the mean of them.
+    """
     outputs = list(result) if isinstance(result, tuple | list) else [result]
+    for output in outputs:
+        number = framework != "numpy" or np.asarray(output).dtype.kind in "fiu"
+        if type(output).__module__.split(".")[0] not in ROOTS[framework] or not number:
+            raise ConformanceError(f"returned {type(output).__name__}, no array of {framework}")
+    if case.kind == "margin_loss" and [np.shape(each) for each in outputs] == [case.x.shape[:1]]:
+        outputs = [outputs[0].mean()]
     shapes = [tuple(np.shape(output)) for output in outputs]
-    expected = [value.shape for value in case.values()][: max(len(outputs), 1)]
+    expected = [each.shape for each in case.values()][: max(len(outputs), 1)]
     if shapes != expected:
         raise ConformanceError(f"returned shapes {shapes}; expected {expected}")
-    for output in outputs:
-        if type(output).__module__.split(".")[0] not in ROOTS[framework]:
-            raise ConformanceError(f"returned {type(output).__name__}, no array of {framework}")
     return outputs
 
 

@@ -1,28 +1,25 @@
-"""How far a function is from the oracle, and which known mistakes give the same numbers."""
+"""Which call of a function is believed, and how far it is from the oracle."""
 
-import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from parity.conformance.calling import Answer, Function, ask, conventions, frameworks
+from parity.conformance.calling import Answers, Attempt, Function, attempt
+from parity.conformance.explaining import TOLERANCE, explain
+from parity.conformance.expressions import check, parse
+from parity.conformance.guessing import BARE, LIKELY, NAMED, UNNAMED, Guess, guesses
 from parity.conformance.kinds import ConformanceError, Kind, kind_of
-from parity.conformance.mistakes import SHORT, ZERO
+from parity.conformance.mistakes import ALWAYS
 from parity.traces.measure import difference
-
-Array = np.ndarray
-Answers = dict[str, Answer]
-
-TOLERANCE = 1e-5  # rung 1 of the ladder in float32
 
 
 @dataclass(frozen=True)
 class Row:
-    """One tensor of one case: how far it is from the oracle's."""
+    """One tensor of one case in one framework: how far it is from the oracle's."""
 
+    framework: str
     case: str
     tensor: str
     difference: float
@@ -35,120 +32,203 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """What a check found; `mistakes` is empty where none of the known ones fits.
+    """What a check found.
 
-    routing  the one of the table that a routing was held to
+    convention              the call, as an expression that `call` takes
+    frameworks              those in which the function ran: it conforms where it does in each
+    mistakes_by_framework   those of each framework in which it does not conform; an empty list
+                            where none of the known ones fits
+    routing                 the one of the table that a routing was held to
+    left_out                framework -> why the function did not run in it
     """
 
     kind: str
-    framework: str
     convention: str
+    frameworks: list[str]
     rows: list[Row]
-    mistakes: list[str] = field(default_factory=list)
+    mistakes_by_framework: dict[str, list[str]] = field(default_factory=dict)
     routing: str | None = None
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @property
     def conforms(self) -> bool:
-        """Whether every tensor of every case is within the tolerance."""
+        """Whether every tensor of every case is within the tolerance, in every framework."""
         return all(row.holds for row in self.rows)
 
+    @property
+    def mistakes(self) -> list[str]:
+        """The mistakes of all frameworks, each once."""
+        return list(dict.fromkeys(itertools.chain(*self.mistakes_by_framework.values())))
 
-def check_callable(kind: str, function: Function, routing: str | None = None) -> Report:
+
+Running = Callable[[Iterable[Guess]], Iterator[Attempt]]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An attempt with its report; `explained` where known mistakes give all of its numbers."""
+
+    attempt: Attempt
+    report: Report
+    explained: bool
+
+    @property
+    def decided(self) -> bool:
+        """Whether nothing but a right call would give these numbers."""
+        return self.report.conforms or self.explained
+
+
+def check_callable(
+    kind: str, function: Function, routing: str | None = None, call: str | None = None
+) -> Report:
     """Hold `function` of a kind (squash, routing, margin_loss) against the oracle.
 
-    It is called with float32 NumPy arrays first, then with torch tensors and JAX arrays, whichever
-    are installed; of several ways to call it, the one that conforms or can be explained counts.
-    A routing is held to that of `parity.spec.ROUTINGS` which is named, dynamic unless one is.
-    Raises ConformanceError where no way works, SpecError for an unknown routing.
+    It is called with float32 arrays of every framework that is installed, and held to the oracle in
+    each in which it runs. A routing is held to that of `parity.spec.ROUTINGS` which is named,
+    dynamic unless one is.
+
+    Args:
+        kind: squash, routing or margin_loss.
+        function: Anything that can be called.
+        routing: The name of a routing.
+        call: How it is called, like "f(votes, num_iterations=r)"; guessed from the names of its
+            parameters and from what it returns unless given.
+
+    Raises ConformanceError where it does not run, or where it is not clear how it is called;
+    SpecError for an unknown routing.
     """
-    held = kind_of(kind, routing)
-    ways, refusals = conventions(held, function), []
-    for framework in frameworks():
-        reports = []
-        for name, convention in ways.items():
-            try:
-                asked = {c: ask(function, framework, convention, x) for c, x in held.cases.items()}
-            except Exception as error:  # whatever somebody else's code may raise
-                said = (str(error).strip().splitlines() or [""])[0]
-                refusals.append(f"{framework}, {name}: {type(error).__name__}: {said}")
+    if call is not None:
+        asked = parse(call)
+        held = kind_of(kind, routing, asked.inputs)
+        check(asked, held)
+        tried = [attempt(function, asked, NAMED, held.asked(asked.inputs))]
+        if not tried[0].answers:
+            raise _unclear(function, held, tried)
+        return _judge(held, tried[0]).report
+    held, tried = kind_of(kind, routing), []
+
+    def running(of: Iterable[Guess]) -> Iterator[Attempt]:
+        for guess in of:
+            asked = parse(guess.text)
+            tried.append(attempt(function, asked, guess.rank, held.asked(asked.inputs)))
+            if tried[-1].answers:
+                yield tried[-1]
+
+    likely = guesses(held, function)
+    if kind == "routing":
+        judged = _decide_routing(held, likely, running)
+    else:
+        judged = _decide(held, running(likely))
+    if judged is None:
+        raise _unclear(function, held, tried)
+    return judged.report
+
+
+def _decide(kind: Kind, ran: Iterable[Attempt]) -> Judged | None:
+    """The first call that is decided; without one the only call that the names allow."""
+    judged = []
+    for each in ran:
+        judged.append(_judge(kind, each))
+        if judged[-1].decided:
+            return judged[-1]
+    first = [each for each in judged if each.attempt.rank == judged[0].attempt.rank]
+    return first[0] if len(first) == 1 else None
+
+
+def _decide_routing(kind: Kind, likely: list[Guess], running: Running) -> Judged | None:
+    """The same, of the calls in which the number of iterations makes the difference that it must.
+
+    A parameter whose name says that it is this number comes before all others. One that makes no
+    difference forbids to call the function without it: what it is for would be unknown.
+    """
+    named = list(running(each for each in likely if each.rank <= LIKELY))
+    believed = [each for each in named if _counts(each)]
+    if believed:
+        return _decide(kind, believed)
+    ignored = any(each.rank == NAMED for each in named)
+    ranks = [UNNAMED] if ignored else [UNNAMED, BARE]
+    others = list(running(each for each in likely if each.rank in ranks))
+    judged = _decide(kind, filter(_counts, others))
+    if judged is not None:
+        return judged
+    for each in (*named, *others):  # of some mistakes it is one that iterations make no difference
+        judged = None if _counts(each) else _judge(kind, each)
+        if judged and judged.explained and not set(judged.report.mistakes) & set(ALWAYS):
+            return judged
+    return None
+
+
+def _counts(tried: Attempt) -> bool:
+    """Whether other numbers of iterations give other answers, where they do in the oracle."""
+    if "r" not in tried.call.inputs:
+        return True
+    for answers in tried.answers.values():
+        for one, other in itertools.combinations(answers.values(), 2):
+            if one.case.more == other.case.more or not np.array_equal(one.case.x, other.case.x):
                 continue
-            answers = {case: answer for case, answer in asked.items() if answer is not None}
-            reports.append(_judge(held, framework, name, answers))
-            if reports[-1].conforms:
-                break
-        if reports:
-            return min(reports, key=lambda report: (not report.conforms, not report.mistakes))
-    raise ConformanceError(
-        f"{getattr(function, '__qualname__', function)} could not be called as {held.title}; "
-        f"expected {held.expected}: wrap it in such a function. Tried:\n  " + "\n  ".join(refusals)
-    )
+            if not (one.finite and other.finite):
+                continue
+            must = difference(one.case.values()[0], other.case.values()[0]) > TOLERANCE
+            if must and difference(one.values[0], other.values[0]) <= TOLERANCE:
+                return False
+    return True
 
 
-def _judge(kind: Kind, framework: str, convention: str, answers: Answers) -> Report:
+def _judge(kind: Kind, tried: Attempt) -> Judged:
+    rows, mistakes, explained = [], {}, True
+    for framework, answers in tried.answers.items():
+        found = _rows(kind, framework, answers)
+        rows += found
+        wrong = {row.case for row in found if not row.holds}
+        if wrong:
+            mistakes[framework], known = explain(kind, wrong, answers)
+            explained = explained and known
+    routing = None if kind.routing is None else kind.routing.name
+    ran = list(tried.answers)
+    report = Report(kind.name, tried.call.text, ran, rows, mistakes, routing, tried.refusals)
+    return Judged(tried, report, explained)
+
+
+def _rows(kind: Kind, framework: str, answers: Answers) -> list[Row]:
     rows = []
     for name, answer in answers.items():
         expected = answer.case.values()
         for tensor, got, want in zip(kind.outputs, answer.values, expected, strict=False):
-            rows.append(Row(name, tensor, difference(got, want)))
+            rows.append(Row(framework, name, tensor, difference(got, want)))
         if answer.gradient is not None:
             apart = difference(answer.gradient, answer.case.gradient())
-            rows.append(Row(name, "gradient", apart))
-    routing = None if kind.routing is None else kind.routing.name
-    report = Report(kind.name, framework, convention, rows, routing=routing)
-    if report.conforms:
-        return report
-    return dataclasses.replace(report, mistakes=_explain(kind, report, answers))
+            rows.append(Row(framework, name, "gradient", apart))
+    return rows
 
 
-def _explain(kind: Kind, report: Report, answers: Answers) -> list[str]:
-    """The mistakes that together give these answers, as far as they are known."""
-    mistakes = []
-    finite = {name: answer for name, answer in answers.items() if answer.finite}
-    if len(finite) < len(answers):
-        broken = [name for name in answers if name not in finite]
-        mistakes.append(f"NaN at {ZERO if ZERO in broken else ', '.join(broken)}")
-    if not finite:
-        return mistakes
-    # A factor is looked for in the one output of a kind, and where no other mistake is known.
-    for scaled in (False, True) if kind.name != "routing" or not kind.mistakes else (False,):
-        for names, settings in _suspects(kind):
-            factor = _factor(finite, scaled, settings)
-            if _same(finite, factor, settings):
-                constant = [f"off by a constant factor {factor:.6g}"] if scaled else []
-                return [*mistakes, *names, *constant]
-    wrong = {row.case for row in report.rows if not row.holds and row.case in finite}
-    if kind.mistakes and wrong <= {SHORT, ZERO}:
-        mistakes.append("epsilon in the norm, of an unknown size or place")
-    return mistakes
-
-
-def _suspects(kind: Kind) -> Iterator[tuple[list[str], dict[str, Any]]]:
-    """No mistake, each mistake, and each pair of mistakes of different switches."""
-    for count in range(3):
-        for rows in itertools.combinations(kind.mistakes.items(), count):
-            settings = {key: value for _, row in rows for key, value in row.items()}
-            if len(settings) == count:
-                yield [name for name, _ in rows], settings
-
-
-def _factor(answers: Answers, scaled: bool, settings: dict[str, Any]) -> float:
-    """The constant that brings a variant closest to the first answer that is not 0."""
-    for answer in answers.values() if scaled else ():
-        wrong, *_ = answer.case.values(**settings)
-        if (wrong != 0).any():
-            return float((answer.values[0] * wrong).sum() / (wrong * wrong).sum())
-    return 1.0
-
-
-def _same(answers: Answers, factor: float, settings: dict[str, Any]) -> bool:
-    """Whether a wrong variant, its first output times `factor`, gives these answers."""
-    for answer in answers.values():
-        first, *others = answer.case.values(**settings)
-        pairs = zip(answer.values, [factor * first, *others], strict=False)
-        if any(difference(got, wrong) > TOLERANCE for got, wrong in pairs):
-            return False
-    return all(
-        difference(answer.gradient, factor * answer.case.gradient(**settings)) <= TOLERANCE
-        for answer in answers.values()
-        if answer.gradient is not None
+def _unclear(function: Function, kind: Kind, tried: list[Attempt]) -> ConformanceError:
+    """The error that asks how to call a function: what was tried, and the words of --call."""
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    lines = [
+        f"{each.call.text} in {framework}: {said}"
+        for each in tried
+        for framework, said in each.refusals.items()
+        if not each.answers
+    ]
+    ran = [each for each in tried if each.answers]
+    for each in ran:
+        said = "differs from the oracle in a way that is not known"
+        if not _counts(each):
+            said = "two and three iterations give the same"
+        lines.append(f"{each.call.text} in {' and '.join(each.answers)}: {said}")
+    inputs = "".join(f"\n  {word:<9} {what}" for word, what in kind.inputs.items())
+    seen = "it is not clear how it is called" if ran else f"could not be called as {kind.title}"
+    return ConformanceError(
+        f"{name}: {seen}; expected {kind.expected}. Say how it is called by --call (call= in "
+        f'Python), like --call "{_example(kind)}", or wrap it in such a function. Names for '
+        f"--call:{inputs}\nTried:\n  " + "\n  ".join(lines)
     )
+
+
+def _example(kind: Kind) -> str:
+    if kind.name == "squash":
+        return "f(x, axis=-1)"
+    if kind.routing is None:
+        return "f(one_hot, lengths)"
+    owned = "".join(f", {group[0]}" for group in kind.needs[1:])
+    return f"f(votes{owned}, num_iterations=r)" if kind.count else f"f(votes{owned})"

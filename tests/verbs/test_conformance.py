@@ -4,6 +4,7 @@ The functions here are written once over `xp`, which is numpy, torch or jax.nump
 """
 
 import importlib
+import sys
 
 import numpy as np
 import pytest
@@ -186,7 +187,7 @@ def test_right_functions_conform(kind, framework):
     report = check_callable(kind, RIGHT[kind](namespace(framework)))
     assert report.conforms, report.rows
     assert report.mistakes == []
-    assert report.framework == framework
+    assert report.frameworks == [framework]
     gradients = [row for row in report.rows if row.tensor == "gradient"]
     assert len(gradients) == (0 if framework == "numpy" else len(CASES[kind]))
 
@@ -199,7 +200,7 @@ def test_mistakes_are_named(name, framework):
     report = check_callable(kind, function(namespace(framework), **options))
     assert not report.conforms
     assert report.mistakes == expected
-    assert report.framework == framework
+    assert report.frameworks == [framework]
 
 
 @pytest.mark.parametrize("framework", DIFFERENTIABLE)
@@ -243,7 +244,7 @@ def test_each_wing_conforms(wing):
     ):
         report = check_callable(kind, function, routing)
         assert report.conforms, report.rows
-        assert report.framework == wing.__name__.removesuffix("_caps")
+        assert report.frameworks == [wing.__name__.removesuffix("_caps")]
 
 
 @pytest.mark.parametrize("kind", MISTAKES)
@@ -260,16 +261,59 @@ def test_each_mistake_has_numbers_of_its_own(kind):
         seen.append((name, answer))
 
 
+# Every framework in which a function runs.
+
+
+def test_a_function_that_runs_in_several_frameworks_is_held_to_the_oracle_in_each():
+    """Operations that arrays of all frameworks have; its gradient is NaN at 0."""
+
+    def squash(x):
+        square = (x * x).sum(-1, keepdims=True)
+        return x * square**0.5 / (1 + square)
+
+    report = check_callable("squash", squash)
+    assert report.frameworks == FRAMEWORKS
+    assert not report.conforms
+    broken = {(row.framework, row.case, row.tensor) for row in report.rows if not row.holds}
+    assert broken == {(name, "a zero capsule", "gradient") for name in DIFFERENTIABLE}
+    assert report.mistakes == ["NaN at a zero capsule"]
+    assert report.mistakes_by_framework == dict.fromkeys(DIFFERENTIABLE, report.mistakes)
+    assert report.left_out == {}
+
+
+def test_a_right_function_of_several_frameworks_conforms_in_each():
+    def squash(x):
+        square = (x * x).sum(-1, keepdims=True)
+        zero = square == 0
+        return x * (1 - zero * 1.0) * (square + zero) ** 0.5 / (1 + square)
+
+    report = check_callable("squash", squash)
+    assert report.conforms, report.rows
+    assert report.frameworks == FRAMEWORKS
+
+
+def test_a_framework_in_which_it_raises_is_left_out_with_the_reason():
+    def squash(x):
+        if isinstance(x, np.ndarray):
+            return safe_squash(np)(x)
+        raise OSError("only for ndarrays")
+
+    report = check_callable("squash", squash)
+    assert report.conforms
+    assert report.frameworks == ["numpy"]
+    assert report.left_out == dict.fromkeys(DIFFERENTIABLE, "OSError: only for ndarrays")
+
+
 # Ways to be called.
 
 ROUTE = router(np)
 CALLS = {
     "votes alone": ("routing", lambda votes: ROUTE(votes, 3), "f(votes)"),
-    "votes, a number": ("routing", lambda votes, much: ROUTE(votes, much), "f(votes, n)"),
-    "another name": ("routing", lambda votes, routings=1: ROUTE(votes, routings), "routings=n"),
-    "keyword": ("routing", lambda votes, *, num_iters: ROUTE(votes, num_iters), "num_iters=n"),
-    "an axis": ("squash", lambda x, axis: safe_squash(np, axis)(x), "f(x, -1)"),
-    "one-hot": ("margin_loss", loss(np), "one-hot"),
+    "votes, a number": ("routing", lambda votes, much: ROUTE(votes, much), "f(votes, r)"),
+    "another name": ("routing", lambda votes, routings=1: ROUTE(votes, routings), "routings=r"),
+    "keyword": ("routing", lambda votes, *, num_iters: ROUTE(votes, num_iters), "num_iters=r"),
+    "an axis": ("squash", lambda x, axis: safe_squash(np, axis)(x), "f(x, axis=-1)"),
+    "one-hot": ("margin_loss", loss(np), "one_hot"),
     "labels": (
         "margin_loss",
         lambda lengths, labels: loss(np)(lengths, np.eye(lengths.shape[1])[labels]),
@@ -307,11 +351,13 @@ def test_couplings_are_checked_where_they_are_returned():
     [
         ("squash", lambda: None, "takes 0 positional arguments"),
         ("squash", lambda x: x.sum(), "returned shapes [()]; expected [(3, 5, 7)]"),
-        ("squash", lambda x: None, "returned shapes [()]"),
+        ("squash", lambda x: None, "returned NoneType, no array of numpy"),
         ("routing", lambda votes, kernel, bias: votes, "missing 2 required positional arguments"),
         ("routing", lambda votes, num_iters: votes[:, 0, :, :, None], "(2, 3, 7, 1)"),
-        ("margin_loss", lambda lengths, labels: lengths.sum(1), "returned shapes [(5,)]"),
-        ("margin_loss", lambda lengths, labels: 1 / 0, "ZeroDivisionError"),
+        ("margin_loss", lambda lengths, labels: lengths.sum(0), "returned shapes [(3,)]"),
+        ("margin_loss", lambda lengths, labels: None, "returned NoneType, no array of numpy"),
+        ("margin_loss", lambda lengths, labels: 1 / 0, "ZeroDivisionError: division by zero"),
+        ("margin_loss", lambda lengths, labels: sys.exit(3), "SystemExit: 3"),
     ],
 )
 def test_what_cannot_be_called_says_how_it_would_be(kind, function, said):
@@ -320,7 +366,8 @@ def test_what_cannot_be_called_says_how_it_would_be(kind, function, said):
     message = str(caught.value)
     assert said in message
     assert f"could not be called as {kind}; expected f(" in message
-    assert "numpy, f(" in message
+    assert "Say how it is called by --call" in message
+    assert " in numpy: " in message
 
 
 def test_unknown_kind():

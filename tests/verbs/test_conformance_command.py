@@ -8,7 +8,8 @@ import pytest
 
 from parity import conformance
 from parity.conformance import ConformanceError
-from parity.conformance.command import guess, load
+from parity.conformance.command import guess
+from parity.conformance.loading import load
 from parity.conformance.mistakes import CASES
 from parity.spec import TwincapsError
 
@@ -38,32 +39,38 @@ def theirs(tmp_path):
         sys.modules.pop(name, None)
 
 
-def test_main_of_a_right_function(theirs, tmp_path, capsys):
-    assert conformance.main(module=f"{theirs}:squash", json=tmp_path / "found.json") == 0
+def test_main_of_a_right_function(theirs, capsys):
+    assert conformance.main(module=f"{theirs}:squash") == 0
     said = capsys.readouterr().out
     assert "conforms: every difference is at most 1e-05; gradients of NumPy code" in said
     assert said.count("holds") == len(CASES["squash"])
-    found = json.loads((tmp_path / "found.json").read_text())
+    assert conformance.main(module=f"{theirs}:squash", json=True) == 0
+    found = json.loads(capsys.readouterr().out)
     assert found["conforms"] is True
     assert found["kind"] == "squash"
+    assert found["convention"] == "f(x)"
+    assert found["frameworks"] == ["numpy"]
+    assert {row["framework"] for row in found["rows"]} == {"numpy"}
     assert all(row["holds"] and row["difference"] < 1e-6 for row in found["rows"])
 
 
-def test_main_of_a_wrong_function(theirs, tmp_path, capsys, monkeypatch):
+def test_main_of_a_wrong_function(theirs, capsys, monkeypatch):
     monkeypatch.syspath_prepend(theirs.parent)
     module = "their_capsules:Their.squash_half"
-    assert conformance.main(module=module, kind="squash", json=tmp_path / "found.json") == 1
+    assert conformance.main(module=module, kind="squash") == 1
     said = capsys.readouterr().out
     assert "does not conform:\n  off by a constant factor 0.5\n" in said
-    found = json.loads((tmp_path / "found.json").read_text())
+    assert conformance.main(module=module, kind="squash", json=True) == 1
+    found = json.loads(capsys.readouterr().out)
     assert found["conforms"] is False
     assert found["mistakes"] == ["off by a constant factor 0.5"]
+    assert found["mistakes_by_framework"] == {"numpy": found["mistakes"]}
 
 
-def test_json_of_a_nan_is_json(tmp_path, theirs):
+def test_json_of_a_nan_is_json(theirs, capsys):
     theirs.write_text("import numpy as np\ndef squash(x):\n    return x * np.nan\n")
-    assert conformance.main(module=f"{theirs}:squash", json=tmp_path / "found.json") == 1
-    text = (tmp_path / "found.json").read_text()
+    assert conformance.main(module=f"{theirs}:squash", json=True) == 1
+    text = capsys.readouterr().out
     found = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert found["mistakes"] == ["NaN at a zero capsule"]
     assert {row["difference"] for row in found["rows"]} == {None}
@@ -73,9 +80,9 @@ def test_json_of_a_nan_is_json(tmp_path, theirs):
     ("module", "said"),
     [
         ("squash", "expected path.to.module:function or file.py:function"),
-        ("no.such.module:squash", "could not be loaded (ModuleNotFoundError"),
+        ("no.such.module:squash", "there is no module no here (ModuleNotFoundError"),
         ("no_such_file.py:squash", "could not be loaded (FileNotFoundError"),
-        ("FILE:nothing", "could not be loaded (AttributeError"),
+        ("FILE:nothing", "there is no nothing (AttributeError"),
         ("FILE:number", "is of type int; expected a function"),
     ],
 )

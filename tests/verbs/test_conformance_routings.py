@@ -53,14 +53,14 @@ def check(function):
 
 ROUTE = theirs(np)
 CALLS = {
-    "by our names": (ROUTE, "f(votes, num_iters=n, prior_IJ=prior_IJ, temperature=temperature)"),
+    "by our names": (ROUTE, "f(votes, num_iters=r, prior_IJ=prior_IJ, temperature=temperature)"),
     "by a plain name": (
         lambda votes, num_iters, prior: ROUTE(votes, num_iters, prior),
-        "f(votes, num_iters=n, prior=prior_IJ)",
+        "f(votes, num_iters=r, prior=prior_IJ)",
     ),
     "iterations in its second place": (
         lambda votes, much, prior: ROUTE(votes, much, prior),
-        "f(votes, n, prior=prior_IJ)",
+        "f(votes, r, prior=prior_IJ)",
     ),
     "its own iterations": (
         lambda votes, prior_IJ: ROUTE(votes, 2, prior_IJ),
@@ -68,11 +68,11 @@ CALLS = {
     ),
     "any names": (
         lambda votes, num_iters, **more: ROUTE(votes, num_iters, **more),
-        "f(votes, num_iters=n, prior_IJ=prior_IJ)",
+        "f(votes, num_iters=r, prior_IJ=prior_IJ)",
     ),
     "a switch that must be given": (
         lambda votes, num_iters, prior, sharp: ROUTE(votes, num_iters, prior + sharp),
-        "f(votes, num_iters=n, prior=prior_IJ, sharp=sharp)",
+        "f(votes, num_iters=r, prior=prior_IJ, sharp=sharp)",
     ),
 }
 
@@ -89,7 +89,7 @@ def test_what_it_owns_is_given_by_name(name):
 def test_gradients_are_checked_in_its_own_framework(framework):
     report = check(theirs(namespace(framework)))
     assert report.conforms, report.rows
-    assert report.framework == framework
+    assert report.frameworks == [framework]
     cases = {row.case for row in report.rows if row.tensor == "gradient"}
     assert cases == {
         *("default options", "two iterations", "three iterations"),
@@ -144,4 +144,7 @@ def test_the_verb_takes_a_routing(tmp_path, capsys):
     (tmp_path / "mine.py").write_text("def mine(votes, prior):\n    return 0 * votes[:, 0]\n")
     assert conformance.main(module=f"{tmp_path}/mine.py:mine", routing="primed") == 1
     said = capsys.readouterr().out
-    assert "mine: routing primed of numpy, called as f(votes, prior=prior_IJ)" in said
+    assert (
+        "mine: routing primed in numpy and torch and jax, called as f(votes, prior=prior_IJ)"
+        in said
+    )
