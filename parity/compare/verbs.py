@@ -14,7 +14,6 @@ from parity.compare.subject import Subject
 from parity.spec import TwincapsError
 from parity.traces import recording
 from parity.traces.show import show as show_traces
-from parity.weights import write_whole
 
 
 def _shown(metavar: str, unset: str) -> Any:
@@ -32,7 +31,7 @@ def check(
     preset: PresetName = None,
     precision: Literal["both", "float64", "float32"] = "both",
     rungs: Annotated[str, _shown("N,N,...", "all")] = ",".join(str(r.number) for r in RUNGS),
-    json: Annotated[Path | None, _shown("FILE", "none")] = None,
+    json: bool = False,
     batch: int = BATCH,
     seed: int = 0,
     keep_going: bool = False,
@@ -46,15 +45,13 @@ def check(
         preset: The network to check.
         precision: float64 shows what is computed, float32 what is lost to rounding.
         rungs: The rungs to climb.
-        json: Write what was found to this file too.
+        json: Print one JSON object instead.
         batch: Images a step.
         seed: Of first weights and optimiser state.
         keep_going: Climb on above a rung that does not hold.
         torch_python: The interpreter that has PyTorch.
         jax_python: The interpreter that has JAX.
     """
-    if json is not None and not json.absolute().parent.is_dir():
-        raise TwincapsError(f"{json}: there is no folder {json.absolute().parent} to write it in")
     pythons = {"torch": torch_python, "jax": jax_python}
     report = ladder(
         _subject(run, preset, seed, batch),
@@ -63,9 +60,10 @@ def check(
         keep_going=keep_going,
         pythons={wing: python for wing, python in pythons.items() if python is not None},
     )
-    show.show(report)
-    if json is not None:
-        write_whole(json, (jsonlib.dumps(report.as_dict(), indent=1) + "\n").encode())
+    if json:
+        print(jsonlib.dumps(report.as_dict()))
+    else:
+        show.show(report)
     return 0 if report.holds else 1
 
 

@@ -83,8 +83,10 @@ def useful(error: BaseException) -> str:
     if len(lines) > 2:
         first = next((line for line in lines if not line.endswith((":", "!"))), lines[0])
         lines = list(dict.fromkeys([first, lines[-1]]))
-    name = type(error).__name__
-    return f"{name}: {' '.join(lines)}" if lines else name
+    said, name = " ".join(lines), type(error).__name__
+    if isinstance(error, ConformanceError):  # our own words
+        return said
+    return f"{name}: {said}" if said else name
 
 
 HINTS = ("See http", "see http", "http", "For simplicity, JAX", "Set TORCH", "You can suppress")
@@ -157,7 +159,8 @@ def _run_jax(outputs: Callable[..., list[Any]], case: Case) -> tuple[list[Array]
         values = outputs(x, jnp.asarray)
         return (values[0] * case.weights).sum(), values
 
-    with jax.default_matmul_precision("highest"):
+    # Their code may promote ranks, which the JAX wing forbids itself.
+    with jax.default_matmul_precision("highest"), jax.numpy_rank_promotion("allow"):
         slope, values = jax.grad(total, has_aux=True)(jnp.asarray(case.x))
     return [np.asarray(value) for value in values], np.asarray(slope)
 

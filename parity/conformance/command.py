@@ -84,6 +84,8 @@ def show(report: Report, module: str) -> None:
         cells = row.framework, row.case, row.tensor, f"{row.difference:.1e}"
         table.add_row(*cells, Text(verdict, style=COLOURS[verdict]))
     console.print(table)
+    for framework, why in report.left_out.items():
+        console.print(f"not in {framework}: {why}", soft_wrap=True, style="dim")
     if report.conforms:
         values_only = "; gradients of NumPy code are not checked"
         said = values_only if report.frameworks == ["numpy"] else ""

@@ -102,7 +102,7 @@ def _margin_loss(theirs: Parameters) -> Iterator[Guess]:
     if len(set(roles)) == 2:
         orders, rank = [roles[0] == TARGET or roles[1] == PREDICTION], NAMED
     else:
-        orders, rank = [False, True], UNNAMED
+        orders, rank = [False, True], LIKELY
     forms = ["one_hot"] if any("hot" in name.lower() for name in asked) else ["labels", "one_hot"]
     by_place = list(theirs)[:2] == asked and all(_has_place(theirs[name]) for name in asked)
     for targets_first in orders:

@@ -125,14 +125,14 @@ def check_callable(
 
 
 def _decide(kind: Kind, ran: Iterable[Attempt]) -> Judged | None:
-    """The first call that is decided; without one the only call that the names allow."""
+    """The first call that is decided; without one the only call that the names allow, if any."""
     judged = []
     for each in ran:
         judged.append(_judge(kind, each))
         if judged[-1].decided:
             return judged[-1]
     first = [each for each in judged if each.attempt.rank == judged[0].attempt.rank]
-    return first[0] if len(first) == 1 else None
+    return first[0] if len(first) == 1 and first[0].attempt.rank != UNNAMED else None
 
 
 def _decide_routing(kind: Kind, likely: list[Guess], running: Running) -> Judged | None:
@@ -204,24 +204,22 @@ def _rows(kind: Kind, framework: str, answers: Answers) -> list[Row]:
 def _unclear(function: Function, kind: Kind, tried: list[Attempt]) -> ConformanceError:
     """The error that asks how to call a function: what was tried, and the words of --call."""
     name = getattr(function, "__qualname__", type(function).__qualname__)
-    lines = [
-        f"{each.call.text} in {framework}: {said}"
-        for each in tried
-        for framework, said in each.refusals.items()
-        if not each.answers
-    ]
-    ran = [each for each in tried if each.answers]
-    for each in ran:
-        said = "differs from the oracle in a way that is not known"
-        if not _counts(each):
-            said = "two and three iterations give the same"
-        lines.append(f"{each.call.text} in {' and '.join(each.answers)}: {said}")
+    lines, ran = {}, {framework for each in tried for framework in each.answers}
+    for each in tried:
+        for framework in each.answers:
+            said = "differs from the oracle in a way that is not known"
+            said = said if _counts(each) else "two and three iterations give the same"
+            lines.setdefault((each.call.text, said), []).append(framework)
+        for framework, said in each.refusals.items():
+            if framework in ran or not ran:  # else it is a function of other frameworks
+                lines.setdefault((each.call.text, said), []).append(framework)
+    told = [f"{text} in {' and '.join(of)}: {said}" for (text, said), of in lines.items()]
     inputs = "".join(f"\n  {word:<9} {what}" for word, what in kind.inputs.items())
     seen = "it is not clear how it is called" if ran else f"could not be called as {kind.title}"
     return ConformanceError(
         f"{name}: {seen}; expected {kind.expected}. Say how it is called by --call (call= in "
         f'Python), like --call "{_example(kind)}", or wrap it in such a function. Names for '
-        f"--call:{inputs}\nTried:\n  " + "\n  ".join(lines)
+        f"--call:{inputs}\nTried:\n  " + "\n  ".join(told)
     )
 
 

@@ -45,6 +45,7 @@ INPUTS = {
         "poses": "poses [B, J, D] of these lengths, float32",
         "labels": "labels [B], integers",
         "one_hot": "the same as 0 and 1 [B, J], float32",
+        "classes": "J, an integer",
     },
 }
 NEEDS = {"squash": [("x",)], "margin_loss": [("lengths", "poses"), ("labels", "one_hot")]}
@@ -158,6 +159,8 @@ def value(case: Case, name: str) -> Any:
     """What an input other than x, votes, lengths and poses is in a case."""
     if name in ("r", "labels"):
         return case.more[0]
+    if name == "classes":
+        return case.x.shape[1]
     if name == "one_hot":
         return reference.one_hot(case.more[0], case.x.shape[1]).astype(np.float32)
     if isinstance(case, Routed):
