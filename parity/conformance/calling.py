@@ -73,14 +73,14 @@ def attempt(function: Function, call: Call, rank: int, cases: Mapping[str, Case]
 
 
 def useful(error: BaseException) -> str:
-    """An exception's type and the lines of its message that say something, on one line.
+    """An exception's type and its message on one line.
 
     Libraries head their messages with a banner, or end them with hints: of a long message the
     first and the last line are kept that are neither.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip(" -=*^~")]
-    lines = [line for line in lines if not line.startswith(HINTS)] or lines
-    if len(lines) > 2:
+    lines = [line for line in dict.fromkeys(lines) if not line.startswith(HINTS)] or lines
+    if sum(map(len, lines)) > LONG:
         first = next((line for line in lines if not line.endswith((":", "!"))), lines[0])
         lines = list(dict.fromkeys([first, lines[-1]]))
     said, name = " ".join(lines), type(error).__name__
@@ -89,6 +89,7 @@ def useful(error: BaseException) -> str:
     return f"{name}: {said}" if said else name
 
 
+LONG = 300
 HINTS = ("See http", "see http", "http", "For simplicity, JAX", "Set TORCH", "You can suppress")
 
 

@@ -43,9 +43,8 @@ def main(
         module: path.to.module:function or file.py:function, in torch, JAX or NumPy; it is run.
         kind: What it is; unless given, guessed from its name.
         routing: Which routing it must be, of those that a network may have; dynamic unless given.
-        call: How it is called, like "f(votes, num_iterations=r)"; guessed unless given. The names
-            are x of a squash; lengths or poses and labels or one_hot of a margin loss; votes, r and
-            what it owns, bias_JD say, of a routing.
+        call: How it is called, like "f(votes, num_iterations=r)", in the names that
+            docs/conformance.md lists; guessed unless given.
         json: Print one JSON object instead.
 
     Returns 0 where it conforms, 1 where it does not.
@@ -76,7 +75,7 @@ def show(report: Report, module: str) -> None:
     """Print the table and the verdict."""
     console = wide_console()
     what = kind_of(report.kind, report.routing).title
-    called = f"{what} in {' and '.join(report.frameworks)}, called as {report.convention}"
+    called = f"{what} in {', '.join(report.frameworks)}, called as {report.convention}"
     console.print(f"{module}: {called}", soft_wrap=True)
     table = Table("framework", "case", "tensor", "difference", "")
     for row in report.rows:
@@ -94,7 +93,7 @@ def show(report: Report, module: str) -> None:
     console.print("does not conform:")
     for mistake in report.mistakes or ["none of the known mistakes gives these numbers"]:
         where = [name for name, told in report.mistakes_by_framework.items() if mistake in told]
-        alone = f" (in {' and '.join(where)})" if where not in ([], report.frameworks) else ""
+        alone = f" (in {', '.join(where)})" if where not in ([], report.frameworks) else ""
         console.print(f"  {mistake}{alone}", soft_wrap=True)
 
 

@@ -16,8 +16,9 @@ from parity.spec import Routing
 
 Parameters = Mapping[str, inspect.Parameter]
 
-# Ranks: a name that says what it is, one that may be meant, and a call that passes nothing.
-NAMED, LIKELY, UNNAMED, BARE = range(4)
+# Ranks: a name that says what it is, one that may be meant, none, a call that passes nothing, and
+# one that leaves the function at another number of iterations than the usual.
+NAMED, LIKELY, UNNAMED, BARE, OTHER = range(5)
 
 # num_routing and routing_rounds are a number of iterations; num_routes and routing_bias are none.
 FILLERS = {"num", "n", "nb", "no", "number", "of", "max", "count", "routing"}
@@ -139,8 +140,8 @@ def _routing(kind: Kind, function: Callable[..., Any], theirs: Parameters) -> It
         yield Guess(f"f({votes}, r{beside})", UNNAMED)
     usual = kind.routing and kind.count and kind.routing.options[kind.count]
     defaults = [theirs[name].default for name, rank in counts.items() if rank == NAMED]
-    if all(default == usual for default in defaults):  # else it is held to another number
-        yield Guess(f"f({votes}{beside})", BARE)
+    same = all(default == usual for default in defaults)
+    yield Guess(f"f({votes}{beside})", BARE if same else OTHER)
 
 
 def _counts(theirs: Parameters, but: Mapping[str, str]) -> dict[str, int]:

@@ -139,12 +139,17 @@ def _decide_routing(kind: Kind, likely: list[Guess], running: Running) -> Judged
     """The same, of the calls in which the number of iterations makes the difference that it must.
 
     A parameter whose name says that it is this number comes before all others. One that makes no
-    difference forbids to call the function without it: what it is for would be unknown.
+    difference forbids to call the function without it: what it is for would be unknown. So it is
+    where only the call without it conforms: it may be a number of something else.
     """
     named = list(running(each for each in likely if each.rank <= LIKELY))
     believed = [each for each in named if _counts(each)]
     if believed:
-        return _decide(kind, believed)
+        judged = _decide(kind, believed)
+        if judged is not None and not judged.decided:
+            bare = running(each for each in likely if each.rank >= BARE)
+            judged = None if any(_judge(kind, each).report.conforms for each in bare) else judged
+        return judged
     ignored = any(each.rank == NAMED for each in named)
     ranks = [UNNAMED] if ignored else [UNNAMED, BARE]
     others = list(running(each for each in likely if each.rank in ranks))
@@ -206,14 +211,15 @@ def _unclear(function: Function, kind: Kind, tried: list[Attempt]) -> Conformanc
     name = getattr(function, "__qualname__", type(function).__qualname__)
     lines, ran = {}, {framework for each in tried for framework in each.answers}
     for each in tried:
+        conforms = bool(each.answers) and _judge(kind, each).report.conforms
+        said = "conforms" if conforms else "differs from the oracle in a way that is not known"
+        said = said if _counts(each) else "two and three iterations give the same"
         for framework in each.answers:
-            said = "differs from the oracle in a way that is not known"
-            said = said if _counts(each) else "two and three iterations give the same"
             lines.setdefault((each.call.text, said), []).append(framework)
         for framework, said in each.refusals.items():
             if framework in ran or not ran:  # else it is a function of other frameworks
                 lines.setdefault((each.call.text, said), []).append(framework)
-    told = [f"{text} in {' and '.join(of)}: {said}" for (text, said), of in lines.items()]
+    told = [f"{text} in {', '.join(of)}: {said}" for (text, said), of in lines.items()]
     inputs = "".join(f"\n  {word:<9} {what}" for word, what in kind.inputs.items())
     seen = "it is not clear how it is called" if ran else f"could not be called as {kind.title}"
     return ConformanceError(

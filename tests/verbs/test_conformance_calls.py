@@ -118,6 +118,10 @@ UNCLEAR = {
         *("routing", lambda v, temperature=1: route(v * 2 / temperature, 3)),
         "f(votes) in numpy: differs from the oracle in a way that is not known",
     ),
+    "a number of another thing": (
+        *("routing", lambda v, routing_step=1: route(v * routing_step, 3)),
+        "f(votes) in numpy: conforms",
+    ),
     "either order": (
         *("margin_loss", lambda a, b: loss(np, power=3)(a, b)),
         "f(one_hot, lengths) in numpy",

@@ -144,7 +144,5 @@ def test_the_verb_takes_a_routing(tmp_path, capsys):
     (tmp_path / "mine.py").write_text("def mine(votes, prior):\n    return 0 * votes[:, 0]\n")
     assert conformance.main(module=f"{tmp_path}/mine.py:mine", routing="primed") == 1
     said = capsys.readouterr().out
-    assert (
-        "mine: routing primed in numpy and torch and jax, called as f(votes, prior=prior_IJ)"
-        in said
-    )
+    assert "mine: routing primed in numpy" in said
+    assert ", called as f(votes, prior=prior_IJ)\n" in said
