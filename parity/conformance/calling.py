@@ -1,21 +1,19 @@
-"""Calling somebody else's function in a framework, and its answers as NumPy arrays."""
+"""Calling somebody else's function in each framework that is there, its answers as NumPy arrays."""
 
 import importlib
 import importlib.util
-import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from parity.conformance.conventions import COUNT, Function, Name, Way
-from parity.conformance.kinds import POSES, ConformanceError, Kind, Routed, iterations
+from parity.conformance.expressions import Call, Input
+from parity.conformance.kinds import ConformanceError, directions, value
 from parity.conformance.mistakes import Case
-from parity.reference import one_hot
-from parity.spec import Routing
 
 Array = np.ndarray
+Function = Callable[..., Any]
 
 ROOTS = {"numpy": ("numpy", "builtins"), "torch": ("torch",), "jax": ("jax", "jaxlib")}
 
@@ -35,77 +33,105 @@ class Answer:
         return all(np.isfinite(array).all() for array in given)
 
 
-def frameworks() -> Iterator[str]:
-    """NumPy, and those of the frameworks that are installed."""
-    yield "numpy"
-    yield from (name for name in ("torch", "jax") if importlib.util.find_spec(name))
+Answers = dict[str, Answer]
 
 
-def answers(kind: Kind, function: Function, framework: str, way: Way) -> dict[str, Answer]:
-    """A function's answers to the cases of its kind, in one framework and called in one way.
+@dataclass(frozen=True)
+class Attempt:
+    """One way to call a function, tried in every framework.
+
+    answers   framework -> case -> what it gave, where every case was answered
+    refusals  framework -> why it was not
+    """
+
+    call: Call
+    rank: int
+    answers: dict[str, Answers] = field(default_factory=dict)
+    refusals: dict[str, str] = field(default_factory=dict)
+
+
+def frameworks() -> list[str]:
+    """The frameworks that are installed, NumPy first."""
+    return ["numpy", *(name for name in ("torch", "jax") if importlib.util.find_spec(name))]
+
+
+def attempt(function: Function, call: Call, rank: int, cases: Mapping[str, Case]) -> Attempt:
+    """Call a function in one way, in every framework, until it refuses a case."""
+    tried = Attempt(call, rank)
+    for framework in frameworks():
+        answers = {}
+        for name, case in cases.items():
+            try:
+                answers[name] = _ask(function, framework, call, case)
+            except (Exception, SystemExit) as error:  # whatever somebody else's code may raise
+                at = f", in the case {name!r}" if answers else ""
+                tried.refusals[framework] = f"{useful(error)}{at}"
+                break
+        else:
+            tried.answers[framework] = answers
+    return tried
+
+
+def useful(error: BaseException) -> str:
+    """An exception's type and its message on one line.
+
+    Libraries head their messages with a banner, or end them with hints: of a long message the
+    first and the last line are kept that are neither.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip(" -=*^~")]
+    lines = [line for line in dict.fromkeys(lines) if not line.startswith(HINTS)] or lines
+    if sum(map(len, lines)) > LONG:
+        first = next((line for line in lines if not line.endswith((":", "!"))), lines[0])
+        lines = list(dict.fromkeys([first, lines[-1]]))
+    said, name = " ".join(lines), type(error).__name__
+    if isinstance(error, ConformanceError):  # our own words
+        return said
+    return f"{name}: {said}" if said else name
+
+
+LONG = 300
+HINTS = ("See http", "see http", "http", "For simplicity, JAX", "Set TORCH", "You can suppress")
+
+
+def _ask(function: Function, framework: str, call: Call, case: Case) -> Answer:
+    """A function's answer to a case.
 
     Raises ConformanceError for outputs of a wrong shape or type, and whatever the function does.
     """
-    cases = kind.posed if POSES in way.names else kind.cases
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of frameworks that it was not written for
-        given = {name: ask(kind, function, framework, way, case) for name, case in cases.items()}
-    return {name: answer for name, answer in given.items() if answer is not None}
-
-
-def ask(kind: Kind, function: Function, framework: str, way: Way, case: Case) -> Answer | None:
-    """The answer to one case; None where the way cannot put it, as it says no iterations."""
-    known = _inputs(kind, case)
-    if COUNT in known and COUNT not in way.names:
-        # A function that takes no number of them is held to the usual number.
-        routing = kind.routing or Routing()
-        if known[COUNT] != routing.options[str(iterations(routing))]:
-            return None
 
     def outputs(x: Any, array: Callable[[Array], Any]) -> list[Any]:
-        def value(argument: Any) -> Any:
-            if not isinstance(argument, Name):
-                return argument
-            if argument.text not in known:  # of a kind, the array that is asked about
+        def term(each: Any) -> Any:
+            if not isinstance(each, Input):
+                return each
+            if each.name in ("x", "votes", "lengths"):
                 return x
-            given = known[argument.text]
+            if each.name == "poses":
+                return x[..., None] * array(directions(case))
+            given = value(case, each.name)
             return array(given) if isinstance(given, Array) else given
 
-        places = map(value, way.places)
-        keywords = {name: value(argument) for name, argument in way.keywords.items()}
-        return _checked(function(*places, **keywords), case, framework)
+        named = {name: term(each) for name, each in call.named.items()}
+        return _checked(function(*map(term, call.positional), **named), case, framework)
 
     return Answer(case, *RUNNERS[framework](outputs, case))
-
-
-def _inputs(kind: Kind, case: Case) -> dict[str, Any]:
-    """What a call may name beside the array that is asked about."""
-    if kind.name == "squash":
-        return {}
-    if kind.name == "margin_loss":
-        (labels,) = case.more
-        return {"labels": labels, "one_hot": one_hot(labels, case.x.shape[1]).astype(np.float32)}
-    routed = isinstance(case, Routed)
-    options = (case.routing if routed else Routing()).options
-    number = {COUNT: case.more[0]} if case.more else {}
-    return {**options, **(case.owned if routed else {}), **number}
 
 
 def _checked(result: Any, case: Case, framework: str) -> list[Any]:
     """What was returned as a list, after a look at its shapes and types.
 
-    A loss may be one an image, [B]; its mean is taken.
+    A loss of each sample is taken as the mean of them.
     """
     outputs = list(result) if isinstance(result, tuple | list) else [result]
-    if case.kind == "margin_loss" and np.shape(outputs[0]) == case.x.shape[:1]:
-        outputs[0] = outputs[0].mean()
+    for output in outputs:
+        number = framework != "numpy" or np.asarray(output).dtype.kind in "fiu"
+        if type(output).__module__.split(".")[0] not in ROOTS[framework] or not number:
+            raise ConformanceError(f"returned {type(output).__name__}, no array of {framework}")
+    if case.kind == "margin_loss" and [np.shape(each) for each in outputs] == [case.x.shape[:1]]:
+        outputs = [outputs[0].mean()]
     shapes = [tuple(np.shape(output)) for output in outputs]
-    expected = [value.shape for value in case.values()][: max(len(outputs), 1)]
+    expected = [each.shape for each in case.values()][: max(len(outputs), 1)]
     if shapes != expected:
         raise ConformanceError(f"returned shapes {shapes}; expected {expected}")
-    for output in outputs:
-        if type(output).__module__.split(".")[0] not in ROOTS[framework]:
-            raise ConformanceError(f"returned {type(output).__name__}, no array of {framework}")
     return outputs
 
 
@@ -134,7 +160,8 @@ def _run_jax(outputs: Callable[..., list[Any]], case: Case) -> tuple[list[Array]
         values = outputs(x, jnp.asarray)
         return (values[0] * case.weights).sum(), values
 
-    with jax.default_matmul_precision("highest"):
+    # Their code may promote ranks, which the JAX wing forbids itself.
+    with jax.default_matmul_precision("highest"), jax.numpy_rank_promotion("allow"):
         slope, values = jax.grad(total, has_aux=True)(jnp.asarray(case.x))
     return [np.asarray(value) for value in values], np.asarray(slope)
 

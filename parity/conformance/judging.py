@@ -1,33 +1,28 @@
-"""How far a function is from the oracle, and which known mistakes give the same numbers."""
+"""Which call of a function is believed, and how far it is from the oracle."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from parity.conformance.calling import Answer, answers, frameworks
-from parity.conformance.conventions import COUNT, Function, Way, guessed, inputs, stated
+from parity.conformance.calling import Answers, Attempt, Function, attempt
+from parity.conformance.explaining import TOLERANCE, explain
+from parity.conformance.expressions import check, parse
+from parity.conformance.guessing import BARE, LIKELY, NAMED, UNNAMED, Guess, guesses
 from parity.conformance.kinds import ConformanceError, Kind, kind_of
-from parity.conformance.mistakes import SHORT, ZERO
-from parity.spec import gist
+from parity.conformance.mistakes import ALWAYS
 from parity.traces.measure import difference
-
-Array = np.ndarray
-Answers = dict[str, Answer]
-
-TOLERANCE = 1e-5  # rung 1 of the ladder in float32
 
 
 @dataclass(frozen=True)
 class Row:
     """One tensor of one case in one framework: how far it is from the oracle's."""
 
+    framework: str
     case: str
     tensor: str
     difference: float
-    framework: str
 
     @property
     def holds(self) -> bool:
@@ -37,179 +32,207 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """What a check found; `mistakes` is empty where none of the known ones fits.
+    """What a check found.
 
-    frameworks  those that it was judged in
-    convention  how it was called
-    routing     the one of the table that a routing was held to
+    convention              the call, as an expression that `call` takes
+    frameworks              those in which the function ran: it conforms where it does in each
+    mistakes_by_framework   those of each framework in which it does not conform; an empty list
+                            where none of the known ones fits
+    routing                 the one of the table that a routing was held to
+    left_out                framework -> why the function did not run in it
     """
 
     kind: str
-    frameworks: list[str]
     convention: str
+    frameworks: list[str]
     rows: list[Row]
-    mistakes: list[str] = field(default_factory=list)
+    mistakes_by_framework: dict[str, list[str]] = field(default_factory=dict)
     routing: str | None = None
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @property
     def conforms(self) -> bool:
-        """Whether every tensor of every case is within the tolerance."""
+        """Whether every tensor of every case is within the tolerance, in every framework."""
         return all(row.holds for row in self.rows)
+
+    @property
+    def mistakes(self) -> list[str]:
+        """The mistakes of all frameworks, each once."""
+        return list(dict.fromkeys(itertools.chain(*self.mistakes_by_framework.values())))
+
+
+Running = Callable[[Iterable[Guess]], Iterator[Attempt]]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An attempt with its report; `explained` where known mistakes give all of its numbers."""
+
+    attempt: Attempt
+    report: Report
+    explained: bool
+
+    @property
+    def decided(self) -> bool:
+        """Whether nothing but a right call would give these numbers."""
+        return self.report.conforms or self.explained
 
 
 def check_callable(
     kind: str, function: Function, routing: str | None = None, call: str | None = None
 ) -> Report:
-    """Holds a function of a kind (squash, routing, margin_loss) against the oracle.
+    """Hold `function` of a kind (squash, routing, margin_loss) against the oracle.
 
-    It is called with float32 NumPy arrays, torch tensors and JAX arrays, whichever are installed,
-    and judged in each framework in which it runs; in NumPy, which has no gradients, only where it
-    runs in no other. Of several ways to call it the one that conforms counts, or else the one whose
-    numbers a known mistake explains; numbers that nothing explains are a verdict only where the
-    call is sure.
+    It is called with float32 arrays of every framework that is installed, and held to the oracle in
+    each in which it runs. A routing is held to that of `parity.spec.ROUTINGS` which is named,
+    dynamic unless one is.
 
     Args:
         kind: squash, routing or margin_loss.
-        function: What is checked.
-        routing: The one of `parity.spec.ROUTINGS` that a routing must be, dynamic unless given.
-        call: How it is called, "f(votes, num_iterations=r)", instead of a guess.
+        function: Anything that can be called.
+        routing: The name of a routing.
+        call: How it is called, like "f(votes, num_iterations=r)"; guessed from the names of its
+            parameters and from what it returns unless given.
 
-    Raises:
-        ConformanceError: Where no way works, or none that works is sure.
-        SpecError: For an unknown routing.
+    Raises ConformanceError where it does not run, or where it is not clear how it is called;
+    SpecError for an unknown routing.
     """
-    asked = kind_of(kind, routing)
-    ways = guessed(asked, function) if call is None else [stated(asked, call)]
-    judged: list[tuple[Way, Report]] = []
-    refusals: list[str] = []
-    for way in ways:
-        report, reasons = _judge(asked, function, way)
-        refusals += reasons
-        if report is not None:
-            judged.append((way, report))
-            if report.conforms:
-                return report
-    explained = [report for way, report in judged if _explains(way, report)]
-    sure = [report for way, report in judged if way.sure]
-    if explained or sure:
-        return (explained or sure)[0]
-    name = getattr(function, "__qualname__", function)
-    tried = "\n  ".join([*(f"{way}: not sure, and other numbers" for way, _ in judged), *refusals])
-    if judged:
-        raise ConformanceError(
-            f"{name}: it is not clear how to call it, and no call that works gives the right "
-            f'numbers; say it with --call, for example "{judged[0][0]}", of '
-            f"{', '.join(inputs(asked))}. Tried:\n  {tried}"
-        )
-    raise ConformanceError(
-        f"{name} could not be called as {asked.title}; expected {asked.expected}: say how with "
-        f"--call, or wrap it in such a function. Tried:\n  {tried}"
-    )
+    if call is not None:
+        asked = parse(call)
+        held = kind_of(kind, routing, asked.inputs)
+        check(asked, held)
+        tried = [attempt(function, asked, NAMED, held.asked(asked.inputs))]
+        if not tried[0].answers:
+            raise _unclear(function, held, tried)
+        return _judge(held, tried[0]).report
+    held, tried = kind_of(kind, routing), []
+
+    def running(of: Iterable[Guess]) -> Iterator[Attempt]:
+        for guess in of:
+            asked = parse(guess.text)
+            tried.append(attempt(function, asked, guess.rank, held.asked(asked.inputs)))
+            if tried[-1].answers:
+                yield tried[-1]
+
+    likely = guesses(held, function)
+    if kind == "routing":
+        judged = _decide_routing(held, likely, running)
+    else:
+        judged = _decide(held, running(likely))
+    if judged is None:
+        raise _unclear(function, held, tried)
+    return judged.report
 
 
-def _explains(way: Way, report: Report) -> bool:
-    """Whether known mistakes make these numbers, and not the way it was called."""
-    if not report.mistakes:
-        return False
-    return way.sure or not any("iteration too" in mistake for mistake in report.mistakes)
+def _decide(kind: Kind, ran: Iterable[Attempt]) -> Judged | None:
+    """The first call that is decided; without one the only call that the names allow, if any."""
+    judged = []
+    for each in ran:
+        judged.append(_judge(kind, each))
+        if judged[-1].decided:
+            return judged[-1]
+    first = [each for each in judged if each.attempt.rank == judged[0].attempt.rank]
+    return first[0] if len(first) == 1 and first[0].attempt.rank != UNNAMED else None
 
 
-def _judge(kind: Kind, function: Function, way: Way) -> tuple[Report | None, list[str]]:
-    """A report of every framework in which the way works, and why it does not in others."""
-    given: dict[str, Answers] = {}
-    refusals = []
-    for framework in frameworks():
-        try:
-            given[framework] = answers(kind, function, framework, way)
-        except Exception as error:  # whatever somebody else's code may raise
-            refusals.append(f"{framework}, {way}: {type(error).__name__}: {gist(error)}")
-    if len(given) > 1:
-        given.pop("numpy", None)
-    if COUNT in way.names and any(_unmoved(each) for each in given.values()):
-        return None, [*refusals, f"{way}: {COUNT} makes no difference to what it returns"]
-    if not given:
-        return None, refusals
-    rows, mistakes = [], []
-    for framework, each in given.items():
-        own = list(_rows(kind, framework, each))
-        rows += own
-        if not all(row.holds for row in own):
-            mistakes += _explain(kind, own, each)
+def _decide_routing(kind: Kind, likely: list[Guess], running: Running) -> Judged | None:
+    """The same, of the calls in which the number of iterations makes the difference that it must.
+
+    A parameter whose name says that it is this number comes before all others. One that makes no
+    difference forbids to call the function without it: what it is for would be unknown. So it is
+    where only the call without it conforms: it may be a number of something else.
+    """
+    named = list(running(each for each in likely if each.rank <= LIKELY))
+    believed = [each for each in named if _counts(each)]
+    if believed:
+        judged = _decide(kind, believed)
+        if judged is not None and not judged.decided:
+            bare = running(each for each in likely if each.rank >= BARE)
+            judged = None if any(_judge(kind, each).report.conforms for each in bare) else judged
+        return judged
+    ignored = any(each.rank == NAMED for each in named)
+    ranks = [UNNAMED] if ignored else [UNNAMED, BARE]
+    others = list(running(each for each in likely if each.rank in ranks))
+    judged = _decide(kind, filter(_counts, others))
+    if judged is not None:
+        return judged
+    for each in (*named, *others):  # of some mistakes it is one that iterations make no difference
+        judged = None if _counts(each) else _judge(kind, each)
+        if judged and judged.explained and not set(judged.report.mistakes) & set(ALWAYS):
+            return judged
+    return None
+
+
+def _counts(tried: Attempt) -> bool:
+    """Whether other numbers of iterations give other answers, where they do in the oracle."""
+    if "r" not in tried.call.inputs:
+        return True
+    for answers in tried.answers.values():
+        for one, other in itertools.combinations(answers.values(), 2):
+            if one.case.more == other.case.more or not np.array_equal(one.case.x, other.case.x):
+                continue
+            if not (one.finite and other.finite):
+                continue
+            must = difference(one.case.values()[0], other.case.values()[0]) > TOLERANCE
+            if must and difference(one.values[0], other.values[0]) <= TOLERANCE:
+                return False
+    return True
+
+
+def _judge(kind: Kind, tried: Attempt) -> Judged:
+    rows, mistakes, explained = [], {}, True
+    for framework, answers in tried.answers.items():
+        found = _rows(kind, framework, answers)
+        rows += found
+        wrong = {row.case for row in found if not row.holds}
+        if wrong:
+            mistakes[framework], known = explain(kind, wrong, answers)
+            explained = explained and known
     routing = None if kind.routing is None else kind.routing.name
-    return Report(kind.name, [*given], str(way), rows, [*dict.fromkeys(mistakes)], routing), []
+    ran = list(tried.answers)
+    report = Report(kind.name, tried.call.text, ran, rows, mistakes, routing, tried.refusals)
+    return Judged(tried, report, explained)
 
 
-def _rows(kind: Kind, framework: str, given: Answers) -> Iterator[Row]:
-    for name, answer in given.items():
+def _rows(kind: Kind, framework: str, answers: Answers) -> list[Row]:
+    rows = []
+    for name, answer in answers.items():
         expected = answer.case.values()
-        for tensor, ours, theirs in zip(kind.outputs, answer.values, expected, strict=False):
-            yield Row(name, tensor, difference(ours, theirs), framework)
+        for tensor, got, want in zip(kind.outputs, answer.values, expected, strict=False):
+            rows.append(Row(framework, name, tensor, difference(got, want)))
         if answer.gradient is not None:
             apart = difference(answer.gradient, answer.case.gradient())
-            yield Row(name, "gradient", apart, framework)
+            rows.append(Row(framework, name, "gradient", apart))
+    return rows
 
 
-def _unmoved(given: Answers) -> bool:
-    """Whether other numbers of iterations of the same votes changed nothing."""
-    pairs = [
-        (one, other)
-        for one, other in itertools.combinations(given.values(), 2)
-        if one.case.x is other.case.x and one.case.more != other.case.more
-    ]
-    return bool(pairs) and all(
-        np.array_equal(one.values[0], other.values[0], equal_nan=True) for one, other in pairs
+def _unclear(function: Function, kind: Kind, tried: list[Attempt]) -> ConformanceError:
+    """The error that asks how to call a function: what was tried, and the words of --call."""
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    lines, ran = {}, {framework for each in tried for framework in each.answers}
+    for each in tried:
+        conforms = bool(each.answers) and _judge(kind, each).report.conforms
+        said = "conforms" if conforms else "differs from the oracle in a way that is not known"
+        said = said if _counts(each) else "two and three iterations give the same"
+        for framework in each.answers:
+            lines.setdefault((each.call.text, said), []).append(framework)
+        for framework, said in each.refusals.items():
+            if framework in ran or not ran:  # else it is a function of other frameworks
+                lines.setdefault((each.call.text, said), []).append(framework)
+    told = [f"{text} in {', '.join(of)}: {said}" for (text, said), of in lines.items()]
+    inputs = "".join(f"\n  {word:<9} {what}" for word, what in kind.inputs.items())
+    seen = "it is not clear how it is called" if ran else f"could not be called as {kind.title}"
+    return ConformanceError(
+        f"{name}: {seen}; expected {kind.expected}. Say how it is called by --call (call= in "
+        f'Python), like --call "{_example(kind)}", or wrap it in such a function. Names for '
+        f"--call:{inputs}\nTried:\n  " + "\n  ".join(told)
     )
 
 
-def _explain(kind: Kind, rows: list[Row], answers: Answers) -> list[str]:
-    """The mistakes that together give these answers, as far as they are known."""
-    mistakes = []
-    finite = {name: answer for name, answer in answers.items() if answer.finite}
-    if len(finite) < len(answers):
-        broken = [name for name in answers if name not in finite]
-        mistakes.append(f"NaN at {ZERO if ZERO in broken else ', '.join(broken)}")
-    if not finite:
-        return mistakes
-    # A factor is looked for in the one output of a kind, and where no other mistake is known.
-    for scaled in (False, True) if kind.name != "routing" or not kind.mistakes else (False,):
-        for names, settings in _suspects(kind):
-            factor = _factor(finite, scaled, settings)
-            if _same(finite, factor, settings):
-                constant = [f"off by a constant factor {factor:.6g}"] if scaled else []
-                return [*mistakes, *names, *constant]
-    wrong = {row.case for row in rows if not row.holds and row.case in finite}
-    if kind.mistakes and wrong <= {SHORT, ZERO}:
-        mistakes.append("epsilon in the norm, of an unknown size or place")
-    return mistakes
-
-
-def _suspects(kind: Kind) -> Iterator[tuple[list[str], dict[str, Any]]]:
-    """No mistake, each mistake, and each pair of mistakes of different switches."""
-    for count in range(3):
-        for rows in itertools.combinations(kind.mistakes.items(), count):
-            settings = {key: value for _, row in rows for key, value in row.items()}
-            if len(settings) == count:
-                yield [name for name, _ in rows], settings
-
-
-def _factor(answers: Answers, scaled: bool, settings: dict[str, Any]) -> float:
-    """The constant that brings a variant closest to the first answer that is not 0."""
-    for answer in answers.values() if scaled else ():
-        wrong, *_ = answer.case.values(**settings)
-        if (wrong != 0).any():
-            return float((answer.values[0] * wrong).sum() / (wrong * wrong).sum())
-    return 1.0
-
-
-def _same(answers: Answers, factor: float, settings: dict[str, Any]) -> bool:
-    """Whether a wrong variant, its first output times `factor`, gives these answers."""
-    for answer in answers.values():
-        first, *others = answer.case.values(**settings)
-        pairs = zip(answer.values, [factor * first, *others], strict=False)
-        if any(difference(got, wrong) > TOLERANCE for got, wrong in pairs):
-            return False
-    return all(
-        difference(answer.gradient, factor * answer.case.gradient(**settings)) <= TOLERANCE
-        for answer in answers.values()
-        if answer.gradient is not None
-    )
+def _example(kind: Kind) -> str:
+    if kind.name == "squash":
+        return "f(x, axis=-1)"
+    if kind.routing is None:
+        return "f(one_hot, lengths)"
+    owned = "".join(f", {group[0]}" for group in kind.needs[1:])
+    return f"f(votes{owned}, num_iterations=r)" if kind.count else f"f(votes{owned})"

@@ -7,7 +7,7 @@ has a number of them, and a random value in each parameter that it owns.
 Axes: I input capsules, J output capsules, K size of an input pose, D of an output pose.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -35,16 +35,24 @@ SIZES = {**dict(zip("ijd", VOTES.shape[1:], strict=True)), "k": 4}
 NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
 EXPECTED = {
     "squash": "f(x) with x [B, N, D], poses along the last axis, returning the same shape",
-    "margin_loss": "f(lengths, targets) with lengths [B, J], or poses [B, J, D], and targets as "
-    "labels [B] or one-hot [B, J], in either order, returning a scalar or one an image [B]",
+    "margin_loss": "f(lengths, targets) with lengths [B, J] or poses [B, J, D] and targets as "
+    "labels [B] or one-hot [B, J], in either order, returning the mean of the losses or these [B]",
 }
-
-
-POSES = "poses"  # what a margin loss that takes whole poses is asked about
+INPUTS = {
+    "squash": {"x": "poses [B, N, D], float32"},
+    "margin_loss": {
+        "lengths": "lengths [B, J], float32",
+        "poses": "poses [B, J, D] of these lengths, float32",
+        "labels": "labels [B], integers",
+        "one_hot": "the same as 0 and 1 [B, J], float32",
+        "classes": "J, an integer",
+    },
+}
+NEEDS = {"squash": [("x",)], "margin_loss": [("lengths", "poses"), ("labels", "one_hot")]}
 
 
 class ConformanceError(TwincapsError):
-    """A function that cannot be loaded, or cannot be called as its kind is."""
+    """A function that cannot be loaded, or of which it is not clear how it is called."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,20 +69,11 @@ class Routed(Case):
 
 
 @dataclass(frozen=True, eq=False)
-class Posed(Case):
-    """Poses [B, J, D] for a margin loss that takes their lengths itself."""
-
-    def answer(self, x: Array, **settings: Any) -> tuple[Array, ...]:
-        return super().answer(reference.lengths(x), **settings)
-
-
-@dataclass(frozen=True, eq=False)
 class Kind:
     """One kind of function.
 
     name      squash, routing or margin_loss
     cases     what it is asked, by name; `outputs` names what it returns
-    posed     the same of whole poses, of a margin loss
     mistakes  those that are known, none of a routing but the usual one
     expected  how it is called and what it returns, in words
     routing   which routing, with its default options; None of the other kinds
@@ -86,7 +85,6 @@ class Kind:
     mistakes: Mapping[str, Settings]
     expected: str
     routing: Routing | None = None
-    posed: Mapping[str, Case] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -94,19 +92,60 @@ class Kind:
         other = self.routing is not None and self.routing.name != USUAL
         return f"{self.name} {self.routing.name}" if other else self.name  # pyright: ignore
 
+    @property
+    def count(self) -> str | None:
+        """The option of a routing that is its number of iterations, r of an expression."""
+        return None if self.routing is None else iterations(self.routing)
 
-def kind_of(name: str, routing: str | None = None) -> Kind:
-    """The kind of this name; raises ConformanceError, or SpecError for an unknown routing."""
+    @property
+    def inputs(self) -> dict[str, str]:
+        """The names that may stand in an expression, and what each is."""
+        if self.routing is None:
+            return INPUTS[self.name]
+        names = {"votes": "votes [B, I, J, D], float32"}
+        if self.count is not None:
+            names["r"] = "the number of iterations"
+        for name, owned in self.routing.owns.items():
+            names[owned.argument(name)] = f"{name} [{', '.join(owned.axes.upper().split())}]"
+        return names | {
+            each: f"{each} of the routing" for each in self.routing.options if each != self.count
+        }
+
+    @property
+    def needs(self) -> list[tuple[str, ...]]:
+        """Groups of inputs, of each of which one must stand in an expression."""
+        if self.routing is None:
+            return NEEDS[self.name]
+        owned = self.routing.owned.items()
+        return [("votes",), *((each.argument(name),) for name, each in owned)]
+
+    def asked(self, inputs: Collection[str]) -> dict[str, Case]:
+        """The cases that can be put by a call with these inputs: without r, of the usual number."""
+        if self.routing is None or self.count is None or "r" in inputs:
+            return dict(self.cases)
+        usual = self.routing.options[self.count]
+        return {name: case for name, case in self.cases.items() if case.more[0] == usual}
+
+
+def kind_of(name: str, routing: str | None = None, inputs: Collection[str] = ()) -> Kind:
+    """The kind of this name; raises ConformanceError, or SpecError for an unknown routing.
+
+    A routing has a parameter that it may go without where that is among the `inputs`.
+    """
     if name not in CASES:
         raise ConformanceError(f"kind {name!r} is unknown; expected one of {', '.join(CASES)}")
     if name != "routing":
         if routing is not None:
             raise ConformanceError(f"routing is {routing!r}, of a {name}; expected kind routing")
-        whole = {} if name == "squash" else {n: _posed(case) for n, case in CASES[name].items()}
-        row = CASES[name], OUTPUTS[name], MISTAKES[name], EXPECTED[name]
-        return Kind(name, *row, posed=whole)
+        return Kind(name, CASES[name], OUTPUTS[name], MISTAKES[name], EXPECTED[name])
     usual = Routing(routing or USUAL)
-    known = usual.name == USUAL
+    switches = {
+        name: True
+        for name, owned in usual.owns.items()
+        if owned.argument(name) in inputs and name not in usual.owned
+    }
+    usual = replace(usual, **switches)
+    known = usual == Routing()
     cases, mistakes = (CASES[name], MISTAKES[name]) if known else (_cases(usual), {})
     return Kind(name, cases, OUTPUTS[name], mistakes, _expected(usual), usual)
 
@@ -116,11 +155,23 @@ def iterations(routing: Routing) -> str | None:
     return next((name for name in routing.options if "iter" in name), None)
 
 
-def _posed(case: Case) -> Case:
-    """Poses of the lengths of a case, in directions of their own."""
-    directions = normal(20, *case.x.shape, 4)
-    directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
-    return Posed(case.kind, case.x[..., None] * directions, case.more)
+def value(case: Case, name: str) -> Any:
+    """What an input other than x, votes, lengths and poses is in a case."""
+    if name in ("r", "labels"):
+        return case.more[0]
+    if name == "classes":
+        return case.x.shape[1]
+    if name == "one_hot":
+        return reference.one_hot(case.more[0], case.x.shape[1]).astype(np.float32)
+    if isinstance(case, Routed):
+        return {**case.owned, **case.routing.options}[name]
+    return Routing().options[name]
+
+
+def directions(case: Case) -> Array:
+    """Unit vectors [B, J, D], which make poses of a case's lengths [B, J]."""
+    vectors = normal(5, *case.x.shape, 11)
+    return vectors / np.sqrt((vectors * vectors).sum(-1, keepdims=True))
 
 
 def _cases(routing: Routing) -> dict[str, Case]:

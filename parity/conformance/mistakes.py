@@ -38,6 +38,7 @@ def routing(
     average: bool = False,
     replace: bool = False,
     more: int = 0,
+    always: int | None = None,
     detach: bool = False,
     **squashed: Any,
 ) -> tuple[Array, ...]:
@@ -45,7 +46,7 @@ def routing(
     votes_BIJD = reference.double(votes_BIJD)
     logits = np.zeros(votes_BIJD.shape[:3])
     poses = coupling = np.zeros(0)
-    last = max(num_iters + more, 1) - 1
+    last = max((always or num_iters) + more, 1) - 1
     for t in range(last + 1):
         if softmax_over == "outputs":
             coupling = reference.softmax(logits)
@@ -94,6 +95,10 @@ EPSILONS = {
     for place, text in PLACES.items()
     for size in SIZES
 }
+# Of code that does not look at the number it is given, or does not take one: three are expected.
+ALWAYS = {
+    f"always {n} routing iteration{'s' * (n > 1)}": {"always": n} for n in (1, 2, 3, 4, 5, 6, 10)
+}
 MISTAKES: dict[str, dict[str, Settings]] = {
     "squash": {
         "squash over the positions or classes (axis 1) instead of each pose": {"axis": 1},
@@ -107,6 +112,7 @@ MISTAKES: dict[str, dict[str, Settings]] = {
         "logits replaced instead of accumulated": {"replace": True},
         "agreement uses the weighted sum instead of the votes": {"agree": "sum"},
         "agreement uses the weighted votes instead of the votes": {"agree": "weighted"},
+        **ALWAYS,
         "one routing iteration too few": {"more": -1},
         "one routing iteration too many": {"more": 1},
         **EPSILONS,

@@ -3,12 +3,16 @@
 The functions here are written once over `xp`, which is numpy, torch or jax.numpy.
 """
 
+import functools
 import importlib
+import sys
+from typing import Any
 
 import numpy as np
 import pytest
 import wings
 
+from parity import reference
 from parity.conformance import ConformanceError, check_callable
 from parity.conformance.judging import TOLERANCE
 from parity.conformance.mistakes import CASES, MISTAKES
@@ -191,9 +195,13 @@ def test_right_functions_conform(kind, framework):
     assert len(gradients) == (0 if framework == "numpy" else len(CASES[kind]))
 
 
-# What is wrong is found without the framework: one that differentiates is enough.
-@pytest.mark.parametrize("framework", FRAMEWORKS[:2])
-@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize(
+    ("name", "framework"),
+    wings.wide(
+        [(name, framework) for name in WRONG for framework in FRAMEWORKS],
+        lambda name, framework: framework in FRAMEWORKS[:2],
+    ),
+)
 def test_mistakes_are_named(name, framework):
     kind, function, options, expected = WRONG[name]
     report = check_callable(kind, function(namespace(framework), **options))
@@ -260,6 +268,86 @@ def test_each_mistake_has_numbers_of_its_own(kind):
         seen.append((name, answer))
 
 
+# Every framework in which a function runs.
+
+
+@pytest.mark.parametrize("framework", DIFFERENTIABLE)
+def test_other_spellings_of_a_right_function_conform(framework):
+    """A compiled function, a module's instance and a partial one, beside a plain function."""
+    route = router(namespace(framework))
+    if framework == "jax":
+        jax = importlib.import_module("jax")
+        spellings: list[Any] = [
+            (jax.jit(route, static_argnames="num_iters"), "f(votes, num_iters=r)"),
+            (jax.jit(lambda votes, num_iters=3: route(votes, num_iters)), "f(votes)"),
+        ]
+    else:
+        module = importlib.import_module("torch").nn.Module
+
+        class Router(module):
+            def forward(self, u_hat, bias=None, num_iterations=1):
+                return route(u_hat, num_iterations)
+
+        spellings = [(Router(), "f(votes, num_iterations=r)")]
+    spellings.append((functools.partial(route, num_iters=5), "f(votes, num_iters=r)"))
+    for function, convention in spellings:
+        report = check_callable("routing", function)
+        assert report.conforms, report.rows
+        assert (report.frameworks, report.convention) == ([framework], convention)
+
+
+@pytest.mark.parametrize("kind", RIGHT)
+def test_the_oracle_conforms(kind):
+    oracle = {
+        "squash": reference.squash,
+        "routing": reference.routing.dynamic,
+        "margin_loss": reference.margin,
+    }[kind]
+    report = check_callable(kind, oracle)
+    assert report.conforms, report.rows
+    assert report.frameworks == ["numpy"]
+
+
+def test_a_function_that_runs_in_several_frameworks_is_held_to_the_oracle_in_each():
+    """Operations that arrays of all frameworks have; its gradient is NaN at 0."""
+
+    def squash(x):
+        square = (x * x).sum(-1, keepdims=True)
+        return x * square**0.5 / (1 + square)
+
+    report = check_callable("squash", squash)
+    assert report.frameworks == FRAMEWORKS
+    assert not report.conforms
+    broken = {(row.framework, row.case, row.tensor) for row in report.rows if not row.holds}
+    assert broken == {(name, "a zero capsule", "gradient") for name in DIFFERENTIABLE}
+    assert report.mistakes == ["NaN at a zero capsule"]
+    assert report.mistakes_by_framework == dict.fromkeys(DIFFERENTIABLE, report.mistakes)
+    assert report.left_out == {}
+
+
+def test_a_right_function_of_several_frameworks_conforms_in_each():
+    def squash(x):
+        square = (x * x).sum(-1, keepdims=True)
+        zero = square == 0
+        return x * (1 - zero * 1.0) * (square + zero) ** 0.5 / (1 + square)
+
+    report = check_callable("squash", squash)
+    assert report.conforms, report.rows
+    assert report.frameworks == FRAMEWORKS
+
+
+def test_a_framework_in_which_it_raises_is_left_out_with_the_reason():
+    def squash(x):
+        if isinstance(x, np.ndarray):
+            return safe_squash(np)(x)
+        raise OSError("only for ndarrays")
+
+    report = check_callable("squash", squash)
+    assert report.conforms
+    assert report.frameworks == ["numpy"]
+    assert report.left_out == dict.fromkeys(DIFFERENTIABLE, "OSError: only for ndarrays")
+
+
 # Ways to be called.
 
 ROUTE = router(np)
@@ -269,11 +357,11 @@ CALLS = {
     "another name": ("routing", lambda votes, routings=1: ROUTE(votes, routings), "routings=r"),
     "keyword": ("routing", lambda votes, *, num_iters: ROUTE(votes, num_iters), "num_iters=r"),
     "an axis": ("squash", lambda x, axis: safe_squash(np, axis)(x), "f(x, axis=-1)"),
-    "one-hot": ("margin_loss", loss(np), "f(lengths, one_hot)"),
+    "one-hot": ("margin_loss", loss(np), "one_hot"),
     "labels": (
         "margin_loss",
         lambda lengths, labels: loss(np)(lengths, np.eye(lengths.shape[1])[labels]),
-        "f(lengths, labels)",
+        "labels",
     ),
 }
 
@@ -307,11 +395,13 @@ def test_couplings_are_checked_where_they_are_returned():
     [
         ("squash", lambda: None, "takes 0 positional arguments"),
         ("squash", lambda x: x.sum(), "returned shapes [()]; expected [(3, 5, 7)]"),
-        ("squash", lambda x: None, "returned shapes [()]"),
+        ("squash", lambda x: None, "returned NoneType, no array of numpy"),
         ("routing", lambda votes, kernel, bias: votes, "missing 2 required positional arguments"),
         ("routing", lambda votes, num_iters: votes[:, 0, :, :, None], "(2, 3, 7, 1)"),
-        ("margin_loss", lambda lengths, labels: lengths * 2, "returned shapes [(5, 3)]"),
-        ("margin_loss", lambda lengths, labels: 1 / 0, "ZeroDivisionError"),
+        ("margin_loss", lambda lengths, labels: lengths.sum(0), "returned shapes [(3,)]"),
+        ("margin_loss", lambda lengths, labels: None, "returned NoneType, no array of numpy"),
+        ("margin_loss", lambda lengths, labels: 1 / 0, "ZeroDivisionError: division by zero"),
+        ("margin_loss", lambda lengths, labels: sys.exit(3), "SystemExit: 3"),
     ],
 )
 def test_what_cannot_be_called_says_how_it_would_be(kind, function, said):
@@ -320,7 +410,8 @@ def test_what_cannot_be_called_says_how_it_would_be(kind, function, said):
     message = str(caught.value)
     assert said in message
     assert f"could not be called as {kind}; expected f(" in message
-    assert "numpy, f(" in message
+    assert "Say how it is called by --call" in message
+    assert " in numpy" in message
 
 
 def test_unknown_kind():

@@ -141,9 +141,8 @@ def test_an_unknown_routing_and_one_of_another_kind():
 
 
 def test_the_verb_takes_a_routing(tmp_path, capsys):
-    (tmp_path / "mine.py").write_text(
-        "import numpy as np\ndef mine(votes, prior):\n    return 0 * np.asarray(votes)[:, 0]\n"
-    )
+    (tmp_path / "mine.py").write_text("def mine(votes, prior):\n    return 0 * votes[:, 0]\n")
     assert conformance.main(module=f"{tmp_path}/mine.py:mine", routing="primed") == 1
     said = capsys.readouterr().out
-    assert "mine: routing primed of numpy, called as f(votes, prior=prior_IJ)" in said
+    assert "mine: routing primed in numpy" in said
+    assert ", called as f(votes, prior=prior_IJ)\n" in said
