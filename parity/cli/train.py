@@ -124,7 +124,8 @@ def _begin(flags: Flags, path: Path | None, place: Place | None) -> None:
     image, classes = dataset.train.shape, dataset.classes
     spec = dataclasses.replace(card.network, image=image, classes=classes)
     trainer = make_trainer(spec, training, options, dataset, several=True, place=place)
-    if _follows(place, trainer, dataset):
+    if place is not None and place.rank > 0:
+        _accompany(trainer, dataset)
         return
     with runs.Run.create(out, spec, training, options, flags.preset) as run:
         _announce(run, trainer)
@@ -149,7 +150,8 @@ def _go_on(run: "Run", known: Flags, flags: Flags, place: Place | None) -> None:
     options = _options(flags, run.options)
     dataset = data.load(training.dataset, options.data_dir)
     trainer = make_trainer(run.spec, training, options, dataset, several=True, place=place)
-    if _follows(place, trainer, dataset):
+    if place is not None and place.rank > 0:
+        _accompany(trainer, dataset)
         return
     if (training, options) != (run.training, run.options):
         run.change(training, options)
@@ -217,15 +219,12 @@ def _scores(run: "Run", accuracy: float | None) -> Iterator[str]:
     )
 
 
-def _follows(place: Place | None, trainer: "Trainer", dataset: "Dataset") -> bool:
-    """Whether this is not the first process, which alone writes and speaks: it has trained then."""
-    if place is None or place.rank == 0:
-        return False
+def _accompany(trainer: "Trainer", dataset: "Dataset") -> None:
+    """Train beside the first process, which alone writes and speaks."""
     from parity import loop
 
     with processes.parting(processes.group_of(trainer)):
         loop.train(trainer, dataset, progress=False)
-    return True
 
 
 def _illustrate(run: "Run", trainer: "Trainer", dataset: "Dataset") -> None:

@@ -25,7 +25,7 @@ FORMAT = "twincaps-answer"
 NATIVE = {"torch": ".pt", "jax": ".msgpack"}
 MODES = {"usual": None, "compiled": True, "eager": False}
 
-Answer = tuple[Arrays, dict[str, Any]]
+Result = tuple[Arrays, dict[str, Any]]
 
 
 class Wing:
@@ -55,22 +55,22 @@ class Wing:
         return self._trainers[key]
 
 
-def _plain(arrays: Arrays, **facts: Any) -> Answer:
+def _plain(arrays: Arrays, **facts: Any) -> Result:
     return arrays, {"format": FORMAT, "schema": SCHEMA, **facts}
 
 
-def report(wing: Wing) -> Answer:
+def report(wing: Wing) -> Result:
     """Versions, device and switches as they are."""
     return _plain({}, report=wing.package.numerics.report())
 
 
-def relax(wing: Wing) -> Answer:
+def relax(wing: Wing) -> Result:
     """From here on TF32 where a GPU has it."""
     wing.package.numerics.tensorfloat32()
     return report(wing)
 
 
-def round_trip(wing: Wing, folder: str) -> Answer:
+def round_trip(wing: Wing, folder: str) -> Result:
     """Random weights and optimiser slots in and out by every door of the wing."""
     state, weights = wing.subject.ported(wing.precision), wing.package.weights
     trainer = wing.trainer("adam")
@@ -101,12 +101,12 @@ def round_trip(wing: Wing, folder: str) -> Answer:
     return _plain(arrays, step=back["step"], same=same, axes=axes)
 
 
-def pure_functions(wing: Wing) -> Answer:
+def pure_functions(wing: Wing) -> Result:
     """The answers to every case of rung 1."""
     return _plain(functions.answers(wing.package, wing.precision))
 
 
-def trace(wing: Wing, precision: str | None = None, mode: str = "usual") -> Answer:
+def trace(wing: Wing, precision: str | None = None, mode: str = "usual") -> Result:
     """One forward and backward pass of plain routing, every tensor of it."""
     subject, precision = wing.subject, precision or wing.precision
     net = wing.package.CapsuleNetwork(subject.spec, 0, precision, lean=False)
@@ -129,7 +129,7 @@ def trace(wing: Wing, precision: str | None = None, mode: str = "usual") -> Answ
     return recording.make(request, wing.package.numerics.report(), traced, labels).pack()
 
 
-def step(wing: Wing, optimizer: str) -> Answer:
+def step(wing: Wing, optimizer: str) -> Result:
     """One step from a state in the middle of a run."""
     trainer = wing.trainer(optimizer)
     trainer.set_state(wing.subject.midway(optimizer, wing.precision))
@@ -149,7 +149,7 @@ def run(
     resume: str | None = None,
     save: dict[str, str] | None = None,
     test: bool = False,
-) -> Answer:
+) -> Result:
     """The steps from `first` to before `last`: each one's loss, and the parameters after them.
 
     resume  a checkpoint to go on from, of either wing; otherwise from the subject's weights
@@ -185,7 +185,7 @@ def _save(wing: Wing, trainer: Any, folder: Path) -> None:
     checkpoints.write(folder, wing.subject.spec, *arrays, step=state["step"], **seen, **none)
 
 
-def mode(wing: Wing, **how: bool) -> Answer:
+def mode(wing: Wing, **how: bool) -> Result:
     """One step of SGD in a mode of the Trainer: the poses before it, its loss, its gradients.
 
     From a momentum of 0 the first step's momentum is the gradient, whatever the mode.
@@ -201,7 +201,7 @@ def mode(wing: Wing, **how: bool) -> Answer:
     )
 
 
-def speed(wing: Wing, batch: int, steps: int, **how: bool) -> Answer:
+def speed(wing: Wing, batch: int, steps: int, **how: bool) -> Result:
     """Seconds of each of some training steps, after two that are not counted."""
     trainer, subject = wing.trainer("adam", **{"lean": True, **how}), wing.subject
     trainer.set_state(subject.fresh("adam", wing.precision))
@@ -214,7 +214,7 @@ def speed(wing: Wing, batch: int, steps: int, **how: bool) -> Answer:
     return _plain({"seconds": np.array(seconds[2:])})
 
 
-TASKS: dict[str, Callable[..., Answer]] = {
+TASKS: dict[str, Callable[..., Result]] = {
     each.__name__: each
     for each in (report, relax, round_trip, pure_functions, trace, step, run, mode, speed)
 }

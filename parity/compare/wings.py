@@ -167,7 +167,7 @@ def _environment(precision: str, device: str, other: bool) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Reply:
     """What a wing answered: arrays, and the rest of the file's header."""
 
     arrays: Arrays
@@ -180,17 +180,17 @@ class Pair:
     def __init__(self, handles: Mapping[str, Handle], folder: Path):
         self.handles, self.folder, self._count = handles, folder, 0
 
-    def ask(self, task: str, **options: Any) -> dict[str, Answer]:
+    def ask(self, task: str, **options: Any) -> dict[str, Reply]:
         """The answers of both wings to the same task, computed at the same time."""
         return self.ask_each(task, dict.fromkeys(self.handles, options))
 
-    def ask_each(self, task: str, options: Mapping[str, dict[str, Any]]) -> dict[str, Answer]:
+    def ask_each(self, task: str, options: Mapping[str, dict[str, Any]]) -> dict[str, Reply]:
         """The answers of the wings named in `options`, each asked with its own."""
         paths = self._send(task, options)
         found = {}
         for name, path in paths.items():
             arrays, header = load_arrays(path, tasks.FORMAT)
-            found[name] = Answer(arrays, header)
+            found[name] = Reply(arrays, header)
             path.unlink()
         return found
 

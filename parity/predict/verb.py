@@ -30,7 +30,7 @@ def _shown(metavar: str, unset: str) -> Any:
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class Prediction:
     """What each wing makes of one image [H, W, C] of so many `things`.
 
     poses            [J, D] by wing
@@ -93,16 +93,16 @@ def predict(
     if unknown:
         note = f"{weights} does not say what it was trained on, so pictures are shown to it whole"
         print(f"{note}; --fit digit is for handwritten digits", file=sys.stderr)
-    seen = see(known, prepared, backends)
+    predictions = see(known, prepared, backends)
     files: list[dict[str, str]] = [{} for _ in images]
     if out is not None:
-        files = write(Path(out), images, seen)
+        files = write(Path(out), images, predictions)
     if json:
-        told = [_plain(*each) for each in zip(images, seen, files, strict=True)]
+        told = [_plain(*each) for each in zip(images, predictions, files, strict=True)]
         names = list(known.names)
         print(jsonlib.dumps({"weights": weights, "fit": fit, "classes": names, "pictures": told}))
         return
-    for each in zip(images, seen, files, strict=True):
+    for each in zip(images, predictions, files, strict=True):
         _show(*each, known.names)
 
 
@@ -121,7 +121,7 @@ def asked(backend: str | None) -> list[str]:
     return found
 
 
-def see(known: Known, images: np.ndarray, backends: list[str]) -> list[Seen]:
+def see(known: Known, images: np.ndarray, backends: list[str]) -> list[Prediction]:
     """What each of these wings makes of images [N, H, W, C], in float32."""
     poses, drawn = {}, None
     for wing in backends:
@@ -135,7 +135,7 @@ def see(known: Known, images: np.ndarray, backends: list[str]) -> list[Seen]:
             )
             drawn = np.stack([model.reconstruct(poses[wing], each) for each in answers.T], 1)
     return [
-        Seen(
+        Prediction(
             image,
             {wing: each[n] for wing, each in poses.items()},
             None if drawn is None else drawn[n],
@@ -145,7 +145,7 @@ def see(known: Known, images: np.ndarray, backends: list[str]) -> list[Seen]:
     ]
 
 
-def write(folder: Path, images: list[str], seen: list[Seen]) -> list[dict[str, str]]:
+def write(folder: Path, images: list[str], predictions: list[Prediction]) -> list[dict[str, str]]:
     """Write NAME-input.png and NAME-reconstruction.png of each picture; returns their paths.
 
     Of an image of several things each reconstruction's name ends in its class. Nothing that was
@@ -156,7 +156,7 @@ def write(folder: Path, images: list[str], seen: list[Seen]) -> list[dict[str, s
     taken, files = {Path(each).resolve() for each in images}, []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for path, each in zip(images, seen, strict=True):
+        for path, each in zip(images, predictions, strict=True):
             held = _pictures(each)
             paths = _free(folder, Path(path).stem, held, taken)
             for what, array in held.items():
@@ -169,15 +169,15 @@ def write(folder: Path, images: list[str], seen: list[Seen]) -> list[dict[str, s
     return files
 
 
-def _pictures(seen: Seen) -> dict[str, np.ndarray]:
-    drawn = seen.reconstructions
+def _pictures(prediction: Prediction) -> dict[str, np.ndarray]:
+    drawn = prediction.reconstructions
     if drawn is None:
-        return {"input": seen.image}
-    if seen.things == 1:
-        return {"input": seen.image, "reconstruction": drawn[0]}
-    answers = next(iter(seen.answers.values()))
+        return {"input": prediction.image}
+    if prediction.things == 1:
+        return {"input": prediction.image, "reconstruction": drawn[0]}
+    answers = next(iter(prediction.answers.values()))
     named = {f"reconstruction-{label}": each for label, each in zip(answers, drawn, strict=True)}
-    return {"input": seen.image, **named}
+    return {"input": prediction.image, **named}
 
 
 def _free(folder: Path, stem: str, whats: Iterable[str], taken: set[Path]) -> dict[str, Path]:
@@ -192,33 +192,34 @@ def _free(folder: Path, stem: str, whats: Iterable[str], taken: set[Path]) -> di
         number += 1
 
 
-def _plain(path: str, seen: Seen, files: dict[str, str]) -> dict[str, Any]:
+def _plain(path: str, prediction: Prediction, files: dict[str, str]) -> dict[str, Any]:
     answers = {
         wing: {
             "class": int(lengths.argmax()),
-            "classes": list(seen.answers[wing]),
+            "classes": list(prediction.answers[wing]),
             "lengths": [float(x) for x in lengths],
         }
-        for wing, lengths in seen.lengths.items()
+        for wing, lengths in prediction.lengths.items()
     }
-    return {"picture": path, "answers": answers, "difference": seen.difference, **files}
+    return {"picture": path, "answers": answers, "difference": prediction.difference, **files}
 
 
-def _show(path: str, seen: Seen, files: dict[str, str], names: tuple[str, ...]) -> None:
+def _show(path: str, prediction: Prediction, files: dict[str, str], names: tuple[str, ...]) -> None:
     console, names = Console(), tuple(map(printable, names))
     answers = {
-        wing: " and ".join(names[each] for each in found) for wing, found in seen.answers.items()
+        wing: " and ".join(names[each] for each in found)
+        for wing, found in prediction.answers.items()
     }
     says = " or ".join(dict.fromkeys(answers.values()))
     console.print(Text.assemble(f"{printable(path)}: ", (says, "bold")))
     table = Table("class", *(f"length, {wing}" for wing in answers))
     for label, name in enumerate(names):
-        style = "bold" if any(label in each for each in seen.answers.values()) else "none"
-        cells = (f"{lengths[label]:.4f}" for lengths in seen.lengths.values())
+        style = "bold" if any(label in each for each in prediction.answers.values()) else "none"
+        cells = (f"{lengths[label]:.4f}" for lengths in prediction.lengths.values())
         table.add_row(Text(name), *cells, style=style)
     console.print(table)
-    if seen.difference is not None:
+    if prediction.difference is not None:
         each = ", ".join(f"{wing} says {answer}" for wing, answer in answers.items())
-        console.print(Text(f"{each}; their capsules differ by {seen.difference:.1e}"))
+        console.print(Text(f"{each}; their capsules differ by {prediction.difference:.1e}"))
     if files:
         console.print(Text(f"wrote {', '.join(files.values())}"), soft_wrap=True)

@@ -36,7 +36,7 @@ def test_a_table_of_answers_shows_every_name_as_it_is(capsys, monkeypatch):
     count = len(NAMES)
     for label in range(count):
         pose = np.eye(count, dtype=np.float32)[label][:, None]
-        seen = verb.Seen(np.zeros((2, 2, 1), np.float32), {"torch": pose}, None)
+        seen = verb.Prediction(np.zeros((2, 2, 1), np.float32), {"torch": pose}, None)
         verb._show("[b]a.png", seen, {}, tuple(NAMES))
         first, *table = capsys.readouterr().out.splitlines()
         terminal = [shown for shown, _ in NAMES.values()]

@@ -191,7 +191,7 @@ def test_it_prints_a_table(both_wings, capsys, monkeypatch):
 
 def test_wings_that_disagree_are_both_told(capsys):
     poses = {"torch": np.eye(3, 2, dtype=np.float32), "jax": np.eye(3, 2, -1, np.float32)}
-    seen = verb.Seen(np.zeros((2, 2, 1), np.float32), poses, None)
+    seen = verb.Prediction(np.zeros((2, 2, 1), np.float32), poses, None)
     assert seen.answers == {"torch": (0,), "jax": (1,)}
     assert seen.difference == 1
     verb._show("a.png", seen, {}, ("ant", "bee", "cat"))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from parity.compare.climb import Climb, Row
 from parity.compare.rungs import ADAM_STEPS, RESUMED_STEPS, SGD_STEPS
-from parity.compare.wings import Answer
+from parity.compare.wings import Reply
 from parity.spec import BACKENDS
 from parity.traces.measure import difference, differences
 
@@ -16,7 +16,7 @@ def trajectory(climb: Climb) -> list[Row]:
     return [climb.row(5, f"{steps} {optimizer} steps", along(answers))]
 
 
-def along(answers: Mapping[str, Answer]) -> dict[str, float]:
+def along(answers: Mapping[str, Reply]) -> dict[str, float]:
     """The differences of two runs: of the loss at each step, then of what they ended with."""
     a, b = (answer.arrays for answer in answers.values())
     losses = zip(a["loss"], b["loss"], strict=True)
