@@ -96,9 +96,7 @@ EPSILONS = {
     for size in SIZES
 }
 # Of code that does not look at the number it is given, or does not take one: three are expected.
-ALWAYS = {
-    f"always {n} routing iteration{'s' * (n > 1)}": {"always": n} for n in (1, 2, 3, 4, 5, 6, 10)
-}
+ALWAYS = {f"always {n} routing iteration{'s' * (n > 1)}": {"always": n} for n in (1, 2, 3, 4, 5)}
 MISTAKES: dict[str, dict[str, Settings]] = {
     "squash": {
         "squash over the positions or classes (axis 1) instead of each pose": {"axis": 1},
