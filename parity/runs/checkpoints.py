@@ -106,7 +106,7 @@ def write(
     spec: NetworkSpec,
     arrays: Arrays,
     optimizer: Arrays,
-    trained_on: TrainedOn | None,
+    trained_on: TrainedOn | None = None,
     **state: Any,
 ) -> Path:
     """Write one checkpoint, then drop all but the last three and the best; returns its path.

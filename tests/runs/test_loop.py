@@ -188,6 +188,14 @@ def test_an_interrupted_evaluation_is_done_again(whole, tmp_path):
 @pytest.mark.parametrize("name", ["SIGHUP", "SIGUSR1", "SIGUSR2"])
 def test_a_signal_that_announces_an_end_saves_and_never_interrupts_that(tmp_path, name):
     number = getattr(signal, name)
+    before = signal.signal(number, signal.SIG_DFL)  # nohup, say, has it ignored
+    try:
+        announced(tmp_path, number)
+    finally:
+        signal.signal(number, before)
+
+
+def announced(tmp_path, number):
     trainer = fakes.Trainer()
     trainer.at[7] = lambda _: [os.kill(os.getpid(), each) for each in (number, number, 15)]
     with created(tmp_path / "run") as run:

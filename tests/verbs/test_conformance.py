@@ -254,6 +254,7 @@ def test_each_wing_conforms(wing):
         assert report.frameworks == [wing.__name__.removesuffix("_caps")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MISTAKES)
 def test_each_mistake_has_numbers_of_its_own(kind):
     """A row that equals the oracle, or another row, would name nothing."""

@@ -88,6 +88,7 @@ def test_the_command_draws_a_run_of_either_wing_with_the_other(told, tmp_path):
             assert (tmp_path / "new" / name).read_bytes() == (path / "figures" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_and_a_network_of_the_package_are_drawn_without_curves(told, tmp_path):
     backend, path, _ = told
     checkpoint = max((path / "checkpoints").iterdir())

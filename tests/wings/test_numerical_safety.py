@@ -112,7 +112,7 @@ def test_an_exploding_training_names_step_checkpoint_and_tensor(wing, tmp_path, 
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("into", ["a run", "none"])
+@pytest.mark.parametrize("into", wide(["a run", "none"], "none".__eq__))
 def test_a_fault_of_the_users_own_weights_is_looked_for_from_them(wing, tmp_path, into):
     """Those that the seed draws would train well."""
     spec = dataclasses.replace(PRIMES, decoder=None)

@@ -114,8 +114,9 @@ GIVEN = {
 }
 
 
-def test_arrays_are_taken_however_they_lie_in_memory(wing):
-    random = np.random.default_rng(0)
+@pytest.mark.parametrize("name", wings.wide(wings.NAMES, "torch".__eq__))
+def test_arrays_are_taken_however_they_lie_in_memory(name):
+    wing, random = wings.load(name), np.random.default_rng(0)
     images = random.integers(0, 256, (5, *PRIMES.image)).astype(np.float32) / 256  # bfloat16 too
     labels = random.integers(0, PRIMES.classes, 5)
     net, trainer = wing.CapsuleNetwork(PRIMES, 3), wing.Trainer(PRIMES, TrainingSpec(batch_size=5))
