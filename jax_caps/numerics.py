@@ -45,10 +45,16 @@ _asked: set[str] = set()  # of XLA before it started, which no restoring takes b
 
 
 def strict(precision: str = "float32") -> None:
-    """Switch off every reduced precision (TF32, bfloat16 inside float32), choose deterministic
-    algorithms, and for float64 switch on 64-bit types; `restore` puts back what was set before.
+    """Switches on full precision and deterministic algorithms in this process.
 
-    XLA reads its own switch once, when it starts: call this before JAX has computed anything.
+    Off go TF32 and bfloat16 inside float32. `restore` puts back what was set before. XLA reads
+    its own switch once, when it starts: call this before JAX has computed anything.
+
+    Args:
+        precision: One of `PRECISIONS`; float64 switches on JAX's 64-bit types.
+
+    Raises:
+        SpecError: Where the precision is unknown.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if not _before:
@@ -69,8 +75,9 @@ def build() -> None:
 
 
 def restore() -> None:
-    """Put back the switches as they were before the first `strict`, or network; the next sets
-    them again.
+    """Puts back the switches as they were before the first `strict`, or network.
+
+    The next one sets them again.
     """
     if not _before:
         return
@@ -103,8 +110,9 @@ def compiled(function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
 
 
 def cache(folder: str | os.PathLike) -> None:
-    """Keep what XLA compiles in a folder, for the next process; JAX_COMPILATION_CACHE_DIR, where
-    it is set, is kept. Without this it is compiled anew.
+    """Keeps what XLA compiles in a folder, for the next process.
+
+    A JAX_COMPILATION_CACHE_DIR that is set stays. Without either, every process compiles again.
     """
     if _CONFIG.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", os.fspath(folder))
@@ -117,8 +125,9 @@ def tensorfloat32() -> None:
 
 
 def report() -> dict[str, Any]:
-    """Versions, devices and the switches as they are now; `deterministic` is what XLA was asked
-    for when it started.
+    """Versions, devices and the switches as they are now.
+
+    `deterministic` is what XLA was asked for when it started.
     """
     device = jax.devices()[0]
     return {

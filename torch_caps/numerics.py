@@ -44,11 +44,16 @@ _before: dict[str, Any] = {}
 
 
 def strict(precision: str = "float32") -> None:
-    """Switch off every reduced precision (TF32, bfloat16 inside float32), choose deterministic
-    algorithms, and refuse operations that have none; `restore` puts back what was set before.
+    """Switches on full precision and deterministic algorithms in this process.
 
-    cuBLAS reads its own switch when it is first used. The same door as the JAX wing's, where
-    float64 has to be switched on for the process.
+    Off go TF32 and bfloat16 inside float32; operations without a deterministic algorithm raise.
+    `restore` puts back what was set before. cuBLAS reads its own switch when it is first used.
+
+    Args:
+        precision: One of `PRECISIONS`, checked here; the JAX wing has to switch on float64.
+
+    Raises:
+        SpecError: Where the precision is unknown.
     """
     dtypes(precision)
     if not _before:
@@ -74,8 +79,9 @@ def build() -> None:
 
 
 def restore() -> None:
-    """Put back the switches as they were before the first `strict`, or network; the next sets
-    them again.
+    """Puts back the switches as they were before the first `strict`, or network.
+
+    The next one sets them again.
     """
     if not _before:
         return
@@ -112,8 +118,9 @@ def compiled(function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
 
 
 def cache(folder: str | os.PathLike) -> None:
-    """Keep what torch.compile makes in a folder, for the next process; TORCHINDUCTOR_CACHE_DIR,
-    where it is set, is kept. Without this it lies in the temporary folder.
+    """Keeps what torch.compile makes in a folder, for the next process.
+
+    A TORCHINDUCTOR_CACHE_DIR that is set stays. Without this call the temporary folder is used.
     """
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.fspath(folder))
 
@@ -126,8 +133,9 @@ def tensorfloat32() -> None:
 
 
 def report() -> dict[str, Any]:
-    """Versions, devices and the switches as they are now; CUBLAS_WORKSPACE_CONFIG is what cuBLAS
-    reads when it is first used.
+    """Versions, devices and the switches as they are now.
+
+    CUBLAS_WORKSPACE_CONFIG is what cuBLAS reads when it is first used.
     """
     cuda = torch.cuda.is_available()
     return {

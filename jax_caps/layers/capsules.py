@@ -23,6 +23,7 @@ class DigitCapsules(nnx.Module):
         self.routing, self.lean, self.block = spec.routing, lean, block
 
     def __call__(self, inputs_BIK: Array, tap: Tap = no_tap) -> Array:
+        """Poses [B, J, D] of input capsules [B, I, K]; a tap makes it store and show the votes."""
         owned = {each.argument(n): getattr(self, n)[...] for n, each in self.routing.owned.items()}
         options = {**owned, **self.routing.options}
         # a tap wants to see the votes, and not every routing has a twin that stores none

@@ -16,7 +16,14 @@ from parity.spec import NetworkSpec
 
 
 def dense(x: Array, kernel: Array, bias: Array, compute: jnp.dtype) -> Array:
-    """x @ kernel + bias with the product computed in `compute`; kernel [in, out]."""
+    """The dense layer x @ kernel + bias, its product computed in `compute`.
+
+    Args:
+        x: [B, in].
+        kernel: [in, out], as canonical weights are.
+        bias: [out], in the dtype of `x`, as the result is.
+        compute: dtype of the product.
+    """
     return (x.astype(compute) @ kernel.astype(compute)).astype(x.dtype) + bias[None]
 
 
@@ -35,6 +42,7 @@ class Dense(nnx.Module):
         self.compute = compute
 
     def __call__(self, x: Array) -> Array:
+        """[B, in] -> [B, out]."""
         return dense(x, self.kernel[...], self.bias[...], self.compute)
 
 
@@ -47,6 +55,7 @@ class Decoder(nnx.List):
         self.image = spec.image
 
     def __call__(self, masked_BJD: Array) -> Array:
+        """Images [B, H, W, C] in 0 to 1, of capsules [B, J, D] masked by `mask`."""
         x = masked_BJD.reshape(len(masked_BJD), -1)
         for n, layer in enumerate(self):
             x = layer(x)

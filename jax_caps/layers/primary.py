@@ -31,6 +31,7 @@ class PrimaryCapsules(Conv):
         super().__init__(width, self.spec.channels, self.spec.kernel, self.spec.stride, compute)
 
     def __call__(self, x_BHWC: Array, tap: Tap = no_tap) -> Array:
+        """Squashed poses [B, I, K] of a feature map [B, H, W, C]."""
         y = conv(x_BHWC, self.kernel[...], self.stride, self.compute).astype(self.bias.dtype)
         y = tap("primary.conv", y * self.spec.scale + self.bias[None, None, None])
         return tap("primary.poses", squash(primary_poses(y, self.spec.types)))

@@ -28,6 +28,7 @@ class Conv(nnx.Module):
         self.stride, self.compute = stride, compute
 
     def __call__(self, x_BHWC: Array) -> Array:
+        """[B, H, W, in] -> [B, H', W', out], without padding."""
         return conv(x_BHWC, self.kernel[...], self.stride, self.compute, self.bias[...])
 
 
@@ -42,6 +43,7 @@ class Stem(nnx.List):
         )
 
     def __call__(self, x_BHWC: Array, tap: Tap = no_tap) -> Array:
+        """The last feature map; `tap` sees each as stem.0, stem.1 and so on."""
         for n, layer in enumerate(self):
             x_BHWC = tap(f"stem.{n}", jax.nn.relu(layer(x_BHWC)))
         return x_BHWC

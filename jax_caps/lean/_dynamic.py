@@ -163,7 +163,7 @@ def _through_squash(sum_BJD: Array, dposes_BJD: Array) -> Array:
 
 
 def _flat(inputs_BIK: Array, kernel_IJKD: Array) -> tuple[Array, Array]:
-    """inputs [B, I * K] and kernel [I * K, J * D], whose product is the sum of all votes."""
+    """Matrices [B, I * K] and [I * K, J * D], whose product is the sum of all votes."""
     outputs, size = kernel_IJKD.shape[1::2]
     kernel = kernel_IJKD.transpose(0, 2, 1, 3).reshape(-1, outputs * size)
     return inputs_BIK.reshape(len(inputs_BIK), -1), kernel

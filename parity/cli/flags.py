@@ -19,8 +19,10 @@ _PRESETS = f"The network and its training: one of {', '.join(PRESETS)}."
 
 @dataclass(frozen=True)
 class Flags:
-    """Train a capsule network. What is not given comes from the data set's recipe, or else from
-    the preset; what ran, and how it departs from the preset, is printed.
+    """Train a capsule network.
+
+    What is not given comes from the data set's recipe, or else from the preset; what ran, and how
+    it departs from the preset, is printed.
     """
 
     backend: Annotated[str, _shown("{torch,jax}")]

@@ -67,6 +67,7 @@ class Stream:
         self.stream, self.goes_on, self.told = stream, goes_on, told
 
     def write(self, text: str) -> int:
+        """Writes a text; returns its length, also where it goes to nothing."""
         try:
             return self.stream.write(text)
         except (OSError, ValueError) as error:
@@ -74,6 +75,7 @@ class Stream:
         return len(text)
 
     def flush(self) -> None:
+        """Hands what was written on to the system."""
         try:
             self.stream.flush()
         except (OSError, ValueError) as error:
@@ -100,8 +102,9 @@ class Stream:
 
 
 def _open_closed() -> None:
-    """Open to nothing what is closed of the three streams, or a file of ours would have its number,
-    and what a library prints would be written into it.
+    """Opens to nothing whichever of the three standard streams is closed.
+
+    Else a file of ours would get its number, and what a library prints would be written into it.
     """
     for number in range(3):
         try:

@@ -197,8 +197,10 @@ def _finish(run: "Run", trainer: "Trainer", dataset: "Dataset") -> None:
 
 
 def _scores(run: "Run", accuracy: float | None) -> Iterator[str]:
-    """What the training came to. Where checkpoints were chosen on the test set, its best score is
-    not told: it would be better than the network is.
+    """The last lines of a training: its scores.
+
+    Where checkpoints were chosen on the test set, its best score is left out: it would be better
+    than the network is.
     """
     tested = [line for line in run.metrics() if line["event"] == "eval"]
     if accuracy is None or not tested:

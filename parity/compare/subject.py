@@ -186,8 +186,10 @@ def _noise(seed: int, name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _pictures(spec: NetworkSpec, seed: int) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-    """Training and test images with labels: the digits of mnist-mini where the network takes them,
-    else a random pattern for each class under noise.
+    """Training and test images with labels.
+
+    The digits of mnist-mini where the network takes them, else a random pattern for each class
+    under noise.
     """
     if spec.image == (28, 28, 1) and spec.classes == 10:
         digits = data.load("mnist-mini")

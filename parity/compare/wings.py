@@ -44,9 +44,14 @@ class Handle(Protocol):
     name: str
     precision: str
 
-    def send(self, task: str, path: Path, options: dict[str, Any]) -> None: ...
-    def receive(self) -> None: ...
-    def close(self) -> None: ...
+    def send(self, task: str, path: Path, options: dict[str, Any]) -> None:
+        """Starts a task with these options, which writes what it finds to `path`."""
+
+    def receive(self) -> None:
+        """Waits for the task; raises WingError where the wing raised something."""
+
+    def close(self) -> None:
+        """Ends the wing."""
 
 
 class Here:
@@ -150,8 +155,9 @@ def _starting(python: str) -> Iterator[None]:
 
 
 def _environment(precision: str, device: str, other: bool) -> dict[str, str]:
-    """The environment of a wing's process: what JAX reads when imported; of another interpreter
-    without what this one is told of where packages are.
+    """The environment of a wing's process, with what JAX reads when it is imported.
+
+    Another interpreter gets it without this one's own paths to packages.
     """
     own = {"PYTHONPATH", "PYTHONHOME"} if other else set()
     wanted = {

@@ -63,6 +63,7 @@ class Routed(Case):
     owned: Mapping[str, Array] = field(default_factory=dict)
 
     def answer(self, x: Array, **settings: Any) -> tuple[Array, ...]:
+        """What the oracle's routing gives for votes `x`: poses and couplings."""
         assert not settings, f"no mistakes of {self.routing.name} are known"
         function = getattr(reference.routing, self.routing.name)
         return function(x, **self.owned, **self.routing.options)

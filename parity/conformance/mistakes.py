@@ -160,11 +160,13 @@ class Case:
 
 
 def normal(seed: int, *shape: int) -> Array:
+    """Normal numbers in float32, the same for the same seed and shape."""
     generator = np.random.Generator(np.random.Philox(seed))
     return generator.standard_normal(shape).astype(np.float32)
 
 
 def zeroed(x: Array, *places: Any) -> Array:
+    """A copy with these places set to 0."""
     x = x.copy()
     for place in places:
         x[place] = 0

@@ -97,8 +97,10 @@ def load(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
 
 
 def described(name: str, data_dir: str | os.PathLike | None = None) -> TrainedOn:
-    """What is known of a network that a run from before this was held trained on a data set: the
-    splits are not, and the names of classes that a folder decides are today's.
+    """What a run trained on that is too old to have saved it: what its data set declares.
+
+    The fingerprints of its splits are unknown, and class names that a folder decides are read
+    from that folder as it is today.
     """
     try:
         found = entry(name)

@@ -40,8 +40,9 @@ class Known:
     def trainer(
         self, training: TrainingSpec, options: RunOptions, dataset: Dataset | None = None
     ) -> Trainer:
-        """The Trainer of a wing with these weights, in the precision of `training`; raises as
-        `make_trainer` does.
+        """The Trainer of a wing with these weights, in the precision of `training`.
+
+        Raises as `make_trainer` does.
         """
         made = make_trainer(self.spec, training, options, dataset)
         state = made.get_state()

@@ -36,8 +36,9 @@ def first_slots(kinds: Iterable[str], weights: Mapping[str, np.ndarray]) -> Arra
 
 
 def averages(optimizer: Mapping[str, np.ndarray]) -> Arrays:
-    """The averaged weights among these slots, under the names of the weights; none if there are
-    none.
+    """The averaged weights among these slots, by the names of the weights.
+
+    Empty where weights are not averaged.
     """
     head = f"{AVERAGE}/"
     return {n.removeprefix(head): a for n, a in optimizer.items() if n.startswith(head)}

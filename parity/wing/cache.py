@@ -28,8 +28,9 @@ def folder() -> Path | None:
 
 
 def stand_in() -> None:
-    """Name a folder for torch where the system has none for temporary files: torch asks for it when
-    it is imported, and writes there only what it compiles.
+    """Names a folder for torch where the system has none for temporary files.
+
+    torch asks for one when it is imported, and writes there only what it compiles.
     """
     try:
         tempfile.gettempdir()

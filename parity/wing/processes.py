@@ -29,22 +29,27 @@ class ProcessError(TwincapsError):
 class Group(Protocol):
     """The processes of a run, as a wing's `processes.join` makes them.
 
-    rank, count  this process, from 0, of how many
-    shares       equal parts that a batch is cut into: a process has one for each of its devices
-    any          whether it is true in one of them; all have to ask
-    share        the text of the first, in all
-    lost         the reason why an error means that another process is gone, None if it does not
-    close        part with the others, once all are done
+    Attributes:
+        rank: The number of this process, from 0.
+        count: How many processes there are.
+        shares: Equal parts that a batch is split into; a process has one for each of its devices.
     """
 
     rank: int
     count: int
     shares: int
 
-    def any(self, flag: bool) -> bool: ...
-    def share(self, text: str) -> str: ...
-    def lost(self, error: Exception) -> str | None: ...
-    def close(self) -> None: ...
+    def any(self, flag: bool) -> bool:
+        """Whether `flag` is true in one of them; all have to call it."""
+
+    def share(self, text: str) -> str:
+        """The text of the first process, in all; all have to call it."""
+
+    def lost(self, error: Exception) -> str | None:
+        """Why an error means that another process is gone; None where it does not."""
+
+    def close(self) -> None:
+        """Parts with the others, once all are done."""
 
 
 def group_of(trainer: Any) -> Group | None:

@@ -15,7 +15,14 @@ from torch_caps.losses import one_hot
 
 
 def dense(x: Tensor, kernel: Tensor, bias: Tensor, compute: torch.dtype) -> Tensor:
-    """x @ kernel^T + bias with the product computed in `compute`; kernel [out, in]."""
+    """The dense layer x @ kernel^T + bias, its product computed in `compute`.
+
+    Args:
+        x: [B, in].
+        kernel: [out, in], as torch has it.
+        bias: [out], in the dtype of `x`, as the result is.
+        compute: dtype of the product.
+    """
     return F.linear(x.to(compute), kernel.to(compute)).to(x.dtype) + bias
 
 
@@ -35,6 +42,7 @@ class Dense(nn.Module):
         self.compute = compute
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, in] -> [B, out]."""
         return dense(x, self.kernel, self.bias, self.compute)
 
 
@@ -47,6 +55,7 @@ class Decoder(nn.ModuleList):
         self.image = spec.image
 
     def forward(self, masked_BJD: Tensor) -> Tensor:
+        """Images [B, H, W, C] in 0 to 1, of capsules [B, J, D] masked by `mask`."""
         x = masked_BJD.flatten(1)
         for n, layer in enumerate(self):
             x = layer(x)

@@ -31,6 +31,7 @@ class PrimaryCapsules(Conv):
         super().__init__(width, self.spec.channels, self.spec.kernel, self.spec.stride, compute)
 
     def forward(self, x_BHWC: Tensor, tap: Tap = no_tap) -> Tensor:
+        """Squashed poses [B, I, K] of a feature map [B, H, W, C]."""
         y = conv(x_BHWC, self.kernel, self.stride, self.compute).to(self.bias.dtype)
         y = tap("primary.conv", y * self.spec.scale + self.bias)
         return tap("primary.poses", squash(primary_poses(y, self.spec.types)))

@@ -28,6 +28,7 @@ class Conv(nn.Module):
         self.stride, self.compute = stride, compute
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
+        """[B, H, W, in] -> [B, H', W', out], without padding."""
         return conv(x_BHWC, self.kernel, self.stride, self.compute, self.bias)
 
 
@@ -42,6 +43,7 @@ class Stem(nn.ModuleList):
         )
 
     def forward(self, x_BHWC: Tensor, tap: Tap = no_tap) -> Tensor:
+        """The last feature map; `tap` sees each as stem.0, stem.1 and so on."""
         for n, layer in enumerate(self):
             x_BHWC = tap(f"stem.{n}", F.relu(layer(x_BHWC)))
         return x_BHWC

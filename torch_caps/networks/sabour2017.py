@@ -70,8 +70,9 @@ class CapsuleNetwork(nn.Module):
         return torch.stack(each, 1)
 
     def predict(self, images_BHWC: Any, count: int = 1) -> Tensor:
-        """The class of the longest capsule of each image, int [B]; the classes of the `count`
-        longest, the longest first, [B, count], where it is above 1.
+        """The class of the longest capsule of each image, int [B].
+
+        Where `count` is above 1, the classes of so many, [B, count], the longest first.
         """
         if not 1 <= count <= self.spec.classes:
             raise SpecError(f"count is {count}; expected 1 to {self.spec.classes}, the classes")

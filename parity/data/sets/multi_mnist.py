@@ -36,6 +36,7 @@ class PairBatch(Batch):
 
     @property
     def made_of(self) -> tuple[np.ndarray, np.ndarray]:
+        """The digits [B, 2] and each of them alone, [B, 2, H, W, C]."""
         return self.digits, self.parts
 
 
@@ -62,14 +63,17 @@ class Pairs(Split):
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """Height, width, channels of a picture: a digit's, with its border."""
         height, width, channels = self.images.shape[1:]
         return height + 2 * EDGE, width + 2 * EDGE, channels
 
     def draw(self, random: np.random.Generator, shift: int) -> np.ndarray:
+        """Rows of (partner, down, right, down, right) for an epoch, [N, 5]; `shift` is not used."""
         partners = random.integers(0, 2**62, (len(self), 1))
         return np.hstack([partners, random.integers(-EDGE, EDGE, (len(self), 4), endpoint=True)])
 
     def batch(self, indices: np.ndarray, drawn: np.ndarray | None = None) -> PairBatch:
+        """The pairs of these digits [B], by their rows of `draw`, or by those of evaluation."""
         drawn = self.fixed[indices] if drawn is None else drawn
         pairs = np.stack([indices, self._partners(indices, drawn[:, 0])])
         border = ((0, 0), (EDGE, EDGE), (EDGE, EDGE), (0, 0))
