@@ -20,7 +20,7 @@ AXES: dict[str, str] = {}
 
 
 class _Network(Protocol):
-    """What is asked of a network here; networks are built on this file, which knows none."""
+    """The part of a network that is used here; networks import this file, not the reverse."""
 
     spec: NetworkSpec
     dtype: Any
@@ -48,7 +48,7 @@ def numpy(tensor: Array) -> np.ndarray:
 
 
 def concrete(x: Any) -> Any:
-    """What is given as a NumPy array, where it has values that can be looked at.
+    """`x` as a NumPy array, where it has values that can be looked at.
 
     It stays as it is while it is traced, and where other processes hold a part of it.
     """
@@ -63,7 +63,7 @@ def tensor(array: np.ndarray) -> Array:
 
 
 def given(values: Any) -> Array:
-    """What a caller has, a JAX array, a NumPy array of any byte order or a list, as a JAX array."""
+    """A caller's JAX array, NumPy array of any byte order or list as a JAX array."""
     if isinstance(values, np.ndarray):
         values = values.astype(values.dtype.newbyteorder("="), copy=False)
     return jnp.asarray(values)
@@ -84,9 +84,9 @@ def to_numpy(net: _Network) -> canonical.Arrays:
 
 
 def from_numpy(net: _Network, arrays: Mapping[str, np.ndarray]) -> None:
-    """Copy canonical arrays into a network, cast to its dtype.
+    """Copies canonical arrays into a network, cast to its dtype.
 
-    Strict: WeightsError lists every missing, unexpected and mis-shaped name, and nothing is copied.
+    Raises WeightsError with every missing, unexpected and mis-shaped name; then nothing is copied.
     """
     canonical.check(arrays, canonical.table(net.spec))
     for name, parameter, orders in parameters(net):

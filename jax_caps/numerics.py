@@ -22,7 +22,17 @@ _DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
 
 def dtypes(precision: str) -> tuple[jnp.dtype, jnp.dtype]:
-    """(dtype of parameters, routing and losses; dtype of convolutions and decoder)."""
+    """The dtypes of a precision.
+
+    Args:
+        precision: One of `PRECISIONS`.
+
+    Returns:
+        That of parameters, routing and losses, and that of convolutions and decoder.
+
+    Raises:
+        SpecError: Where the precision is unknown, or float64 while 64-bit types are off.
+    """
     if precision not in PRECISIONS:
         raise SpecError(
             f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}; for half "
@@ -41,7 +51,7 @@ def dtypes(precision: str) -> tuple[jnp.dtype, jnp.dtype]:
 
 # The user's own switches, from the first `strict` until `restore`.
 _before: dict[str, Any] = {}
-_asked: set[str] = set()  # of XLA before it started, which no restoring takes back
+_asked: set[str] = set()  # of XLA before it started, which `restore` cannot take back
 
 
 def strict(precision: str = "float32") -> None:
@@ -69,7 +79,7 @@ def strict(precision: str = "float32") -> None:
 
 
 def build() -> None:
-    """What building a network or a Trainer does: `strict`, unless it has been called before."""
+    """Does what building a network or a Trainer does: `strict`, unless it was called before."""
     if not _before:
         strict()
 
@@ -96,7 +106,7 @@ def _switches() -> dict[str, Any]:
 
 
 def _started() -> bool:
-    """Whether XLA has started: JAX says it nowhere else."""
+    """Whether XLA has started, which JAX says only here."""
     try:
         from jax._src.xla_bridge import backends_are_initialized
     except ImportError:
@@ -105,7 +115,12 @@ def _started() -> bool:
 
 
 def compiled(function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
-    """The function through jax.jit, anew for each size it is called with."""
+    """The function through jax.jit, compiled once for each size it is called with.
+
+    Args:
+        function: Of arrays.
+        how: Further options of jax.jit.
+    """
     return jax.jit(function, **how)
 
 
@@ -120,7 +135,7 @@ def cache(folder: str | os.PathLike) -> None:
 
 
 def tensorfloat32() -> None:
-    """Let a GPU round what float32 products take to TF32: after `strict`, to see what it costs."""
+    """Lets a GPU round the factors of float32 products to TF32, after `strict`."""
     jax.config.update("jax_default_matmul_precision", "tensorfloat32")
 
 

@@ -27,7 +27,17 @@ _LEAVES = (
 
 
 def dtypes(precision: str) -> tuple[torch.dtype, torch.dtype]:
-    """(dtype of parameters, routing and losses; dtype of convolutions and decoder)."""
+    """The dtypes of a precision.
+
+    Args:
+        precision: One of `PRECISIONS`.
+
+    Returns:
+        That of parameters, routing and losses, and that of convolutions and decoder.
+
+    Raises:
+        SpecError: Where the precision is unknown.
+    """
     if precision not in PRECISIONS:
         raise SpecError(
             f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}; for half "
@@ -68,9 +78,9 @@ def strict(precision: str = "float32") -> None:
 
 
 def build() -> None:
-    """What building a network or a Trainer does: `strict`, unless it has been called before.
+    """Does what building a network or a Trainer does: `strict`, unless it was called before.
 
-    Operations of your own without a deterministic algorithm are then warned of, not refused.
+    Your own operations without a deterministic algorithm then warn; after `strict` they raise.
     """
     if not _before:
         strict()
@@ -105,11 +115,15 @@ def _switches() -> dict[str, Any]:
 
 
 def compiled(function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
-    """The function through torch.compile, anew for each size it is called with.
+    """The function through torch.compile, compiled once for each size it is called with.
 
-    The width of this processor's vectors is named, as inductor's cache of graphs does not tell
-    widths apart: where a process once settled for narrower ones, the next took its kernels over
-    and compiled them for its own, and they wrote past the ends of arrays.
+    The width of this processor's vectors is passed on, since inductor's cache of graphs does not
+    tell widths apart: where one process had chosen narrower vectors, the next took its kernels
+    from the cache, compiled them for wider ones, and they wrote past the ends of arrays.
+
+    Args:
+        function: Of tensors.
+        how: Further options of torch.compile.
     """
     from torch._inductor.cpu_vec_isa import pick_vec_isa  # slow to import
 
@@ -126,7 +140,7 @@ def cache(folder: str | os.PathLike) -> None:
 
 
 def tensorfloat32() -> None:
-    """Let a GPU round what float32 products take to TF32: after `strict`, to see what it costs."""
+    """Lets a GPU round the factors of float32 products to TF32, after `strict`."""
     for name, leaf in _LEAVES:
         if leaf is not None and name.startswith(("cuda.", "cudnn.")):
             leaf.fp32_precision = "tf32"

@@ -28,13 +28,24 @@ def dense(x: Array, kernel: Array, bias: Array, compute: jnp.dtype) -> Array:
 
 
 def mask(poses_BJD: Array, targets: Array) -> Array:
-    """Every capsule but the target's set to 0: [B, J, D]; targets int [B] or 0/1 [B, J]."""
+    """The poses with every capsule but the targets' set to 0: [B, J, D] (section 4.1).
+
+    Args:
+        poses_BJD: Class capsules.
+        targets: Integer labels [B], or 0/1 [B, J].
+    """
     keep_BJ = one_hot(targets, poses_BJD.shape[1], poses_BJD.dtype)
     return poses_BJD * keep_BJ[:, :, None]
 
 
 class Dense(nnx.Module):
-    """A dense layer with a kernel [in, out] and a bias, computed in `compute`."""
+    """A dense layer with a kernel [in, out] and a bias.
+
+    Args:
+        width: Numbers of what it reads, in.
+        out: Numbers of what it makes.
+        compute: dtype of its products.
+    """
 
     def __init__(self, width: int, out: int, compute: jnp.dtype):
         self.kernel = parameter(width, out)

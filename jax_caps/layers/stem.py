@@ -20,7 +20,15 @@ def parameter(*shape: int) -> nnx.Param:
 
 
 class Conv(nnx.Module):
-    """A convolution with a kernel HWIO and a bias, computed in `compute`."""
+    """A convolution with a kernel HWIO and a bias.
+
+    Args:
+        width: Channels of what it reads.
+        out: Channels of what it makes.
+        size: Height and width of the kernel.
+        stride: Pixels, in both directions.
+        compute: dtype of its products.
+    """
 
     def __init__(self, width: int, out: int, size: int, stride: int, compute: jnp.dtype):
         self.kernel = parameter(size, size, width, out)

@@ -21,11 +21,21 @@ def derivative(function: Callable[[Array], Array], x, direction, h: float = 1e-3
     Returns:
         An array in the shape of the output.
     """
+    # f(x + ih) = f(x) + ih f'(x) - ..., so the imaginary part is h f'(x), with nothing subtracted.
     return np.imag(function(double(x) + 1j * h * np.asarray(direction))) / h
 
 
 def gradient(function: Callable[[Array], Array], x, h: float = 1e-30) -> Array:
-    """The gradient of a scalar function at `x`, in the shape of x: a call for each number in it."""
+    """The gradient of a scalar function at `x`, by a complex step for each number in it.
+
+    Args:
+        function: Of the oracle, with one number for output.
+        x: Where; any shape.
+        h: As in `derivative`.
+
+    Returns:
+        An array in the shape of `x`.
+    """
     x = double(x)
     result = np.zeros(x.shape)
     for index in np.ndindex(*x.shape):

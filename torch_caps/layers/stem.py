@@ -18,7 +18,15 @@ def parameter(*shape: int) -> nn.Parameter:
 
 
 class Conv(nn.Module):
-    """A convolution with a kernel OIHW and a bias, computed in `compute`."""
+    """A convolution with a kernel OIHW and a bias.
+
+    Args:
+        width: Channels of what it reads.
+        out: Channels of what it makes.
+        size: Height and width of the kernel.
+        stride: Pixels, in both directions.
+        compute: dtype of its products.
+    """
 
     def __init__(self, width: int, out: int, size: int, stride: int, compute: torch.dtype):
         super().__init__()
