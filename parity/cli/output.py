@@ -23,7 +23,7 @@ class Left(Exception):  # noqa: N818 (no error)
 
 
 def steadily(work: Callable[[], int]) -> int:
-    """Do the work of a command, whatever becomes of its output; returns its exit code.
+    """Runs a command to its exit code, also where its output cannot be written.
 
     That of `work`, which may also raise SystemExit, as tyro does after --help; `LEFT` where nobody
     reads what it prints, and 2, with one line, where that cannot be written.
@@ -57,10 +57,12 @@ def go_on() -> None:
 
 
 class Stream:
-    """A stream that is written to as long as that can be, then nothing.
+    """A stream that is written to until that fails, then goes to nothing.
 
-    goes_on  whether that is told of once, and no error
-    told     whether it was told of
+    Args:
+        stream: Where to write.
+        goes_on: Whether a failure is one warning instead of an error.
+        told: Whether that warning was given.
     """
 
     def __init__(self, stream: Any, goes_on: bool = False, told: bool = False) -> None:

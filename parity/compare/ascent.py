@@ -83,7 +83,7 @@ def ladder(
     patches: Mapping[str, str] | None = None,
     gpu: str | None = "cuda",
 ) -> Report:
-    """Climb the rungs with both wings, precision by precision.
+    """Climbs the rungs with both wings, precision by precision.
 
     modes       of rung 7: those of `MODES`
     keep_going  climb on above a rung that fails; otherwise the ones above are not believed

@@ -21,7 +21,7 @@ RAISES, SKIPPED = "raises", "skipped"
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison: the tensor that differs most, and what became of it.
+    """One comparison: the tensor that differs most, by how much, and the verdict.
 
     first  the first tensor beyond the tolerance, in the order of execution
     why    what kind of difference it is, or why there was nothing to compare

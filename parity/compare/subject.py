@@ -41,7 +41,7 @@ class Subject:
     source   where it comes from, in words
     weights  canonical, float32 or float64; each precision casts them
     images   float32 [N, H, W, C] in [0, 1], labels int64 [N]; `test` the same, for an accuracy
-    batch    images of one step; the first so many are the batch of the traces
+    batch    images of one step; the traces take the first batch
     """
 
     source: str
@@ -102,7 +102,7 @@ class Subject:
         return {**state, "weights": {name: moments[head + name] for name in self.weights}}
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write it as one file, for a process that computes with one wing."""
+        """Writes the subject to one file, for a process that computes with one wing."""
         arrays = {f"weights/{name}": array for name, array in self.weights.items()}
         arrays |= {name: getattr(self, name) for name in _ARRAYS}
         header = {name: getattr(self, name) for name in ("source", "seed", "batch")}

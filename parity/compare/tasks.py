@@ -153,7 +153,7 @@ def run(
     """The steps from `first` to before `last`: each one's loss, and the parameters after them.
 
     resume  a checkpoint to go on from, of either wing; otherwise from the subject's weights
-    save    step, as text -> the folder to write a checkpoint to after so many steps
+    save    step, as text -> the folder to write a checkpoint to after that step
     test    add the share of test images that are classified rightly at the end
     """
     subject, trainer = wing.subject, wing.trainer(optimizer)

@@ -56,7 +56,7 @@ def frameworks() -> list[str]:
 
 
 def attempt(function: Function, call: Call, rank: int, cases: Mapping[str, Case]) -> Attempt:
-    """Call a function in one way, in every framework, until it refuses a case."""
+    """Calls a function in one way, in every framework, until it refuses a case."""
     tried = Attempt(call, rank)
     for framework in frameworks():
         answers = {}

@@ -72,7 +72,7 @@ def guess(name: str) -> str:
 
 
 def show(report: Report, module: str) -> None:
-    """Print the table and the verdict."""
+    """Prints the table and the verdict."""
     console = wide_console()
     what = kind_of(report.kind, report.routing).title
     called = f"{what} in {', '.join(report.frameworks)}, called as {report.convention}"

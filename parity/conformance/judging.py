@@ -81,7 +81,7 @@ class Judged:
 def check_callable(
     kind: str, function: Function, routing: str | None = None, call: str | None = None
 ) -> Report:
-    """Hold `function` of a kind (squash, routing, margin_loss) against the oracle.
+    """Holds `function` of a kind (squash, routing, margin_loss) against the oracle.
 
     It is called with float32 arrays of every framework that is installed, and held to the oracle in
     each in which it runs. A routing is held to that of `parity.spec.ROUTINGS` which is named,

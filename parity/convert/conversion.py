@@ -29,7 +29,7 @@ def convert(
     best: bool = False,
     force: bool = False,
 ) -> Adopted:
-    """Read weights from `src`, whatever it is, and write them to `dst`; returns what was read.
+    """Reads weights from `src`, whatever it is, and writes them to `dst`; returns them.
 
     src     .safetensors, .pt, .msgpack, .h5, .npz, an orbax checkpoint, a run folder (its newest
             whole checkpoint, or its best) or one checkpoint of it, recognised by content; or the
@@ -98,7 +98,7 @@ def located(path: str | os.PathLike) -> Path:
 
 @contextlib.contextmanager
 def _telling(path: Path, what: str) -> Iterator[None]:
-    """Turn the system's refusals (full disk, forbidden folder) into a TwincapsError."""
+    """Turns the system's refusals (full disk, forbidden folder) into a TwincapsError."""
     try:
         yield
     except OSError as error:

@@ -26,7 +26,7 @@ class Match:
 
 
 def match(layout: Layout, names: Iterable[str]) -> Match:
-    """Find each canonical tensor of a layout among `names`."""
+    """Finds each canonical tensor of a layout among `names`."""
     left = [name for name in names if not re.fullmatch(layout.ignored, name)]
     zero = [name for name in left if any(_regex(each).fullmatch(name) for each in layout.zero)]
     found = Match({}, {}, set(), [], zero)

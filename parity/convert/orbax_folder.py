@@ -26,7 +26,7 @@ _STEP = re.compile(r"(?:.*_)?(\d+)")  # with the prefix of a manager, or without
 
 
 def write(path: Path, arrays: Arrays, header: str) -> None:
-    """Write a folder beside `path`, then rename it: at no instant is `path` half a checkpoint."""
+    """Writes a folder beside `path`, then renames it, so that `path` is never half a checkpoint."""
     orbax = needed("orbax.checkpoint", path)
     tree: dict[str, Any] = {}
     for name, array in arrays.items():

@@ -229,7 +229,7 @@ def _check(file: File, content: bytes, what: str) -> None:
 
 
 def _download(source: Source, tried: list[str]) -> Copy:
-    """Fetch into a folder beside the cache's, check, then move file by file into place."""
+    """Downloads into a folder beside the cache's, checks, then moves each file into place."""
     places = "\n  ".join(tried)
     looked = f"{source.name}: no whole copy found; looked in\n  {places}\n"
     fix = (

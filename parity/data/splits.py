@@ -21,7 +21,7 @@ class DataError(TwincapsError):
 
 
 class NotFoundError(DataError):
-    """A data set of which there is no copy, nor leave to fetch one."""
+    """A missing data set that may not be downloaded."""
 
 
 class DataWarning(UserWarning):
@@ -215,7 +215,7 @@ def pixels(images: np.ndarray) -> np.ndarray:
 
 
 def check_images(images: np.ndarray, what: str) -> None:
-    """Raise DataError unless uint8, or float32 in [0, 1], [N, H, W, C] and not empty."""
+    """Raises DataError unless uint8, or float32 in [0, 1], [N, H, W, C] and not empty."""
     if images.ndim != 4:
         fix = "; images[..., None] adds the one channel of grey images" if images.ndim == 3 else ""
         raise DataError(

@@ -113,7 +113,7 @@ def _whole(figure: "Figure", image: np.ndarray, grid: tuple[float, float, float,
 
 
 def _trim(axes: "Axes", image: np.ndarray, grid: tuple[float, float, float, float]) -> None:
-    """Show the grid and a little around it, and the outline of strokes."""
+    """Shows the grid and a little around it, and the outline of strokes."""
     left, right, low, high = grid
     across, down = AROUND * (right - left), AROUND * (low - high)
     if style.is_ink(image) and image.max() > image.min():

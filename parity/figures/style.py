@@ -128,7 +128,7 @@ def legible(name: str, besides: str = "") -> str:
 
 
 def short(name: str, most: int) -> str:
-    """A name of a class, cut to so many letters."""
+    """A name of a class, cut to its first letters."""
     return name if len(name) <= most else name[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
@@ -184,7 +184,7 @@ def show(axes: "Axes", picture: np.ndarray, frame: str | None = None) -> None:
 
 
 def save(figure: "Figure", folder: Path, name: str) -> list[Path]:
-    """Write NAME.png and NAME.svg, each whole or not at all; the same figure, the same bytes."""
+    """Writes NAME.png and NAME.svg, each whole or not at all; the same figure, the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     with quiet():

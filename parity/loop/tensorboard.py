@@ -1,7 +1,7 @@
 """TensorBoard's event files, through tensorboardX, on disks that may be full.
 
 tensorboardX writes them in a thread, which dies of the first error; whoever trains would then
-wait for it without end. A file that cannot be written any more is told of once and given up.
+wait for it without end. A file that cannot be written any more is given up, with one warning.
 """
 
 import contextlib
@@ -146,7 +146,7 @@ def events(folder: os.PathLike, trainer: Any, test: Split) -> list[Watcher]:
 
 
 def show(folder: os.PathLike, step: int, pictures: Mapping[str, np.ndarray]) -> None:
-    """Add pictures [H, W, C], by name, to the events of a run that has ended."""
+    """Adds pictures [H, W, C], by name, to the events of a run that has ended."""
     if (opener := writer()) is not None:
         with opener(folder, filename_suffix=".figures") as opened:
             for name, picture in pictures.items():

@@ -44,7 +44,7 @@ class Telling:
         self.seen = 0
 
     def add(self, line: Line) -> None:
-        """Take a training step into the means; the first one compiled, so the second drops it."""
+        """Takes a training step into the means; the first one compiled, so the second drops it."""
         if self.seen == 1:
             self.recent.clear()
         self.seen += 1

@@ -25,16 +25,19 @@ class Watcher(Protocol):
 
     def train(self, line: Line) -> None:
         """Receives the line of metrics of a training step."""
+        ...
 
     def eval(self, line: Line) -> None:
         """Receives the line of metrics of an evaluation."""
+        ...
 
     def close(self) -> None:
         """Ends what it shows: no more lines come."""
+        ...
 
 
 def tell(watchers: list[Watcher], event: str, *line: Line) -> None:
-    """Call a method of each watcher, and drop those that fail."""
+    """Calls a method of each watcher, and drops those that fail."""
     for watcher in [*watchers]:
         failed = True
         with spared(watcher.name):
@@ -46,7 +49,7 @@ def tell(watchers: list[Watcher], event: str, *line: Line) -> None:
 
 @contextlib.contextmanager
 def spared(name: str) -> Iterator[None]:
-    """Turn whatever goes wrong with something that is shown into a warning."""
+    """Turns whatever goes wrong with something that is shown into a warning."""
     try:
         yield
     except Exception as error:

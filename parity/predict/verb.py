@@ -150,7 +150,7 @@ def see(known: Known, images: np.ndarray, backends: list[str]) -> list[Predictio
 
 
 def write(folder: Path, images: list[str], predictions: list[Prediction]) -> list[dict[str, str]]:
-    """Write NAME-input.png and NAME-reconstruction.png of each picture; returns their paths.
+    """Writes NAME-input.png and NAME-reconstruction.png of each picture; returns their paths.
 
     Of an image of several things each reconstruction's name ends in its class. Nothing that was
     asked about is replaced, nor one picture's files by another's of its name.

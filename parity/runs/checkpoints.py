@@ -109,7 +109,7 @@ def write(
     trained_on: TrainedOn | None,
     **state: Any,
 ) -> Path:
-    """Write one checkpoint, then drop all but the last three and the best; returns its path.
+    """Writes one checkpoint, then deletes all but the last three and the best; returns its path.
 
     `state` has the fields of `State` except the checksums of the two files and the versions.
     """
@@ -143,7 +143,7 @@ def write(
 
 
 def clean(folder: Path) -> None:
-    """Clear up after a process that was killed: half-written, replaced and half-deleted ones."""
+    """Clears up after a process that was killed: half-written, replaced and half-deleted ones."""
     for left in folder.glob(".*-step-*"):
         kind, name = left.name[1:].split("-", 1)
         if kind == "old" and not (folder / name).exists():

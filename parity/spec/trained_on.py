@@ -41,6 +41,6 @@ class TrainedOn:
     validation: str | None = None
 
     def names(self, classes: int) -> tuple[str, ...]:
-        """A name for each of so many classes: its own where they are that many, else numbers."""
+        """A name for each class: those saved where their number is right, else numbers."""
         known = len(self.class_names) == classes
         return self.class_names if known else tuple(map(str, range(classes)))

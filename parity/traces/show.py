@@ -43,7 +43,7 @@ def plain(one: Trace, other: Trace, tolerances: tuple[float, float]) -> dict[str
 
 
 def show(one: Trace, other: Trace, tolerances: tuple[float, float]) -> bool:
-    """Print how two traces of the same request differ; returns whether they agree.
+    """Prints how two traces of the same request differ; returns whether they agree.
 
     tolerances  the largest differences that hold, of values and of gradients
     """

@@ -16,8 +16,7 @@ from typing import Any, NoReturn, Protocol
 
 from parity.spec import TwincapsError
 
-# The first port that JAX takes under SLURM, and how many there are from it on.
-PORTS = 61440, 4096
+PORTS = 61440, 4096  # the first port that JAX takes under SLURM, and how many there are
 # Names that salloc and srun give to a job in which somebody types.
 SHELLS = ("interactive", "bash", "dash", "fish", "ksh", "sh", "tcsh", "csh", "zsh")
 INTERACTIVE = "4294967290"  # the number of the step that is salloc's own shell
@@ -42,15 +41,19 @@ class Group(Protocol):
 
     def any(self, flag: bool) -> bool:
         """Whether `flag` is true in one of them; all have to call it."""
+        ...
 
     def share(self, text: str) -> str:
         """The text of the first process, in all; all have to call it."""
+        ...
 
     def lost(self, error: Exception) -> str | None:
         """Why an error means that another process is gone; None where it does not."""
+        ...
 
     def close(self) -> None:
         """Parts with the others, once all are done."""
+        ...
 
 
 def group_of(trainer: Any) -> Group | None:

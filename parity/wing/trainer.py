@@ -23,24 +23,29 @@ class Trainer(Protocol):
 
     def step(self, images: Any, targets: Any, parts: Any = None) -> dict[str, float]:
         """Trains on a batch: `loss`, `accuracy` and `learning_rate` of the step."""
+        ...
 
     def evaluate(
         self, images: Any, targets: Any, weights_B: Any, parts: Any = None
     ) -> dict[str, float]:
         """Weighted sums over a batch of `loss`, `correct` and `count`."""
+        ...
 
     def poses(self, images: Any) -> np.ndarray:
         """The class capsules of images: [B, J, D]."""
+        ...
 
     def get_state(self) -> dict[str, Any]:
         """`step`, `weights` and `optimizer` (the slots), by canonical names."""
+        ...
 
     def set_state(self, state: Any) -> None:
         """Goes on from a state of either wing."""
+        ...
 
 
 def check(spec: NetworkSpec, dataset: Dataset) -> None:
-    """Raise RunError unless this network takes the images and classes of this data set."""
+    """Raises RunError unless this network takes the images and classes of this data set."""
     if (dataset.train.shape, dataset.classes) != (spec.image, spec.classes):
         raise RunError(
             f"{dataset.name} has images of {dataset.train.shape} in {dataset.classes} classes, "

@@ -25,7 +25,7 @@ EVERY = 5
 
 
 def load(data_dir: Path | None) -> Dataset:
-    """The pictures below `data_dir`; raises DataError naming the file or folder that is amiss."""
+    """The pictures below `data_dir`; raises DataError naming the invalid file or folder."""
     names, train, test = _divided(data_dir)
     images = read([path for path, _ in train + test])
     labels = np.array([label for _, label in train + test])

@@ -2,8 +2,8 @@
 
 As in the paper and its authors' code: each digit is shifted by up to 4 pixels in each direction
 and the two are added, cut at 255. Theirs pairs each digit with 1,000 others, once; here (ours) an
-epoch has one pair for each digit, with a partner and shifts drawn anew as it is asked for, and each
-test digit has one partner, the same in every run.
+epoch has one pair for each digit, with a partner and shifts drawn for that epoch, and each test
+digit has one partner, the same in every run.
 
 Axes: B pairs of a batch, H W C an image, J classes.
 """
