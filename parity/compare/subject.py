@@ -38,10 +38,11 @@ STEP = 5
 class Subject:
     """One network and all that both wings must be given to compute the same thing with it.
 
-    source   where it comes from, in words
-    weights  canonical, float32 or float64; each precision casts them
-    images   float32 [N, H, W, C] in [0, 1], labels int64 [N]; `test` the same, for an accuracy
-    batch    images of one step; the traces take the first batch
+    Attributes:
+        source: Where it comes from, in words.
+        weights: Canonical, float32 or float64; each precision casts them.
+        images: float32 [N, H, W, C] in [0, 1], labels int64 [N]; `test` the same, for an accuracy.
+        batch: Images of one step; the traces take the first batch.
     """
 
     source: str

@@ -40,8 +40,9 @@ Answers = dict[str, Answer]
 class Attempt:
     """One way to call a function, tried in every framework.
 
-    answers   framework -> case -> what it gave, where every case was answered
-    refusals  framework -> why it was not
+    Attributes:
+        answers: Framework -> case -> what it gave, where every case was answered.
+        refusals: Framework -> why it was not.
     """
 
     call: Call

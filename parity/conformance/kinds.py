@@ -73,11 +73,12 @@ class Routed(Case):
 class Kind:
     """One kind of function.
 
-    name      squash, routing or margin_loss
-    cases     what it is asked, by name; `outputs` names what it returns
-    mistakes  those that are known, none of a routing but the usual one
-    expected  how it is called and what it returns, in words
-    routing   which routing, with its default options; None of the other kinds
+    Attributes:
+        name: squash, routing or margin_loss.
+        cases: What it is asked, by name; `outputs` names what it returns.
+        mistakes: Those that are known, none of a routing but the usual one.
+        expected: How it is called and what it returns, in words.
+        routing: Which routing, with its default options; None of the other kinds.
     """
 
     name: str

@@ -17,10 +17,11 @@ SHOWN = 20  # names in a message, of a file that may have thousands
 class Adopted:
     """A network read from tensors: its spec, its canonical weights, and the layout they had.
 
-    note    what the code of that layout does otherwise with the same weights
-    trained_on  as the file says
-    source  the file it was read from, where that is one of several in a folder
-    taken   parts of names that a framework's tools had added, as `names.unwrapped` gives them
+    Attributes:
+        note: What the code of that layout does otherwise with the same weights.
+        trained_on: As the file says.
+        source: The file it was read from, where that is one of several in a folder.
+        taken: Parts of names that a framework's tools had added, as `names.unwrapped` gives them.
     """
 
     spec: NetworkSpec

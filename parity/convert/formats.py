@@ -42,8 +42,9 @@ SUFFIXES = {
 class File:
     """What a file holds, before anything is understood: its kind, tensors and header, if any.
 
-    path   the file; of orbax the folder of one checkpoint
-    taken  what the framework's tools had put around the names, parts of which are taken off
+    Attributes:
+        path: The file; of orbax the folder of one checkpoint.
+        taken: What the framework's tools had put around the names, parts of which are taken off.
     """
 
     path: Path

@@ -52,10 +52,11 @@ class Archive:
 class Source:
     """The files of a data set.
 
-    folders  where they lie below a root, "" for the root itself
-    url      what the names in `remote` are appended to, "" if nobody may download them
-    archive  the same files in one
-    others   files of other names and formats with the same data; the reader knows them by name
+    Attributes:
+        folders: Where they lie below a root, "" for the root itself.
+        url: What the names in `remote` are appended to, "" if nobody may download them.
+        archive: The same files in one.
+        others: Files of other names and formats with the same data; the reader knows them by name.
     """
 
     name: str

@@ -94,13 +94,13 @@ class Split:
 class Dataset:
     """Two splits of images of one shape, with labels from 0 to classes - 1, and their names.
 
-    Warns (DataWarning) of images that are black or nearly so, and of classes that are never
-    trained or never tested.
+    Warns (DataWarning) of images nearly black, and of classes never trained or never tested.
 
-    place       the folder or file they were read from, None if there is none
-    fit, frame, things  as `spec.TrainedOn` has them
-    validation  images of `train` held out of it (`holdout.hold_out`), and their `held_out`, the
-                sha256 of their places
+    Attributes:
+        place: The folder or file they were read from, None if there is none.
+        fit, frame, things: As `spec.TrainedOn` has them.
+        validation: Images of `train` held out of it (`holdout.hold_out`), and their `held_out`, the
+            sha256 of their places.
     """
 
     name: str

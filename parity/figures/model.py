@@ -36,8 +36,9 @@ class Model(Protocol):
 class Seen:
     """The first N images of a split, as a network sees them.
 
-    labels  [N], or 0/1 [N, J] where several classes are in an image
-    poses   of the class capsules, [N, J, D]
+    Attributes:
+        labels: [N], or 0/1 [N, J] where several classes are in an image.
+        poses: Of the class capsules, [N, J, D].
     """
 
     model: Model

@@ -33,11 +33,12 @@ from parity.wing.trainer import Trainer, check
 class History:
     """What a call of `train` did.
 
-    lines     one dictionary a training step and an evaluation, as in metrics.jsonl
-    accuracy  on the test set at the end, None if it ended before its first evaluation
-    best      the best score of the whole run, by which its best checkpoint is kept: the accuracy
-              on validation images where there are some, else on the test set
-    seconds   spent in training steps and waiting for batches; `waited` is the latter alone
+    Attributes:
+        lines: One dictionary a training step and an evaluation, as in metrics.jsonl.
+        accuracy: On the test set at the end, None if it ended before its first evaluation.
+        best: The best score of the whole run, by which its best checkpoint is kept: the accuracy on
+            validation images where there are some, else on the test set.
+        seconds: Spent in training steps and waiting for batches; `waited` is the latter alone.
     """
 
     lines: list[Line] = field(default_factory=list)

@@ -42,13 +42,14 @@ PACKAGES = ("twincaps", "numpy", "safetensors", "torch", "jax", "flax", "optax")
 class State:
     """What `state.json` holds: where the run stood, and the checksums of the files beside it.
 
-    step            training steps done
-    epoch, cursor   whole epochs done, and batches done of the next one
-    accuracy        on the test set at this step, None between evaluations
-    best            the best score so far, None before the first evaluation
-    metrics_bytes   length of metrics.jsonl at this step, and the sha256 of those bytes
-    validation      accuracy on the images held out for validation, None where there are none; of
-                    a run that averages its weights, of the weights or the averages: the better
+    Attributes:
+        step: Training steps done.
+        epoch, cursor: Whole epochs done, and batches done of the next one.
+        accuracy: On the test set at this step, None between evaluations.
+        best: The best score so far, None before the first evaluation.
+        metrics_bytes: Length of metrics.jsonl at this step, and the sha256 of those bytes.
+        validation: Accuracy on the images held out for validation, None where there are none; of a
+            run that averages its weights, of the weights or the averages: the better.
     """
 
     step: int

@@ -26,9 +26,10 @@ BEYOND = (1e-30, 1e18)
 class Case:
     """One call: a function, its arrays (each is differentiated by), and what else it is given.
 
-    module  where it is in a wing and in the oracle
-    inputs  in order; those whose names end in axes (bias_JD) are given by name
-    fixed   those of them whose gradients are not compared
+    Attributes:
+        module: Where it is in a wing and in the oracle.
+        inputs: In order; those whose names end in axes (bias_JD) are given by name.
+        fixed: Those of them whose gradients are not compared.
     """
 
     module: str

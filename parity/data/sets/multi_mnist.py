@@ -27,8 +27,9 @@ CLASSES = 10
 class PairBatch(Batch):
     """A batch whose labels are 0/1 [B, J], two ones in each row, with what each pair is made of.
 
-    digits  int64 [B, 2]: the class of each of the two
-    parts   float32 [B, 2, H, W, C]: each alone, where it lies in the picture
+    Attributes:
+        digits: int64 [B, 2]: the class of each of the two.
+        parts: float32 [B, 2, H, W, C]: each alone, where it lies in the picture.
     """
 
     digits: np.ndarray
