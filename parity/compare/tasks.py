@@ -152,9 +152,14 @@ def run(
 ) -> Result:
     """The steps from `first` to before `last`: each one's loss, and the parameters after them.
 
-    resume  a checkpoint to go on from, of either wing; otherwise from the subject's weights
-    save    step, as text -> the folder to write a checkpoint to after that step
-    test    add the share of test images that are classified rightly at the end
+    Args:
+        wing: Where to run them.
+        optimizer: Its name in a TrainingSpec.
+        first: The first step, counted from 0.
+        last: The step before which to stop.
+        resume: A checkpoint to go on from, of either wing; otherwise from the subject's weights.
+        save: step, as text -> the folder to write a checkpoint to after that step.
+        test: Whether to add the accuracy on test images at the end.
     """
     subject, trainer = wing.subject, wing.trainer(optimizer)
     if resume is None:

@@ -254,9 +254,15 @@ def pair(
 ) -> Pair:
     """Both wings, ready to be asked, or the one that `only` names.
 
-    isolated  a process for each wing; otherwise both in this one
-    pythons   wing -> the interpreter of its process, this one's unless given
-    patches   wing -> "module:function" that breaks it on purpose in its process
+    Args:
+        subject: The network and data that they are given.
+        precision: float64 or float32.
+        folder: Where the subject and the answers are written.
+        device: "cpu" or "cuda".
+        isolated: Whether each wing has a process of its own; otherwise both are in this one.
+        pythons: wing -> the interpreter of its process, this one's unless given.
+        patches: wing -> "module:function" that breaks it on purpose in its process.
+        only: The one wing to start; None for both.
     """
     pythons, patches = pythons or {}, patches or {}
     if not isolated:

@@ -31,17 +31,21 @@ def convert(
 ) -> Adopted:
     """Reads weights from `src`, whatever it is, and writes them to `dst`; returns them.
 
-    src     .safetensors, .pt, .msgpack, .h5, .npz, an orbax checkpoint, a run folder (its newest
-            whole checkpoint, or its best) or one checkpoint of it, recognised by content; or the
-            name of a network that comes with twincaps
-    to      canonical, torch, flax or orbax; without it the suffix of `dst` says
-    layout  "torch" or "canonical" axes, a name of `LAYOUTS`, or a `Layout`; needed only where a
-            file without a header fits several
-    preset  what a file without a spec is, its sizes by the shapes of its tensors
-    spec    the same, to the letter
-    force   replace `dst`
+    Args:
+        src: .safetensors, .pt, .msgpack, .h5, .npz, an orbax checkpoint, a run folder or one
+            checkpoint of it, recognised by content; or the name of a network that comes with
+            twincaps.
+        dst: The file or folder to write.
+        to: canonical, torch, flax or orbax; None for what the suffix of `dst` says.
+        layout: "torch" or "canonical" axes, a name of `LAYOUTS`, or a `Layout`; needed only where
+            a file without a header fits several.
+        preset: The network of a file without a spec, its sizes inferred from its tensors.
+        spec: The same, with exactly these sizes.
+        best: Whether to take a run's best checkpoint instead of its newest whole one.
+        force: Whether to replace `dst`.
 
-    Raises TwincapsError, and leaves `dst` as it was, for everything that does not fit.
+    Raises:
+        TwincapsError: Where something does not fit; `dst` stays as it was.
     """
     dst = Path(dst)
     to = formats.format_of(dst, to)

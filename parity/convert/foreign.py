@@ -42,9 +42,13 @@ def adopt(
 ) -> Adopted:
     """Canonical weights from the one layout of `layouts` that fits; raises WeightsError.
 
-    what         the file, for messages
-    infer_sizes  the shapes may give other sizes than `spec` has (channels, kernels, types,
-                 classes, poses, decoder), never other options
+    Args:
+        what: The file, for messages.
+        tensors: Those of the file, by name.
+        layouts: Those to try, by name.
+        spec: The network that it should be.
+        infer_sizes: Whether the shapes may give other sizes than `spec` has (channels, kernels,
+            types, classes, poses, decoder), never other options.
     """
     if len(layouts) == 1:
         _refuse(what, *next(iter(layouts.items())))

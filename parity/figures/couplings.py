@@ -57,9 +57,14 @@ def draw(
 ) -> "Figure":
     """A row for each iteration, a column for each class.
 
-    image, labels  [H, W, C], and its class or classes, whose names are bold
-    maps           what `strongest` returns
-    lengths_J      of the class capsules, shown under their names
+    Args:
+        image: [H, W, C].
+        maps: [T, J, H', W'], of `strongest`.
+        lengths_J: Of the class capsules, shown under their names.
+        labels: The image's class or classes, whose names are bold.
+        spec: The network.
+        names: Of the classes.
+        note: The origin of the figure.
     """
     shown = np.sort(reference.longest(lengths_J, MOST))
     even = 1 / (spec.classes + spec.routing.options.get("leaky", False))

@@ -87,7 +87,12 @@ def quiet() -> Iterator[None]:
 def page(title: str, subtitle: str, note: str, height: float, width: float = WIDTH) -> "Figure":
     """A figure with its title and subtitle above and a note on its origin below.
 
-    height  of what is between them
+    Args:
+        title: Bold.
+        subtitle: Grey, below the title.
+        note: The origin, at the foot.
+        height: Of what is between head and foot, in inches.
+        width: In inches.
     """
     height += HEAD + FOOT
     figure = load().figure.Figure(figsize=(width, height), facecolor="white")
@@ -116,7 +121,9 @@ def word(figure: "Figure", left: float, top: float, text: str, **how: Any) -> No
 def legible(name: str, besides: str = "") -> str:
     """A name as the font has it: letters that it lacks, and what is no letter, are escaped.
 
-    besides  what is left as it is
+    Args:
+        name: Text of any kind.
+        besides: Characters that stay as they are.
     """
     manager = load().font_manager
     font = manager.get_font(manager.findfont(RC["font.sans-serif"][0]))

@@ -44,7 +44,10 @@ def check_targets(targets: Any, classes: int, batch: int | None = None) -> None:
     Values are looked at in NumPy arrays alone: what is traced has none, and what is on a device
     would have to be waited for. The wings hand over what can be looked at (`arrays.concrete`).
 
-    batch  the images that they belong to, where it is known
+    Args:
+        targets: Of any framework.
+        classes: How many there are, J.
+        batch: How many images they belong to, if that is known.
     """
     shape = _shape(targets)
     fits = len(shape) in (1, 2) and shape[1:] in ((), (classes,)) and batch in (None, shape[0])

@@ -30,7 +30,10 @@ def read(
 ) -> bytes:
     """The unpacked content of a file of at most `limit` bytes; raises DataError naming it.
 
-    head  the length that the first bytes of the content claim, instead of a limit
+    Args:
+        path: The file, gzipped or not.
+        limit: Bytes; None for any number.
+        head: Computes a limit from the first bytes of the content, which say how long it is.
     """
     try:
         content = Path(path).read_bytes()
