@@ -20,25 +20,25 @@ AXES: dict[str, str] = {}
 
 
 class _Network(Protocol):
-    """The part of a network that is used here; networks import this file, not the reverse."""
+    """The part of a network that is used here: networks import this file."""
 
     spec: NetworkSpec
     dtype: Any
 
 
 def axes(spec: NetworkSpec) -> dict[str, tuple[str, str]]:
-    """Name -> (canonical axes, JAX axes) for every parameter, in the order of execution."""
+    """Name -> (canonical axes, JAX axes) of every parameter, in order of execution."""
     rows = canonical.table(spec)
     return {name: (row.axes, AXES.get(row.axes, row.axes)) for name, row in rows.items()}
 
 
 def to_canonical(tensor: Array, orders: tuple[str, str]) -> np.ndarray:
-    """A copy of a JAX array in this wing's axes as one in canonical axes, bit for bit."""
+    """A copy of a JAX array as a NumPy array in canonical axes, bit for bit."""
     return np.array(canonical.transpose(numpy(tensor), orders[1], orders[0]), order="C")
 
 
 def from_canonical(array: np.ndarray, orders: tuple[str, str]) -> Array:
-    """A copy of an array in canonical axes as a JAX array in this wing's axes, bit for bit."""
+    """A copy of an array in canonical axes as a JAX array in JAX's, bit for bit."""
     return tensor(np.array(canonical.transpose(array, *orders), order="C"))
 
 

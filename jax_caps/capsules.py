@@ -14,7 +14,7 @@ Tap = Callable[[str, Array], Array]
 
 
 def no_tap(name: str, x: Array) -> Array:
-    """A tap that changes nothing and records nothing; `tracing.trace` passes one that does."""
+    """A tap that does nothing; `tracing.trace` passes one that records."""
     return x
 
 
@@ -45,7 +45,7 @@ def lengths(poses: Array) -> Array:
 
 
 def votes(inputs_BIK: Array, kernel_IJKD: Array) -> Array:
-    """The vote of each input capsule for each output capsule (Eq. 2, right): u_i W_ij.
+    """The vote of each input capsule for each output capsule (Eq. 2): u_i W_ij.
 
     Args:
         inputs_BIK: The poses of the input capsules.

@@ -107,7 +107,7 @@ _by_products.defvjp(_forward, _backward)
 
 
 def _input_gradient(x_NHWC: Array, dy_NHWC: Array, kernel: Array, stride: int) -> Array:
-    """The gradient of x: each place (i, j) of the kernel adds its share where its patch was.
+    """The gradient of x: each place (i, j) of the kernel adds to its own patch.
 
     A place touches every `stride`-th row and column of x, so that x falls into stride * stride
     phases. Each is kept as an array of its own, in which a patch is a plain rectangle, and adding
@@ -161,7 +161,7 @@ def _columns(x_NHWC: Array, rows: range, kernel: Array, stride: int) -> Array:
 
 
 def _blocks(array: Array, x_BHWC: Array, kernel: Array, stride: int) -> Array:
-    """The images of an array in blocks, [blocks, N, ...]; zeros fill the last and add nothing."""
+    """The images of an array in blocks, [blocks, N, ...]; zeros fill the last one."""
     height, width = _places(x_BHWC, kernel, stride)
     columns = len(_strips(kernel)[0]) * kernel.shape[1] * kernel.shape[2]
     fit = max(1, _BLOCK // (height * width * max(columns, kernel.shape[3])))

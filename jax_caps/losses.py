@@ -106,7 +106,7 @@ def correct_each(lengths_BJ: Array, targets: Array) -> Array:
 
 
 def reconstruction_each(reconstructions: Array, images: Array) -> Array:
-    """The sum of squared errors of each image, [B, ...] and [B, ...] -> [B] (section 4.1)."""
+    """The sum of squared errors of each image, [B, ...] -> [B] (section 4.1)."""
     return ((reconstructions - images) ** 2).reshape(len(images), -1).sum(-1)
 
 

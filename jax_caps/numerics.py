@@ -79,7 +79,7 @@ def strict(precision: str = "float32") -> None:
 
 
 def build() -> None:
-    """Does what building a network or a Trainer does: `strict`, unless it was called before."""
+    """Calls `strict`, as building a network does, unless it was called before."""
     if not _before:
         strict()
 
@@ -115,7 +115,7 @@ def _started() -> bool:
 
 
 def compiled(function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
-    """The function through jax.jit, compiled once for each size it is called with.
+    """The function through jax.jit, compiled once for each size of argument.
 
     Args:
         function: Of arrays.

@@ -62,7 +62,7 @@ def _adam_direction(beta1: float, beta2: float, epsilon: float) -> optax.Gradien
 
 
 def _make_optimizer(training: TrainingSpec) -> optax.GradientTransformation:
-    """The optimiser of a training spec, every argument explicit; the rate is applied each step."""
+    """The optimiser of a training spec; the rate is applied each step."""
     if training.optimizer == "sgd":
         return optax.trace(decay=training.momentum, nesterov=False)
     adam = _adam_direction(training.beta1, training.beta2, training.epsilon)
@@ -72,7 +72,7 @@ def _make_optimizer(training: TrainingSpec) -> optax.GradientTransformation:
 
 
 def clip(gradients: Any, norm: float) -> Any:
-    """Gradients scaled so that their norm over all elements is at most `norm`."""
+    """Gradients scaled to a norm over all elements of at most `norm`."""
     total = jnp.sqrt(sum((each * each).sum() for each in jax.tree.leaves(gradients)))
     factor = norm / jnp.where(total > norm, total, norm)
     return jax.tree.map(lambda each: each * factor, gradients)
@@ -93,7 +93,7 @@ class Trainer:
         training: How it is trained: optimiser, rates, seed, precision.
         device: "cpu" or "cuda".
         compile: Accepted for the torch wing's sake: this wing always runs under jax.jit.
-        lean: As `block`, as in `CapsuleNetwork`; neither changes the mathematics.
+        lean: As in `CapsuleNetwork`; the mathematics stays the same.
         block: Input capsules a block of lean routing.
         group: Of `processes.join`, to train with its other processes. Each then gives its own rows
             of a batch to `step` and `evaluate`, and all get the result of the whole batch.
@@ -154,7 +154,7 @@ class Trainer:
         weights_B: np.ndarray,
         parts: Any = None,
     ) -> dict[str, float]:
-        """Weighted sums over a batch of `loss`, `correct` and `count`; padding has weight 0."""
+        """Weighted sums of `loss`, `correct` and `count`; padding has weight 0."""
         batch = self._batch(images_BHWC, targets, parts)
         weight = self._own(np.asarray(weights_B, self.dtype))
         sums = self._evaluate(self.params, batch, weight)
@@ -169,7 +169,7 @@ class Trainer:
         return arrays.numpy(self._couplings(self._local(self.params), self._placed(images_BHWC)))
 
     def reconstruct(self, poses_BJD: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """The decoder's images from the capsules of the labels alone; see `CapsuleNetwork`."""
+        """The decoder's images from the capsules of the labels, as the network's."""
         check_labels(arrays.concrete(labels), self.spec.classes)
         given = np.asarray(poses_BJD, self.dtype), np.asarray(labels, np.int32)
         placed = jax.device_put(given, self.device)
@@ -178,12 +178,12 @@ class Trainer:
     def trace(
         self, images_BHWC: np.ndarray, targets: np.ndarray, parts: Any = None
     ) -> tuple[canonical.Arrays, canonical.Arrays]:
-        """Every tensor of a step with the present weights, as `tracing.trace` returns them."""
+        """Every tensor of a step with the present weights, as of `tracing.trace`."""
         batch = self._batch(images_BHWC, targets, parts)
         return tracing.trace(self.net, batch["images_BHWC"], batch["targets"], batch["parts"])
 
     def get_state(self) -> dict[str, Any]:
-        """Copies of `step`, `weights` and `optimizer` (its slots), by canonical names and axes."""
+        """Copies of `step`, `weights` and `optimizer` (its slots), all canonical."""
         slots = self._local(self.slots)
         held = {slot: arrays._by_name(optax.tree.get(slots, SLOTS[slot])) for slot in self._slots}
         if self.averages is not None:
@@ -273,7 +273,7 @@ class Trainer:
         return jax.tree.map(lambda array: array.addressable_data(0), state)
 
     def _shared(self, function: Callable[..., Any], first: int, last: int) -> Callable[..., Any]:
-        """The function, run by each device on its part of the arguments from `first` to `last`."""
+        """The function, run by each device on its part of arguments `first` to `last`."""
         if self.group is None:
             return function
         whole, split = PartitionSpec(), PartitionSpec("batch")

@@ -35,9 +35,10 @@ def save(net: CapsuleNetwork, path: str | os.PathLike, trained_on: TrainedOn | N
 
 
 def load(path: str | os.PathLike) -> CapsuleNetwork:
-    """The network of a canonical .safetensors file, float64 if its weights are, else float32.
+    """The network of a canonical .safetensors file.
 
-    Raises WeightsError where the file is missing, damaged, or of another kind.
+    It is float64 where its weights are, else float32. Raises WeightsError where the file is
+    missing, damaged, or of another kind.
     """
     spec, arrays = canonical.load(path)
     wide = any(array.dtype == np.float64 for array in arrays.values())
@@ -63,7 +64,7 @@ def load_pretrained(name: str, precision: str = "float32") -> CapsuleNetwork:
 
 
 def write_file(path: str | os.PathLike, arrays: canonical.Arrays, header: str) -> None:
-    """Writes a .msgpack file of {"params": the pure dict of a network, "twincaps": header}.
+    """Writes a .msgpack file of {"params": nested dicts, "twincaps": header}.
 
     Args:
         path: The file; one that is there is replaced.

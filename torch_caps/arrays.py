@@ -18,7 +18,7 @@ AXES = {"kh kw in out": "out in kh kw", "in out": "out in"}
 
 
 class _Network(Protocol):
-    """The part of a network that is used here; networks import this file, not the reverse."""
+    """The part of a network that is used here: networks import this file."""
 
     spec: NetworkSpec
 
@@ -26,7 +26,7 @@ class _Network(Protocol):
 
 
 def axes(spec: NetworkSpec) -> dict[str, tuple[str, str]]:
-    """Name -> (canonical axes, torch axes) for every parameter, in the order of execution."""
+    """Name -> (canonical axes, torch axes) of every parameter, in order of execution."""
     rows = canonical.table(spec)
     return {name: (row.axes, AXES.get(row.axes, row.axes)) for name, row in rows.items()}
 
@@ -51,7 +51,7 @@ def numpy(tensor: Tensor) -> np.ndarray:
 
 
 def concrete(x: Any) -> Any:
-    """`x` as a NumPy array, where its values can be looked at without waiting for them.
+    """`x` as a NumPy array, where its values can be read without waiting for them.
 
     It stays as it is while it is compiled or transformed, and on a device.
     """

@@ -14,7 +14,7 @@ Tap = Callable[[str, Tensor], Tensor]
 
 
 def no_tap(name: str, x: Tensor) -> Tensor:
-    """A tap that changes nothing and records nothing; `tracing.trace` passes one that does."""
+    """A tap that does nothing; `tracing.trace` passes one that records."""
     return x
 
 
@@ -45,7 +45,7 @@ def lengths(poses: Tensor) -> Tensor:
 
 
 def votes(inputs_BIK: Tensor, kernel_IJKD: Tensor) -> Tensor:
-    """The vote of each input capsule for each output capsule (Eq. 2, right): u_i W_ij.
+    """The vote of each input capsule for each output capsule (Eq. 2): u_i W_ij.
 
     Args:
         inputs_BIK: The poses of the input capsules.

@@ -104,7 +104,7 @@ def correct_each(lengths_BJ: Tensor, targets: Tensor) -> Tensor:
 
 
 def reconstruction_each(reconstructions: Tensor, images: Tensor) -> Tensor:
-    """The sum of squared errors of each image, [B, ...] and [B, ...] -> [B] (section 4.1)."""
+    """The sum of squared errors of each image, [B, ...] -> [B] (section 4.1)."""
     return ((reconstructions - images) ** 2).flatten(1).sum(-1)
 
 

@@ -78,7 +78,7 @@ def strict(precision: str = "float32") -> None:
 
 
 def build() -> None:
-    """Does what building a network or a Trainer does: `strict`, unless it was called before.
+    """Calls `strict`, as building a network does, unless it was called before.
 
     Your own operations without a deterministic algorithm then warn; after `strict` they raise.
     """
@@ -115,7 +115,7 @@ def _switches() -> dict[str, Any]:
 
 
 def compiled(function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
-    """The function through torch.compile, compiled once for each size it is called with.
+    """The function through torch.compile, compiled once for each size of argument.
 
     The width of this processor's vectors is passed on, since inductor's cache of graphs does not
     tell widths apart: where one process had chosen narrower vectors, the next took its kernels

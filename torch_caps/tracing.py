@@ -31,7 +31,7 @@ def trace(
     Args:
         net: The network; its weights stay as they are.
         images_BHWC: In 0 to 1.
-        targets: As `parts`, as in `CapsuleNetwork.terms`.
+        targets: Integer labels [B], or 0/1 [B, J]; see `CapsuleNetwork.terms`.
         parts: What each image is made of, if that is known.
         compile: True for torch.compile, False for operation by operation; None for
             this wing's usual, operation by operation.

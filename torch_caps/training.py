@@ -29,7 +29,7 @@ SLOTS = {
 
 
 def _make_optimizer(training: TrainingSpec, parameters: list[Tensor]) -> torch.optim.Optimizer:
-    """The optimiser of a training spec, every argument explicit; the rate is set each step."""
+    """The optimiser of a training spec; the rate is set each step."""
     rate, betas = training.learning_rate, (training.beta1, training.beta2)
     if training.optimizer == "sgd":
         return torch.optim.SGD(
@@ -48,7 +48,7 @@ def _make_optimizer(training: TrainingSpec, parameters: list[Tensor]) -> torch.o
 
 
 def clip(gradients: list[Tensor], norm: float) -> None:
-    """Scales gradients in place so that their norm over all elements is at most `norm`."""
+    """Scales gradients in place to a norm over all elements of at most `norm`."""
     total = torch.stack([(each * each).sum() for each in gradients]).sum().sqrt()
     factor = norm / torch.where(total > norm, total, norm)
     for each in gradients:
@@ -82,7 +82,7 @@ class Trainer:
         training: How it is trained: optimiser, rates, seed, precision.
         device: A torch device, "cpu" or "cuda".
         compile: Whether to run the network through torch.compile.
-        lean: As `block`, as in `CapsuleNetwork`; neither changes the mathematics.
+        lean: As in `CapsuleNetwork`; the mathematics stays the same.
         block: Input capsules a block of lean routing.
         group: Of `processes.join`, to train with its other processes. Each then gives its own rows
             of a batch to `step` and `evaluate`, and all get the result of the whole batch.
@@ -152,7 +152,7 @@ class Trainer:
         weights_B: np.ndarray,
         parts: Any = None,
     ) -> dict[str, float]:
-        """Weighted sums over a batch of `loss`, `correct` and `count`; padding has weight 0."""
+        """Weighted sums of `loss`, `correct` and `count`; padding has weight 0."""
         terms = self.net.terms(**self._batch(images_BHWC, targets, parts))
         weight = arrays.given(weights_B).to(terms["margin"])
         loss = terms["margin"]
@@ -184,7 +184,7 @@ class Trainer:
 
     @torch.no_grad()
     def reconstruct(self, poses_BJD: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """The decoder's images from the capsules of the labels alone; see `CapsuleNetwork`."""
+        """The decoder's images from the capsules of the labels, as the network's."""
         check_labels(arrays.concrete(labels), self.spec.classes)
         poses = arrays.given(poses_BJD).to(self.net.digit.kernel)
         return arrays.numpy(self.net.reconstruct(poses, labels))
@@ -192,12 +192,12 @@ class Trainer:
     def trace(
         self, images_BHWC: np.ndarray, targets: np.ndarray, parts: Any = None
     ) -> tuple[canonical.Arrays, canonical.Arrays]:
-        """Every tensor of a step with the present weights, as `tracing.trace` returns them."""
+        """Every tensor of a step with the present weights, as of `tracing.trace`."""
         parts = None if parts is None else self.net.parts(parts, len(images_BHWC))
         return tracing.trace(self.net, images_BHWC, targets, parts)
 
     def get_state(self) -> dict[str, Any]:
-        """Copies of `step`, `weights` and `optimizer` (its slots), by canonical names and axes."""
+        """Copies of `step`, `weights` and `optimizer` (its slots), all canonical."""
         return {
             "step": self.step_count,
             "weights": arrays.to_numpy(self.net),

@@ -48,9 +48,10 @@ def save(net: CapsuleNetwork, path: str | os.PathLike, trained_on: TrainedOn | N
 
 
 def load(path: str | os.PathLike) -> CapsuleNetwork:
-    """The network of a canonical .safetensors file, float64 if its weights are, else float32.
+    """The network of a canonical .safetensors file.
 
-    Raises WeightsError where the file is missing, damaged, or of another kind.
+    It is float64 where its weights are, else float32. Raises WeightsError where the file is
+    missing, damaged, or of another kind.
     """
     spec, arrays = canonical.load(path)
     wide = any(array.dtype == np.float64 for array in arrays.values())
@@ -120,7 +121,7 @@ def read_file(path: str | os.PathLike) -> tuple[canonical.Arrays, Any]:
 
 
 class _Aside(dict):
-    """Stands for a NumPy number or array beside the weights, whose value is not needed."""
+    """Stands for a NumPy number or array beside the weights, whose value is unused."""
 
     def __init__(self, *_: Any) -> None:
         super().__init__()

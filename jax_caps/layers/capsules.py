@@ -13,7 +13,7 @@ from parity.spec import NetworkSpec
 
 
 class DigitCapsules(nnx.Module):
-    """Votes of every input for every output capsule, then routing: [B, I, K] -> [B, J, D].
+    """Votes for every output capsule, then routing: [B, I, K] -> [B, J, D].
 
     Args:
         spec: The network: sizes, and which routing with which options.
@@ -29,7 +29,7 @@ class DigitCapsules(nnx.Module):
         self.routing, self.lean, self.block = spec.routing, lean, block
 
     def __call__(self, inputs_BIK: Array, tap: Tap = no_tap) -> Array:
-        """Poses [B, J, D] of input capsules [B, I, K]; a tap makes it store and show the votes."""
+        """Poses [B, J, D] of input capsules [B, I, K]; with a tap, the votes are stored."""
         owned = {each.argument(n): getattr(self, n)[...] for n, each in self.routing.owned.items()}
         options = {**owned, **self.routing.options}
         # A tap is to see the votes, and not every routing has a twin that stores none.

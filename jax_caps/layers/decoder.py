@@ -28,7 +28,7 @@ def dense(x: Array, kernel: Array, bias: Array, compute: jnp.dtype) -> Array:
 
 
 def mask(poses_BJD: Array, targets: Array) -> Array:
-    """The poses with every capsule but the targets' set to 0: [B, J, D] (section 4.1).
+    """Sets every capsule but the targets' to 0 (section 4.1): [B, J, D].
 
     Args:
         poses_BJD: Class capsules.
@@ -58,7 +58,7 @@ class Dense(nnx.Module):
 
 
 class Decoder(nnx.List):
-    """Dense layers with relu, the last with a sigmoid: masked [B, J, D] -> [B, H, W, C]."""
+    """Dense layers with relu, then a sigmoid: masked [B, J, D] -> [B, H, W, C]."""
 
     def __init__(self, spec: NetworkSpec, compute: jnp.dtype):
         widths = [spec.classes * spec.pose, *(spec.decoder or ()), spec.num_pixels]

@@ -60,7 +60,7 @@ def dynamic(
     Args:
         inputs_BIK: The poses of the input capsules.
         kernel_IJKD: A matrix for each pair of an input and an output capsule.
-        num_iters: As the next three, as in `routing.dynamic`.
+        num_iters: Iterations; this and the next three are as in `routing.dynamic`.
         bias_JD: Added to the weighted sum before each squash.
         leaky: Whether an input capsule may also send to nothing.
         detach: Whether the last routing coefficients are constants to the gradient.
@@ -87,7 +87,7 @@ def dynamic(
 
 
 def _fitting(inputs_BIK: Array, kernel_IJKD: Array) -> int:
-    """As many input capsules as have votes that fit a core's share of the last cache."""
+    """The number of input capsules whose votes fit a core's share of the last cache."""
     _, outputs, _, size = kernel_IJKD.shape
     fits = 5 * 2**19  # bytes of votes, 2.5 MiB
     return max(1, fits // max(1, len(inputs_BIK) * outputs * size * inputs_BIK.dtype.itemsize))
@@ -135,7 +135,7 @@ def _gradient_block(
     leaky: bool,
     detach: bool,
 ) -> tuple[Array, Array, Array]:
-    """The share of a block in the dV of the first of these iterations; its du and dW from all."""
+    """A block's share in the dV of the first of these iterations; du and dW of all."""
     votes_BJCD = _votes(inputs_CBK, kernel_CKM, V_TBJD[0])
     couplings = [coupling(_agreement(votes_BJCD, V_BJD), leaky, 1) for V_BJD in V_TBJD]
     # dvote_i += c_i g_t + e_i V_t, over the iterations: weights c and e, vectors g and V.
@@ -155,7 +155,7 @@ def _gradient_block(
 
 
 def _blocks(inputs_BIK: Array, kernel_IJKD: Array, block: int) -> tuple[Array, Array]:
-    """inputs_NCBK and kernel_NCKM; zeros fill the last block, and their votes add nothing."""
+    """inputs_NCBK and kernel_NCKM; zeros fill the last block and add nothing."""
     inputs_IBK = inputs_BIK.transpose(1, 0, 2)
     kernel_IKM = kernel_IJKD.transpose(0, 2, 1, 3).reshape(*kernel_IJKD.shape[::2], -1)
     pad = ((0, -len(inputs_IBK) % block), (0, 0), (0, 0))

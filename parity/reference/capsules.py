@@ -18,7 +18,7 @@ def no_tap(name: str, x: Array) -> Array:
 
 
 def norm(x: Array, axis: int = -1) -> Array:
-    """|x| over `axis`, which is kept with size 1; value and gradient are 0 where x is 0."""
+    """|x| over `axis`, kept with size 1; value and gradient are 0 where x is 0."""
     zero = (np.real(x) == 0).all(axis, keepdims=True)
     return np.where(zero, 0, np.sqrt((x * x).sum(axis, keepdims=True)))
 
@@ -46,7 +46,7 @@ def lengths(poses) -> Array:
 
 
 def votes(inputs_BIK, kernel_IJKD) -> Array:
-    """The vote of each input capsule for each output capsule (Eq. 2, right): u_i W_ij.
+    """The vote of each input capsule for each output capsule (Eq. 2): u_i W_ij.
 
     Args:
         inputs_BIK: The poses of the input capsules.

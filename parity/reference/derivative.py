@@ -26,7 +26,7 @@ def derivative(function: Callable[[Array], Array], x, direction, h: float = 1e-3
 
 
 def gradient(function: Callable[[Array], Array], x, h: float = 1e-30) -> Array:
-    """The gradient of a scalar function at `x`, by a complex step for each number in it.
+    """The gradient of a scalar function at `x`: a complex step for each number.
 
     Args:
         function: Of the oracle, with one number for output.

@@ -21,10 +21,11 @@ GREETING, ALL = b"twincaps", b"\n"
 
 
 def gather(place: Place, address: str, environment: Mapping[str, str] = os.environ) -> None:
-    """Waits for all processes of a run at host:port; torchrun's are there when it starts them.
+    """Waits for all processes of a run at host:port, except for torchrun's.
 
-    Says on standard error who waits for whom and why. Raises ProcessError naming those who did
-    not come, and the variables by which they are expected.
+    torchrun itself sees to it that all of its processes are there. Says on standard error who
+    waits for whom and why. Raises ProcessError naming those who did not come, and the variables by
+    which they are expected.
     """
     if environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         return

@@ -14,7 +14,7 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of <malloc.h>
 
 
 def keep() -> bool:
-    """Makes this process keep the memory that it frees; returns whether that was done.
+    """Makes this process keep the memory that it frees; returns whether it does.
 
     Only for glibc, and not where the user has set its allocator through the environment. The
     process then keeps its largest size to its end.

@@ -148,7 +148,7 @@ def _shown(environment: Mapping[str, str], *names: str) -> str:
 
 
 def address(backend: str, environment: Mapping[str, str] = os.environ) -> str:
-    """The host:port where the processes of a wing meet: the first one's machine, and a port.
+    """The host:port where processes meet: the first one's machine, and a port.
 
     From MASTER_ADDR and MASTER_PORT, for JAX also its own JAX_COORDINATOR_ADDRESS; under SLURM
     the first machine of the step, and a port computed from the numbers of job and step. Raises

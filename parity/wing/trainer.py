@@ -45,7 +45,7 @@ class Trainer(Protocol):
 
 
 def check(spec: NetworkSpec, dataset: Dataset) -> None:
-    """Raises RunError unless this network takes the images and classes of this data set."""
+    """Raises RunError unless a network takes the images and classes of a data set."""
     if (dataset.train.shape, dataset.classes) != (spec.image, spec.classes):
         raise RunError(
             f"{dataset.name} has images of {dataset.train.shape} in {dataset.classes} classes, "

@@ -27,7 +27,7 @@ def dense(x: Tensor, kernel: Tensor, bias: Tensor, compute: torch.dtype) -> Tens
 
 
 def mask(poses_BJD: Tensor, targets: Tensor) -> Tensor:
-    """The poses with every capsule but the targets' set to 0: [B, J, D] (section 4.1).
+    """Sets every capsule but the targets' to 0 (section 4.1): [B, J, D].
 
     Args:
         poses_BJD: Class capsules.
@@ -58,7 +58,7 @@ class Dense(nn.Module):
 
 
 class Decoder(nn.ModuleList):
-    """Dense layers with relu, the last with a sigmoid: masked [B, J, D] -> [B, H, W, C]."""
+    """Dense layers with relu, then a sigmoid: masked [B, J, D] -> [B, H, W, C]."""
 
     def __init__(self, spec: NetworkSpec, compute: torch.dtype):
         widths = [spec.classes * spec.pose, *(spec.decoder or ()), spec.num_pixels]

@@ -64,7 +64,7 @@ def dynamic(
     Args:
         inputs_BIK: The poses of the input capsules.
         kernel_IJKD: A matrix for each pair of an input and an output capsule.
-        num_iters: As the next three, as in `routing.dynamic`.
+        num_iters: Iterations; this and the next three are as in `routing.dynamic`.
         bias_JD: Added to the weighted sum before each squash.
         leaky: Whether an input capsule may also send to nothing.
         detach: Whether the last routing coefficients are constants to the gradient.
@@ -86,7 +86,7 @@ def dynamic(
 
 
 def _fitting(inputs_BIK: Tensor, kernel_IJKD: Tensor) -> int:
-    """As many input capsules as have votes that fit two cores' caches, or a GPU's memory."""
+    """The number of input capsules whose votes fit two cores' caches, or a GPU."""
     _, outputs, _, size = kernel_IJKD.shape
     # Bytes of votes: 2 MiB on a CPU, 64 MiB on a GPU.
     fits = 2**21 if inputs_BIK.device.type == "cpu" else 2**26
@@ -134,7 +134,7 @@ def _gradient_block(
     leaky: bool,
     detach: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The share of a block in the dV of the first of these iterations; its du and dW from all."""
+    """A block's share in the dV of the first of these iterations; du and dW of all."""
     votes_CJDB = _votes(inputs_CKB, kernel_CKM, V_TJDB[0])
     # dvote_i += c_i g_t + e_i V_t, over the iterations.
     slope_JDB, dvotes_CJDB = torch.zeros_like(V_TJDB[0]), votes_CJDB.new_zeros(1)
@@ -157,7 +157,7 @@ def _compiled(block: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _each(block: Callable[..., Any], options: _Options, tensors: tuple, *rest: Any) -> Iterator:
-    """The results of a function of a block, for one block of input capsules after the other."""
+    """The results of a function of a block of input capsules, block after block."""
     block = _compiled(block) if options.compile else block
     for part in zip(*(each.split(options.block) for each in tensors), strict=True):
         yield block(*part, *rest)
@@ -170,7 +170,7 @@ def _through_squash(sum_JDB: Tensor, dposes_JDB: Tensor) -> Tensor:
 
 
 def _inside(inputs_BIK: Tensor, kernel_IJKD: Tensor) -> tuple[Tensor, Tensor]:
-    """inputs_IKB and kernel_IKM: with the batch last, every operation on votes runs along it."""
+    """inputs_IKB and kernel_IKM: operations on votes run along the batch, the last axis."""
     return inputs_BIK.permute(1, 2, 0).contiguous(), kernel_IJKD.transpose(1, 2).flatten(2)
 
 
@@ -235,7 +235,7 @@ def _refusal(what: str) -> TwincapsError:
 
 
 def _each_of(function: Any, size: int, in_dims: Any, arguments: Any) -> Any:
-    """A Function under vmap: one call for each element, as it works in place and by blocks."""
+    """A Function under vmap: one call for each element, as it works in place."""
     calls = []
     for n in range(size):
         pairs = zip(arguments, in_dims, strict=True)
@@ -287,7 +287,7 @@ class _Dynamic(torch.autograd.Function):
 
 
 class _Gradient(torch.autograd.Function):
-    """du_BIK, dW_IJKD and dbias_JD: a Function of its own, so that it can refuse derivatives."""
+    """du_BIK, dW_IJKD and dbias_JD: a Function, so that it can refuse derivatives."""
 
     @staticmethod
     def forward(inputs_BIK, kernel_IJKD, sums_TJDB, dposes_BJD, options):

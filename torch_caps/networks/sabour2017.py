@@ -142,7 +142,7 @@ class CapsuleNetwork(nn.Module):
     def loss(
         self, images_BHWC: Any, targets: Any, tap: Tap = no_tap, parts: Any = None
     ) -> tuple[Tensor, Tensor]:
-        """The loss of a batch (margin and weighted reconstruction) and its accuracy: scalars.
+        """The loss of a batch (margin and weighted reconstruction) and its accuracy.
 
         Arguments are those of `terms`.
         """
@@ -154,12 +154,12 @@ class CapsuleNetwork(nn.Module):
         return tap("loss", loss), terms["correct"].mean()
 
     def images(self, images_BHWC: Any) -> Tensor:
-        """Images as this network's dtype and device; SpecError for a wrong shape or dtype."""
+        """Images in this network's dtype, on its device; SpecError where they do not fit."""
         check_images(images_BHWC, self.spec)
         return given(images_BHWC).to(self.digit.kernel)
 
     def parts(self, parts: Any, batch: int) -> tuple[Tensor, Tensor]:
-        """The labels [B, P] and images [B, P, H, W, C] of `terms`, checked, as `images` does it."""
+        """The parts of `terms`, checked: labels [B, P] and images [B, P, H, W, C]."""
         labels, images = parts
         check_parts(concrete(labels), images, batch, self.spec)
         images = given(images).to(self.digit.kernel)

@@ -16,7 +16,7 @@ from parity.spec import NetworkSpec
 
 
 def mask(poses_BJD, targets) -> Array:
-    """The poses with every capsule but the targets' set to 0: [B, J, D] (section 4.1).
+    """Sets every capsule but the targets' to 0 (section 4.1): [B, J, D].
 
     Args:
         poses_BJD: Class capsules.
@@ -79,7 +79,7 @@ def forward(
     tap: Tap = no_tap,
     parts: tuple | None = None,
 ) -> dict[str, Array]:
-    """Every tensor of a forward pass and its losses, by the name of its tap, in that order.
+    """Every tensor of a forward pass and its losses, by the name of its tap, in order.
 
     With parts there is a reconstruction of each of them, from the capsule of its class; without,
     one of the image, from the capsules of the labels. A network without a decoder has no
