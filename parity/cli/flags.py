@@ -70,7 +70,7 @@ class Flags:
 
 
 def usual_dataset(preset: str) -> str:
-    """What a preset is trained on where no data set is named: its own, or what stands in for it."""
+    """The data set of a preset where none is named: its own, or its stand-in."""
     from parity.data import entry
 
     own = preset_card(preset).training.dataset

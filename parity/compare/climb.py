@@ -51,7 +51,7 @@ def raised(rung: int, precision: str, error: Exception) -> Row:
 
 
 class Climb:
-    """The ladder in one precision on one device: two wings, a subject, and what they said so far.
+    """The ladder in one precision on one device, with the rows compared so far.
 
     Args:
         folder: Where checkpoints are exchanged.

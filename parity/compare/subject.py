@@ -80,7 +80,7 @@ class Subject:
         return {"step": 0, "weights": weights, "optimizer": slots}
 
     def midway(self, optimizer: str, precision: str) -> dict[str, Any]:
-        """A state in the middle of a run: in every slot random numbers, and here and there a 0.
+        """A state in the middle of a run: random numbers and some zeros in every slot.
 
         Second moments are those of gradients from 1e-5 to 1e-1, where the place of Adam's epsilon
         can be told.
@@ -174,7 +174,7 @@ def from_saved(name: str, *, seed: int = 0, batch: int = BATCH) -> Subject:
 
 
 def ragged(spec: NetworkSpec, seed: int) -> Arrays:
-    """First weights with noise on the biases: equal numbers would hide a wrong name or axis."""
+    """First weights with noise on the biases: equal ones would hide a wrong axis."""
     return {
         name: array + _noise(seed, name, array.shape) if name.endswith(".bias") else array
         for name, array in draw(spec, seed).items()

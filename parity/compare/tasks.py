@@ -29,7 +29,7 @@ Result = tuple[Arrays, dict[str, Any]]
 
 
 class Wing:
-    """One wing in this process, its switches set, with the subject and the Trainers made so far."""
+    """One wing in this process, with the subject and the Trainers made so far."""
 
     def __init__(self, name: str, precision: str, device: str, subject: Subject):
         self.name, self.precision, self.device = name, precision, device
@@ -150,7 +150,7 @@ def run(
     save: dict[str, str] | None = None,
     test: bool = False,
 ) -> Result:
-    """The steps from `first` to before `last`: each one's loss, and the parameters after them.
+    """The loss of each step from `first` to before `last`, and the last parameters.
 
     Args:
         wing: Where to run them.
@@ -191,7 +191,7 @@ def _save(wing: Wing, trainer: Any, folder: Path) -> None:
 
 
 def mode(wing: Wing, **how: bool) -> Result:
-    """One step of SGD in a mode of the Trainer: the poses before it, its loss, its gradients.
+    """Poses, loss and gradients of one SGD step in a mode of the Trainer.
 
     From a momentum of 0 the first step's momentum is the gradient, whatever the mode.
     """

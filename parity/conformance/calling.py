@@ -20,7 +20,7 @@ ROOTS = {"numpy": ("numpy", "builtins"), "torch": ("torch",), "jax": ("jax", "ja
 
 @dataclass(frozen=True)
 class Answer:
-    """What a function gave for one case: its outputs, and the gradient where there is one."""
+    """The outputs of a function for one case, and the gradient where there is one."""
 
     case: Case
     values: list[Array]

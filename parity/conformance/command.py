@@ -63,7 +63,7 @@ def main(
 
 
 def guess(name: str) -> str:
-    """The kind that a function's name speaks of; raises ConformanceError where it does not."""
+    """The kind that a function's name contains; raises ConformanceError without one."""
     for word, kind in WORDS.items():
         if word in name.lower():
             return kind

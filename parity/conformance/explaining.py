@@ -13,7 +13,7 @@ TOLERANCE = 1e-5  # rung 1 of the ladder in float32
 
 
 def explain(kind: Kind, wrong: Collection[str], answers: Answers) -> tuple[list[str], bool]:
-    """The mistakes that together give these answers, and whether they account for all of them.
+    """The mistakes that together give these answers, and whether they explain all.
 
     Args:
         kind: What kind of function it is.

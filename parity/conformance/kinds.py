@@ -122,7 +122,7 @@ class Kind:
         return [("votes",), *((each.argument(name),) for name, each in owned)]
 
     def asked(self, inputs: Collection[str]) -> dict[str, Case]:
-        """The cases that can be put by a call with these inputs: without r, of the usual number."""
+        """The cases for a call with these inputs: without r, those of the usual number."""
         if self.routing is None or self.count is None or "r" in inputs:
             return dict(self.cases)
         usual = self.routing.options[self.count]

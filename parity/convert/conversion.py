@@ -124,7 +124,7 @@ def _checkpoint(path: Path, best: bool) -> Path:
 
 
 def own_layouts(file: File) -> list[str]:
-    """The layouts of `NATIVE` that a file without a header may have: none if its names are not."""
+    """The layouts of `NATIVE` for a file without a header; none if its names differ."""
     if not {"digit.kernel", "primary.kernel"} & file.tensors.keys():
         return []
     told = {"torch": ["torch"], "msgpack": ["canonical"], "orbax": ["canonical"]}

@@ -40,7 +40,7 @@ SUFFIXES = {
 
 @dataclass(frozen=True)
 class File:
-    """What a file holds, before anything is understood: its kind, tensors and header, if any.
+    """The content of a file as it is: its kind, tensors and header, if any.
 
     Attributes:
         path: The file; of orbax the folder of one checkpoint.

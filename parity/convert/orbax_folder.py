@@ -86,7 +86,7 @@ def _item(step: Path) -> Path | None:
 
 
 def read(path: Path) -> tuple[Arrays, Any]:
-    """The arrays of an orbax checkpoint by names with dots, and its header, None where it has none.
+    """The arrays of an orbax checkpoint by names with dots, and its header or None.
 
     Raises WeightsError for a folder that is not a whole checkpoint of arrays.
     """

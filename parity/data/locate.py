@@ -79,7 +79,7 @@ def find(source: Source, data_dir: Path | None = None) -> Copy:
 
 
 def look(source: Source, data_dir: Path | None = None) -> Path:
-    """Where a copy lies, as far as the names and sizes of its files tell; nothing is unpacked.
+    """Where a copy is, by the names and sizes of its files; nothing is unpacked.
 
     Raises DataError as `find` does, and NotFoundError instead of downloading.
     """

@@ -83,7 +83,7 @@ class Split:
         return random.integers(-shift, shift, (len(self), 2), endpoint=True)
 
     def batch(self, indices: np.ndarray, drawn: np.ndarray | None = None) -> Batch:
-        """The images of these indices [B], augmented by their rows of `draw`, if any is given."""
+        """The images of these indices [B], augmented by their rows of `draw`, if given."""
         images = self.images[indices]
         if drawn is not None:
             images = translate(images, drawn)

@@ -43,7 +43,7 @@ class Curve:
 
 
 def curves(lines: Sequence[Line]) -> tuple[Curve, Curve, Curve]:
-    """The curves of training, of evaluations, and of those with averaged weights, if there are any.
+    """The curves of training, evaluations, and evaluations with averaged weights.
 
     Raises FiguresError where nothing was trained.
     """

@@ -39,7 +39,7 @@ def drawn(state: Mapping[str, Any], spec: NetworkSpec, training: TrainingSpec) -
 def since(
     trainer: Any, dataset: Dataset, run: Run | None, began: Mapping[str, Any] | None, done: int
 ) -> str:
-    """In words, the first tensor that is not finite since the newest checkpoint, "" if unknown.
+    """The first tensor not finite since the newest checkpoint, in words, or "".
 
     Args:
         trainer: The one that met it; its state is another afterwards.
@@ -64,7 +64,7 @@ def since(
 def first_fault(
     trainer: Any, dataset: Dataset, state: Mapping[str, Any], place: tuple[int, int], steps: int
 ) -> str:
-    """In words, the first tensor that is not finite in `steps` steps from a state on, and its step.
+    """The first tensor that is not finite from a state on, and its step, in words.
 
     "" where there is none, there are too many steps, or the Trainer has no `trace`.
 

@@ -44,7 +44,7 @@ class Telling:
         self.seen = 0
 
     def add(self, line: Line) -> None:
-        """Takes a training step into the means; the first one compiled, so the second drops it."""
+        """Takes a step into the means; the second one drops the first, which compiled."""
         if self.seen == 1:
             self.recent.clear()
         self.seen += 1

@@ -92,7 +92,7 @@ class Checkpoint:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what is installed and may have had a hand in a checkpoint; imports nothing."""
+    """Versions of the packages that may affect a checkpoint; imports none of them."""
     found = {}
     for package in PACKAGES:
         try:
@@ -144,7 +144,7 @@ def write(
 
 
 def clean(folder: Path) -> None:
-    """Clears up after a process that was killed: half-written, replaced and half-deleted ones."""
+    """Deletes what a killed process left: half-written, replaced, half-deleted ones."""
     for left in folder.glob(".*-step-*"):
         kind, name = left.name[1:].split("-", 1)
         if kind == "old" and not (folder / name).exists():

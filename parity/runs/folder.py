@@ -306,7 +306,7 @@ def holds_run(path: Path) -> bool:
 
 
 def refuse_occupied(path: str | os.PathLike) -> None:
-    """Raises RunError where a new run cannot be put: a run, a file, a folder with something in."""
+    """Raises RunError where there is a run, a file or a folder that is not empty."""
     path = Path(path)
     if holds_run(path):
         raise RunError(

@@ -27,7 +27,7 @@ def slots(spec: NetworkSpec, optimizer: str, ema: float | None = None) -> dict[s
 
 
 def first_slots(kinds: Iterable[str], weights: Mapping[str, np.ndarray]) -> Arrays:
-    """What slots of these kinds hold before the first step: zeros, an average the weights."""
+    """The slots before the first step: zeros, and the weights for an average."""
     return {
         f"{kind}/{name}": array if kind == AVERAGE else np.zeros_like(array)
         for kind in kinds

@@ -90,7 +90,7 @@ def read_arrays(path: str | os.PathLike) -> tuple[Arrays, Any]:
 
 
 def verify(path: str | os.PathLike, arrays: Arrays, header: Any, kind: str) -> None:
-    """Raises WeightsError unless a header is of this kind and schema and of these very arrays."""
+    """Raises WeightsError unless a header is of this kind, schema and these arrays."""
     if not isinstance(header, dict) or header.get("format") != kind:
         found = header.get("format") if isinstance(header, dict) else None
         raise WeightsError(

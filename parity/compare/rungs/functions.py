@@ -24,7 +24,7 @@ BEYOND = (1e-30, 1e18)
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One call: a function, its arrays (each is differentiated by), and what else it is given.
+    """One call of a function, differentiated by each of its arrays.
 
     Attributes:
         module: Where it is in a wing and in the oracle.

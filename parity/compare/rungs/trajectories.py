@@ -26,7 +26,7 @@ def along(answers: Mapping[str, Reply]) -> dict[str, float]:
 
 
 def resume(climb: Climb) -> list[Row]:
-    """Rung 6: a run begun in one wing and ended in the other, against one that never changed."""
+    """Rung 6: a run that changes wings halfway, against one that does not."""
     steps, test = RESUMED_STEPS[climb.precision], climb.precision != "float64"
     half, told = steps // 2, {"optimizer": "adam", "last": steps, "test": test}
     paths = {wing: climb.folder / f"{climb.precision}-{wing}" for wing in BACKENDS}

@@ -75,7 +75,7 @@ def _divided(folder: Path | None) -> tuple[list[str], Labelled, Labelled]:
 
 
 def held_out(pictures: Labelled) -> Labelled:
-    """Those of a class for testing: every fifth; of fewer than five the last, if not the only."""
+    """The pictures of a class to test on: every fifth, or the last of two to four."""
     return pictures[EVERY - 1 :: EVERY] if len(pictures) >= EVERY else pictures[1:][-1:]
 
 

@@ -15,7 +15,7 @@ from parity.spec.routings import Routing
 
 @dataclass(frozen=True)
 class Init:
-    """First weights: standard deviation of a normal cut at two of them, and the biases' value."""
+    """First weights: the deviation of a normal cut at two of them, and the biases."""
 
     stem: float = 0.05
     primary: float = 0.05
