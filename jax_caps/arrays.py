@@ -20,25 +20,25 @@ AXES: dict[str, str] = {}
 
 
 class _Network(Protocol):
-    """What is asked of a network here; networks are built on this file, which knows none."""
+    """The part of a network that is used here: networks import this file."""
 
     spec: NetworkSpec
     dtype: Any
 
 
 def axes(spec: NetworkSpec) -> dict[str, tuple[str, str]]:
-    """Name -> (canonical axes, JAX axes) for every parameter, in the order of execution."""
+    """Name -> (canonical axes, JAX axes) of every parameter, in order of execution."""
     rows = canonical.table(spec)
     return {name: (row.axes, AXES.get(row.axes, row.axes)) for name, row in rows.items()}
 
 
 def to_canonical(tensor: Array, orders: tuple[str, str]) -> np.ndarray:
-    """A copy of a JAX array in this wing's axes as one in canonical axes, bit for bit."""
+    """A copy of a JAX array as a NumPy array in canonical axes, bit for bit."""
     return np.array(canonical.transpose(numpy(tensor), orders[1], orders[0]), order="C")
 
 
 def from_canonical(array: np.ndarray, orders: tuple[str, str]) -> Array:
-    """A copy of an array in canonical axes as a JAX array in this wing's axes, bit for bit."""
+    """A copy of an array in canonical axes as a JAX array in JAX's, bit for bit."""
     return tensor(np.array(canonical.transpose(array, *orders), order="C"))
 
 
@@ -48,7 +48,7 @@ def numpy(tensor: Array) -> np.ndarray:
 
 
 def concrete(x: Any) -> Any:
-    """What is given as a NumPy array, where it has values that can be looked at.
+    """`x` as a NumPy array, where it has values that can be looked at.
 
     It stays as it is while it is traced, and where other processes hold a part of it.
     """
@@ -63,7 +63,7 @@ def tensor(array: np.ndarray) -> Array:
 
 
 def given(values: Any) -> Array:
-    """What a caller has, a JAX array, a NumPy array of any byte order or a list, as a JAX array."""
+    """A caller's JAX array, NumPy array of any byte order or list as a JAX array."""
     if isinstance(values, np.ndarray):
         values = values.astype(values.dtype.newbyteorder("="), copy=False)
     return jnp.asarray(values)
@@ -84,9 +84,9 @@ def to_numpy(net: _Network) -> canonical.Arrays:
 
 
 def from_numpy(net: _Network, arrays: Mapping[str, np.ndarray]) -> None:
-    """Copy canonical arrays into a network, cast to its dtype.
+    """Copies canonical arrays into a network, cast to its dtype.
 
-    Strict: WeightsError lists every missing, unexpected and mis-shaped name, and nothing is copied.
+    Raises WeightsError with every missing, unexpected and mis-shaped name; then nothing is copied.
     """
     canonical.check(arrays, canonical.table(net.spec))
     for name, parameter, orders in parameters(net):

@@ -1,5 +1,7 @@
 """The algebra of capsules: squash, lengths and votes.
 
+Equations are those of Sabour, Frosst, Hinton, "Dynamic Routing Between Capsules" (2017).
+
 Axes: B batch, I input capsules, J output capsules, K size of an input pose, D of an output pose.
 """
 
@@ -12,15 +14,21 @@ Tap = Callable[[str, Array], Array]
 
 
 def no_tap(name: str, x: Array) -> Array:
-    """The tap that looks at nothing; `tracing.trace` passes one that records."""
+    """A tap that does nothing; `tracing.trace` passes one that records."""
     return x
 
 
 def squash(x: Array, axis: int = -1) -> Array:
-    """Shorten each vector along `axis` to a length below 1, keeping its direction (Eq. 1).
+    """Shortens each vector to a length below 1, keeping its direction (Eq. 1).
 
     x * |x| / (1 + |x|^2), without an epsilon: at 0 the value and the gradient are exactly 0.
-    Any shape and floating dtype; the same shape is returned.
+
+    Args:
+        x: Vectors along `axis`, of any shape and floating dtype.
+        axis: The axis that a vector's numbers lie along.
+
+    Returns:
+        The shape and dtype of `x`.
     """
     square = (x * x).sum(axis, keepdims=True)
     zero = square == 0
@@ -30,12 +38,20 @@ def squash(x: Array, axis: int = -1) -> Array:
 
 
 def lengths(poses: Array) -> Array:
-    """The length of each pose: [..., D] -> [...]; its gradient at 0 is 0."""
+    """The length of each pose, [..., D] -> [...]; its gradient at 0 is 0."""
     square = (poses * poses).sum(-1)
     zero = square == 0
     return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, square)))
 
 
 def votes(inputs_BIK: Array, kernel_IJKD: Array) -> Array:
-    """What each input capsule predicts for each output capsule (Eq. 2): [B, I, J, D]."""
+    """The vote of each input capsule for each output capsule (Eq. 2): u_i W_ij.
+
+    Args:
+        inputs_BIK: The poses of the input capsules.
+        kernel_IJKD: A matrix for each pair of an input and an output capsule.
+
+    Returns:
+        Votes [B, I, J, D].
+    """
     return jnp.einsum("bik,ijkd->bijd", inputs_BIK, kernel_IJKD)

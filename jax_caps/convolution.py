@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-# Numbers in a block's patches: what a core's share of the last cache holds in float32.
+# Numbers in a block's patches: 6 MiB of float32, what a core's share of the last cache holds.
 _BLOCK = 3 * 2**19
 # A product of patches is efficient from about this width on.
 _WIDTH = 256
@@ -23,14 +23,26 @@ _WIDTH = 256
 def conv(
     x_BHWC: Array, kernel: Array, stride: int, compute: jnp.dtype, bias: Array | None = None
 ) -> Array:
-    """A convolution without padding, in `compute`: NHWC by HWIO, NHWC; bias [out] is added."""
+    """A convolution without padding.
+
+    Args:
+        x_BHWC: Images or a feature map, [B, H, W, in].
+        kernel: [kh, kw, in, out], HWIO as canonical weights are.
+        stride: Pixels, in both directions.
+        compute: dtype that it is computed in, and of the result.
+        bias: [out], added to every place.
+
+    Returns:
+        [B, H', W', out], where H' is (H - kh) // stride + 1, and W' alike.
+    """
     y = lax.platform_dependent(
         x_BHWC.astype(compute),
         kernel.astype(compute),
         cpu=lambda x, k: _by_products(x, k, stride),
         default=lambda x, k: _by_library(x, k, stride),
     )
-    if bias is not None:  # not in bfloat16: the gradient of a bias is a sum over every place
+    # Not in bfloat16: the gradient of a bias is a sum over every place.
+    if bias is not None:
         y = (y.astype(bias.dtype) + bias[None, None, None]).astype(compute)
     return y
 
@@ -44,16 +56,19 @@ def _by_library(x_BHWC: Array, kernel: Array, stride: int) -> Array:
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _by_products(x_BHWC: Array, kernel: Array, stride: int) -> Array:
+    """The convolution as products of matrices, block by block and strip by strip."""
     height, width = _places(x_BHWC, kernel, stride)
     out = kernel.shape[3]
 
     def block(x_NHWC: Array) -> Array:
+        # A row for each place of the result; each strip of the kernel adds its part to all.
         y = jnp.zeros((len(x_NHWC) * height * width, out), _wide(x_NHWC))
         for rows in _strips(kernel):
             columns = _columns(x_NHWC, rows, kernel, stride)
             y = y + _product(columns, _matrix(kernel, rows), (1, 0))
         return y.reshape(-1, height, width, out).astype(x_NHWC.dtype)
 
+    # One block at a time, without the images that fill up the last one.
     y = lax.map(block, _blocks(x_BHWC, x_BHWC, kernel, stride))
     return y.reshape(-1, height, width, out)[: len(x_BHWC)]
 
@@ -63,6 +78,7 @@ def _forward(x_BHWC: Array, kernel: Array, stride: int) -> tuple[Array, tuple[Ar
 
 
 def _backward(stride: int, kept: tuple[Array, Array], dy_BHWC: Array) -> tuple[Array, Array]:
+    """The gradients of x and of the kernel, from that of the result."""
     x_BHWC, kernel = kept
     strips, (size_w, channels, out) = _strips(kernel), kernel.shape[1:]
 
@@ -70,13 +86,15 @@ def _backward(stride: int, kept: tuple[Array, Array], dy_BHWC: Array) -> tuple[A
         x_NHWC, dy_NHWC = each
         dy, parts = dy_NHWC.reshape(-1, out), []
         for rows, total in zip(strips, sums, strict=True):
-            # The other way round, the product would be read against the grain.
+            # [out, patch], transposed: the other way round, memory is read against its order.
             parts.append(total + _product(dy, _columns(x_NHWC, rows, kernel, stride), (0, 0)))
         return tuple(parts), _input_gradient(x_NHWC, dy_NHWC, kernel, stride)
 
+    # The kernel's gradient is summed over the blocks; that of x comes out block by block.
     zeros = tuple(jnp.zeros((out, len(rows) * size_w * channels), _wide(kernel)) for rows in strips)
     x_blocks, dy_blocks = (_blocks(each, x_BHWC, kernel, stride) for each in (x_BHWC, dy_BHWC))
     sums, dx = lax.scan(block, zeros, (x_blocks, dy_blocks))
+    # Strips side by side are the kernel again.
     parts = [
         total.T.reshape(len(rows), size_w, channels, out)
         for rows, total in zip(strips, sums, strict=True)
@@ -89,22 +107,25 @@ _by_products.defvjp(_forward, _backward)
 
 
 def _input_gradient(x_NHWC: Array, dy_NHWC: Array, kernel: Array, stride: int) -> Array:
-    """The gradient of x: each place of the kernel adds its share where it took its patch.
+    """The gradient of x: each place (i, j) of the kernel adds to its own patch.
 
-    Places that are `stride` apart touch the same rows and columns of x; each such phase is kept
-    as an array of its own, in which a patch is a plain rectangle and adding to it is in place.
+    A place touches every `stride`-th row and column of x, so that x falls into stride * stride
+    phases. Each is kept as an array of its own, in which a patch is a plain rectangle, and adding
+    to that is done in place.
     """
     images, height, width, channels = x_NHWC.shape
     rectangle = (images, *_places(x_NHWC, kernel, stride), channels)
     phase = (images, -(-height // stride), -(-width // stride), channels)
     phases = {(i, j): jnp.zeros(phase, _wide(x_NHWC)) for i in range(stride) for j in range(stride)}
     dy = dy_NHWC.reshape(-1, kernel.shape[3])
+    # dy kernel^T gives the shares of all places of a strip; each goes to its phase.
     for rows in _strips(kernel):
         columns = _product(dy, _matrix(kernel, rows), (1, 1)).reshape(*rectangle[:3], -1, channels)
         for n, (i, j) in enumerate((i, j) for i in rows for j in range(kernel.shape[1])):
             at, key = (0, i // stride, j // stride, 0), (i % stride, j % stride)
             patch = lax.dynamic_slice(phases[key], at, rectangle) + columns[:, :, :, n]
             phases[key] = lax.dynamic_update_slice(phases[key], patch, at)
+    # Phases interleaved are x again, rounded up to whole strides.
     rows = [jnp.stack([phases[i, j] for j in range(stride)], 3) for i in range(stride)]
     whole = jnp.stack(rows, 2).reshape(images, phase[1] * stride, phase[2] * stride, channels)
     return whole[:, :height, :width].astype(x_NHWC.dtype)
@@ -140,12 +161,12 @@ def _columns(x_NHWC: Array, rows: range, kernel: Array, stride: int) -> Array:
 
 
 def _blocks(array: Array, x_BHWC: Array, kernel: Array, stride: int) -> Array:
-    """The images of an array in blocks, [blocks, N, ...]; zeros fill the last and add nothing."""
+    """The images of an array in blocks, [blocks, N, ...]; zeros fill the last one."""
     height, width = _places(x_BHWC, kernel, stride)
     columns = len(_strips(kernel)[0]) * kernel.shape[1] * kernel.shape[2]
     fit = max(1, _BLOCK // (height * width * max(columns, kernel.shape[3])))
     count = -(-len(x_BHWC) // fit)
-    images = -(-len(x_BHWC) // count)
+    images = -(-len(x_BHWC) // count)  # blocks of equal size need the least filling up
     pad = [(0, count * images - len(array))] + [(0, 0)] * (array.ndim - 1)
     return jnp.pad(array, pad).reshape(count, images, *array.shape[1:])
 

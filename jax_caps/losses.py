@@ -1,5 +1,8 @@
 """Margin and reconstruction loss, for each sample and as the mean over a batch.
 
+Equations and sections are those of Sabour, Frosst, Hinton, "Dynamic Routing Between Capsules"
+(2017).
+
 Axes: B batch, J classes.
 """
 
@@ -13,10 +16,16 @@ from parity.spec import check_targets
 
 
 def one_hot(targets: Array, classes: int, dtype: DTypeLike) -> Array:
-    """Integer labels [B], or 0/1 targets [B, J], as [B, J] of `dtype`.
+    """Targets as zeros and ones [B, J] of `dtype`.
 
-    Raises SpecError for other shapes, for what are no whole numbers, and for labels of no class
-    where their values can be looked at (`arrays.concrete`).
+    Args:
+        targets: Integer labels [B], or 0/1 [B, J].
+        classes: How many there are, J.
+        dtype: Of the result.
+
+    Raises:
+        SpecError: Where the shape is another, or the numbers are not whole; for labels of no
+            class only where their values can be looked at (`arrays.concrete`).
     """
     check_targets(concrete(targets), classes)
     if targets.ndim == 1:
@@ -33,7 +42,7 @@ def margin_each(
     down_weight: float = 0.5,
     scale: float = 1.0,
 ) -> Array:
-    """The margin loss (Eq. 4) of each sample, summed over classes: [B]."""
+    """The margin loss (Eq. 4) of each sample, summed over classes: [B]; see `margin`."""
     check_targets(concrete(targets), lengths_BJ.shape[-1], len(lengths_BJ))
     present_BJ = one_hot(targets, lengths_BJ.shape[-1], lengths_BJ.dtype)
     short_BJ = jax.nn.relu(positive - lengths_BJ) ** 2
@@ -50,13 +59,23 @@ def margin(
     down_weight: float = 0.5,
     scale: float = 1.0,
 ) -> Array:
-    """The margin loss (Eq. 4): summed over classes, mean over the batch, a scalar.
+    """The margin loss (Eq. 4): summed over classes, mean over the batch.
 
-    targets      integer labels [B], or 0/1 [B, J] where several classes may be present
-    positive     length above which a present class costs nothing (m+)
-    negative     length below which an absent class costs nothing (m-)
-    down_weight  of the absent classes (lambda)
-    scale        multiplies the whole: 1 in the paper, 0.5 / J in the authors' code
+    T_k relu(m+ - |v_k|)^2 + lambda (1 - T_k) relu(|v_k| - m-)^2
+
+    Args:
+        lengths_BJ: Lengths of the class capsules.
+        targets: Integer labels [B], or 0/1 [B, J] where several classes may be present.
+        positive: Length above which a present class costs nothing (m+).
+        negative: Length below which an absent class costs nothing (m-).
+        down_weight: Weight of the absent classes (lambda).
+        scale: Multiplies the whole: 1 in the paper, 0.5 / J in the authors' code.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        SpecError: As `one_hot`, and where there is not a target for each sample.
     """
     return margin_each(
         lengths_BJ,
@@ -69,24 +88,38 @@ def margin(
 
 
 def correct_each(lengths_BJ: Array, targets: Array) -> Array:
-    """1 where the classes present are the longest of all, else 0: [B]; targets as in `margin`.
+    """1 where the classes present have the longest capsules, else 0: [B].
 
-    With one class, where its capsule is the longest. The first of equal lengths counts as longer.
+    The first of equal lengths counts as longer.
+
+    Args:
+        lengths_BJ: Lengths of the class capsules.
+        targets: Integer labels [B], or 0/1 [B, J]; a label asks for the one longest capsule.
     """
     if targets.ndim == 1:
         return (lengths_BJ.argmax(-1) == targets).astype(lengths_BJ.dtype)
     order_BJ = jnp.argsort(-lengths_BJ, -1, stable=True)
     present_BJ = one_hot(targets, lengths_BJ.shape[-1], lengths_BJ.dtype)
     ranked_BJ = jnp.take_along_axis(present_BJ, order_BJ, -1)
-    # right where none that is present comes after one that is not
+    # Ranked by length, the classes present come first: no 1 follows a 0.
     return (ranked_BJ[:, 1:] <= ranked_BJ[:, :-1]).all(-1).astype(lengths_BJ.dtype)
 
 
 def reconstruction_each(reconstructions: Array, images: Array) -> Array:
-    """The sum of squared errors of each image: [B, ...] twice -> [B]."""
+    """The sum of squared errors of each image, [B, ...] -> [B] (section 4.1)."""
     return ((reconstructions - images) ** 2).reshape(len(images), -1).sum(-1)
 
 
 def reconstruction(reconstructions: Array, images: Array) -> Array:
-    """The sum of squared errors of an image, mean over the batch; the spec weighs it (0.0005)."""
+    """The sum of squared errors of an image, mean over the batch (section 4.1).
+
+    Not yet weighted: `spec.loss.reconstruction` is 0.0005 in the paper.
+
+    Args:
+        reconstructions: [B, ...].
+        images: The same shape.
+
+    Returns:
+        A scalar.
+    """
     return reconstruction_each(reconstructions, images).mean()

@@ -22,7 +22,17 @@ _DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
 
 def dtypes(precision: str) -> tuple[jnp.dtype, jnp.dtype]:
-    """(dtype of parameters, routing and losses; dtype of convolutions and decoder)."""
+    """The dtypes of a precision.
+
+    Args:
+        precision: One of `PRECISIONS`.
+
+    Returns:
+        That of parameters, routing and losses, and that of convolutions and decoder.
+
+    Raises:
+        SpecError: Where the precision is unknown, or float64 while 64-bit types are off.
+    """
     if precision not in PRECISIONS:
         raise SpecError(
             f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}; for half "
@@ -41,14 +51,20 @@ def dtypes(precision: str) -> tuple[jnp.dtype, jnp.dtype]:
 
 # The user's own switches, from the first `strict` until `restore`.
 _before: dict[str, Any] = {}
-_asked: set[str] = set()  # of XLA before it started, which no restoring takes back
+_asked: set[str] = set()  # of XLA before it started, which `restore` cannot take back
 
 
 def strict(precision: str = "float32") -> None:
-    """Switch off every reduced precision (TF32, bfloat16 inside float32), choose deterministic
-    algorithms, and for float64 switch on 64-bit types; `restore` puts back what was set before.
+    """Switches on full precision and deterministic algorithms in this process.
 
-    XLA reads its own switch once, when it starts: call this before JAX has computed anything.
+    Off go TF32 and bfloat16 inside float32. `restore` puts back what was set before. XLA reads
+    its own switch once, when it starts: call this before JAX has computed anything.
+
+    Args:
+        precision: One of `PRECISIONS`; float64 switches on JAX's 64-bit types.
+
+    Raises:
+        SpecError: Where the precision is unknown.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if not _before:
@@ -63,14 +79,15 @@ def strict(precision: str = "float32") -> None:
 
 
 def build() -> None:
-    """What building a network or a Trainer does: `strict`, unless it has been called before."""
+    """Calls `strict`, as building a network does, unless it was called before."""
     if not _before:
         strict()
 
 
 def restore() -> None:
-    """Put back the switches as they were before the first `strict`, or network; the next sets
-    them again.
+    """Puts back the switches as they were before the first `strict`, or network.
+
+    The next one sets them again.
     """
     if not _before:
         return
@@ -89,7 +106,7 @@ def _switches() -> dict[str, Any]:
 
 
 def _started() -> bool:
-    """Whether XLA has started: JAX says it nowhere else."""
+    """Whether XLA has started, which JAX says only here."""
     try:
         from jax._src.xla_bridge import backends_are_initialized
     except ImportError:
@@ -98,13 +115,19 @@ def _started() -> bool:
 
 
 def compiled(function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
-    """The function through jax.jit, anew for each size it is called with."""
+    """The function through jax.jit, compiled once for each size of argument.
+
+    Args:
+        function: Of arrays.
+        how: Further options of jax.jit.
+    """
     return jax.jit(function, **how)
 
 
 def cache(folder: str | os.PathLike) -> None:
-    """Keep what XLA compiles in a folder, for the next process; JAX_COMPILATION_CACHE_DIR, where
-    it is set, is kept. Without this it is compiled anew.
+    """Keeps what XLA compiles in a folder, for the next process.
+
+    A JAX_COMPILATION_CACHE_DIR that is set stays. Without either, every process compiles again.
     """
     if _CONFIG.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", os.fspath(folder))
@@ -112,13 +135,14 @@ def cache(folder: str | os.PathLike) -> None:
 
 
 def tensorfloat32() -> None:
-    """Let a GPU round what float32 products take to TF32: after `strict`, to see what it costs."""
+    """Lets a GPU round the factors of float32 products to TF32, after `strict`."""
     jax.config.update("jax_default_matmul_precision", "tensorfloat32")
 
 
 def report() -> dict[str, Any]:
-    """Versions, devices and the switches as they are now; `deterministic` is what XLA was asked
-    for when it started.
+    """Versions, devices and the switches as they are now.
+
+    `deterministic` is what XLA was asked for when it started.
     """
     device = jax.devices()[0]
     return {

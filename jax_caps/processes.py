@@ -18,11 +18,20 @@ _LONGEST = 8192  # bytes of a text that is shared
 def join(
     rank: int = 0, count: int = 1, local: int = 0, address: str = "", device: str = "cpu"
 ) -> "Group | None":
-    """Meet the other processes of a run; None for one that is alone and has a single device.
+    """Meets the other processes of a run.
 
-    rank, count  the number of this process, from 0, of how many
-    local        its number among those of its machine: which GPU is its own
-    address      host:port where they meet, on the machine of process 0
+    Args:
+        rank: The number of this process, from 0.
+        count: How many processes there are.
+        local: The number of this process on its machine: which GPU is its own.
+        address: host:port where they meet, on the machine of process 0.
+        device: "cpu" or "cuda".
+
+    Returns:
+        Their group; None for a process that is alone and has a single device.
+
+    Raises:
+        TwincapsError: Where they do not meet within `TIMEOUT` seconds.
     """
     if count == 1 and jax.device_count(device) == 1:
         return None
@@ -45,12 +54,12 @@ class Group:
         self._highest = jax.jit(lambda flags: flags.max(), out_shardings=self.whole)
 
     def any(self, flag: bool) -> bool:
-        """Whether it is true in one of them; all have to ask."""
+        """Whether `flag` is true in one of them; all have to call it."""
         flags = np.full(self._own, int(flag), np.int32)
         return bool(self._highest(jax.make_array_from_process_local_data(self.split, flags)))
 
     def share(self, text: str) -> str:
-        """The text of the first, in all of them."""
+        """The text of the first process, in all; all have to call it."""
         if self.count == 1:
             return text
         held = np.zeros(_LONGEST, np.uint8)
@@ -61,7 +70,7 @@ class Group:
         return found.tobytes().rstrip(b"\0").decode()
 
     def lost(self, error: Exception) -> str | None:
-        """Why an error means that another process is gone; None if it does not."""
+        """Why an error means that another process is gone; None where it does not."""
         # JAX tells of it by a JaxRuntimeError, and on a CPU by a ValueError.
         ours = self.count == 1 or isinstance(error, TwincapsError)
         if ours or not isinstance(error, RuntimeError | ValueError):
@@ -69,7 +78,7 @@ class Group:
         return _line(error) if any(each in str(error).lower() for each in LOST) else None
 
     def close(self) -> None:
-        """Part with the others, once all of them are done."""
+        """Parts with the others, once all are done."""
         if self.count > 1:
             jax.distributed.shutdown()
 

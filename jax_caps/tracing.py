@@ -26,13 +26,21 @@ def trace(
     *,
     compile: bool | None = None,
 ) -> tuple[canonical.Arrays, canonical.Arrays]:
-    """(values, gradients of the loss) of every tapped tensor and, after them, every parameter.
+    """The value and the gradient of every tensor of one pass, by name.
 
-    Both are in the order of execution; parameters are named `parameter/<name>`, canonical axes.
     A tap adds a zero to its tensor: the gradient of that zero is the tensor's own.
 
-    parts    as in `CapsuleNetwork.terms`
-    compile  True for jax.jit, False for operation by operation; None as usual: the former
+    Args:
+        net: The network; its weights stay as they are.
+        images_BHWC: In 0 to 1.
+        targets: Integer labels [B], or 0/1 [B, J]; see `CapsuleNetwork.terms`.
+        parts: What each image is made of, if that is known.
+        compile: True for jax.jit, False for operation by operation; None for this wing's
+            usual, jax.jit.
+
+    Returns:
+        Values, and gradients of the loss, of every tapped tensor and after them every parameter,
+        in the order of execution; parameters are named `parameter/<name>`, in canonical axes.
     """
     graph, params = nnx.split(net, nnx.Param)
     labels = given(targets)
@@ -67,7 +75,16 @@ def trace(
 def differentiate(
     function: Callable[..., Array], arrays: Sequence[np.ndarray], cotangent: np.ndarray
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """function(*arrays), and the gradient of sum(function(*arrays) * cotangent) by each array."""
+    """The value of a function, and its gradients.
+
+    Args:
+        function: Of as many tensors as there are arrays.
+        arrays: Where it is called.
+        cotangent: The weights of its outputs, in their shape or one that broadcasts to it.
+
+    Returns:
+        function(*arrays), and the gradient of sum(function(*arrays) * cotangent) by each array.
+    """
     value, pull = jax.vjp(function, *map(jnp.array, arrays))
     slopes = pull(jnp.broadcast_to(jnp.asarray(cotangent, value.dtype), value.shape))
     return numpy(value), [numpy(each) for each in slopes]

@@ -62,7 +62,7 @@ def _adam_direction(beta1: float, beta2: float, epsilon: float) -> optax.Gradien
 
 
 def _make_optimizer(training: TrainingSpec) -> optax.GradientTransformation:
-    """The optimiser of a training spec, every argument explicit; the rate is applied each step."""
+    """The optimiser of a training spec; the rate is applied each step."""
     if training.optimizer == "sgd":
         return optax.trace(decay=training.momentum, nesterov=False)
     adam = _adam_direction(training.beta1, training.beta2, training.epsilon)
@@ -72,7 +72,7 @@ def _make_optimizer(training: TrainingSpec) -> optax.GradientTransformation:
 
 
 def clip(gradients: Any, norm: float) -> Any:
-    """Gradients scaled so that their norm over all elements is at most `norm`."""
+    """Gradients scaled to a norm over all elements of at most `norm`."""
     total = jnp.sqrt(sum((each * each).sum() for each in jax.tree.leaves(gradients)))
     factor = norm / jnp.where(total > norm, total, norm)
     return jax.tree.map(lambda each: each * factor, gradients)
@@ -84,15 +84,19 @@ def average(averages: Any, parameters: Any, decay: float) -> Any:
 
 
 class Trainer:
-    """Trains a network of `spec` as `training` says; the same steps as the torch wing's.
-
-    device   "cpu" or "cuda", as JAX's default platform
-    compile  accepted for the torch wing's sake: this wing always runs under jax.jit
-    lean, block  as in CapsuleNetwork; they do not change the mathematics
-    group    of `processes.join`: train together with its other processes. Each then gives its own
-             rows of a batch to `step` and `evaluate`, and all of them get what the whole gives
+    """Trains a network by the same steps as the torch wing's.
 
     Sets strict numerics for the process, as building a network does.
+
+    Args:
+        spec: What the network is.
+        training: How it is trained: optimiser, rates, seed, precision.
+        device: "cpu" or "cuda".
+        compile: Accepted for the torch wing's sake: this wing always runs under jax.jit.
+        lean: As in `CapsuleNetwork`; the mathematics stays the same.
+        block: Input capsules a block of lean routing.
+        group: Of `processes.join`, to train with its other processes. Each then gives its own rows
+            of a batch to `step` and `evaluate`, and all get the result of the whole batch.
     """
 
     def __init__(
@@ -124,15 +128,16 @@ class Trainer:
 
     @property
     def net(self) -> CapsuleNetwork:
-        """The network with the weights of this moment."""
+        """The network with the present weights."""
         return nnx.merge(self.graph, self._local(self.params))
 
     def step(
         self, images_BHWC: np.ndarray, targets: np.ndarray, parts: Any = None
     ) -> dict[str, float]:
-        """One optimiser step on images [B, H, W, C] in [0, 1]: what it measured.
+        """Makes one optimiser step; arguments as in `CapsuleNetwork.terms`.
 
-        targets, parts  as in `CapsuleNetwork.terms`: labels [B], or 0/1 [B, J] and the parts
+        Returns:
+            `loss` and `accuracy` before the step, and its `learning_rate`.
         """
         batch = self._batch(images_BHWC, targets, parts)
         rate = schedule.learning_rate(self.training, self.step_count)
@@ -149,7 +154,7 @@ class Trainer:
         weights_B: np.ndarray,
         parts: Any = None,
     ) -> dict[str, float]:
-        """Weighted sums over a batch of `loss`, `correct` and `count`; padding has weight 0."""
+        """Weighted sums of `loss`, `correct` and `count`; padding has weight 0."""
         batch = self._batch(images_BHWC, targets, parts)
         weight = self._own(np.asarray(weights_B, self.dtype))
         sums = self._evaluate(self.params, batch, weight)
@@ -160,11 +165,11 @@ class Trainer:
         return arrays.numpy(self._poses(self._local(self.params), self._placed(images_BHWC)))
 
     def couplings(self, images_BHWC: np.ndarray) -> np.ndarray:
-        """The coupling coefficients of each routing iteration: [T, B, I, J]."""
+        """The routing coefficients of each iteration: [T, B, I, J]."""
         return arrays.numpy(self._couplings(self._local(self.params), self._placed(images_BHWC)))
 
     def reconstruct(self, poses_BJD: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """The decoder's images from the capsules of the labels alone, as the network's."""
+        """The decoder's images from the capsules of the labels, as the network's."""
         check_labels(arrays.concrete(labels), self.spec.classes)
         given = np.asarray(poses_BJD, self.dtype), np.asarray(labels, np.int32)
         placed = jax.device_put(given, self.device)
@@ -173,12 +178,12 @@ class Trainer:
     def trace(
         self, images_BHWC: np.ndarray, targets: np.ndarray, parts: Any = None
     ) -> tuple[canonical.Arrays, canonical.Arrays]:
-        """Every tensor of a step with the weights of this moment, as `tracing.trace` gives them."""
+        """Every tensor of a step with the present weights, as of `tracing.trace`."""
         batch = self._batch(images_BHWC, targets, parts)
         return tracing.trace(self.net, batch["images_BHWC"], batch["targets"], batch["parts"])
 
     def get_state(self) -> dict[str, Any]:
-        """Copies of `step`, `weights` and the optimiser's slots (`optimizer`), canonical."""
+        """Copies of `step`, `weights` and `optimizer` (its slots), all canonical."""
         slots = self._local(self.slots)
         held = {slot: arrays._by_name(optax.tree.get(slots, SLOTS[slot])) for slot in self._slots}
         if self.averages is not None:
@@ -194,7 +199,7 @@ class Trainer:
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state of either wing; strict, and unchanged where it does not fit."""
+        """Goes on from a state of either wing; raises WeightsError before any change."""
         rows = canonical.slots(self.spec, self.training.optimizer, self.training.ema)
         canonical.check(state["optimizer"], rows, "optimizer state")
         net = self.net
@@ -247,9 +252,9 @@ class Trainer:
         return jax.tree.map(place, rows)
 
     def _keep(self, state: Any) -> Any:
-        """What is trained, on every device of the group.
+        """A state on every device of the group.
 
-        Placed by name: an array that only happens to lie there would compile the step anew.
+        Placed by name: an array that only happens to lie there would compile the step again.
         """
         if self.group is None:
             return jax.device_put(state, self.device)
@@ -268,7 +273,7 @@ class Trainer:
         return jax.tree.map(lambda array: array.addressable_data(0), state)
 
     def _shared(self, function: Callable[..., Any], first: int, last: int) -> Callable[..., Any]:
-        """The function by each device on its own part of the arguments from `first` to `last`."""
+        """The function, run by each device on its part of arguments `first` to `last`."""
         if self.group is None:
             return function
         whole, split = PartitionSpec(), PartitionSpec("batch")

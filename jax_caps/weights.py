@@ -23,16 +23,23 @@ __all__ = [
 
 
 def save(net: CapsuleNetwork, path: str | os.PathLike, trained_on: TrainedOn | None = None) -> None:
-    """Write the weights to a canonical .safetensors file, which either wing reads.
+    """Writes the weights to a canonical .safetensors file, which either wing reads.
 
-    trained_on  held with them, e.g. `parity.data.fingerprint(dataset)`: `predict` then knows the
-                names of the classes, and how a picture becomes an image
+    Args:
+        net: The network, whose spec is saved too.
+        path: The file; one that is there is replaced.
+        trained_on: Saved with them, `parity.data.fingerprint(dataset)` for example: `predict` then
+            knows the names of the classes, and how a picture becomes an image.
     """
     canonical.save(path, net.spec, to_numpy(net), trained_on)
 
 
 def load(path: str | os.PathLike) -> CapsuleNetwork:
-    """The network of a canonical .safetensors file, float64 if its weights are, else float32."""
+    """The network of a canonical .safetensors file.
+
+    It is float64 where its weights are, else float32. Raises WeightsError where the file is
+    missing, damaged, or of another kind.
+    """
     spec, arrays = canonical.load(path)
     wide = any(array.dtype == np.float64 for array in arrays.values())
     net = CapsuleNetwork(spec, precision="float64" if wide else "float32")
@@ -41,9 +48,14 @@ def load(path: str | os.PathLike) -> CapsuleNetwork:
 
 
 def load_pretrained(name: str, precision: str = "float32") -> CapsuleNetwork:
-    """A network that comes with twincaps, trained: "small-mnist", "small-fashion-mnist".
+    """A trained network that comes with twincaps.
 
-    Raises WeightsError with the known names for any other.
+    Args:
+        name: "small-mnist" or "small-fashion-mnist".
+        precision: As in `CapsuleNetwork`.
+
+    Raises:
+        WeightsError: With the known names, where the name is unknown.
     """
     spec, arrays = canonical.load_pretrained(name)
     net = CapsuleNetwork(spec, precision=precision)
@@ -52,18 +64,30 @@ def load_pretrained(name: str, precision: str = "float32") -> CapsuleNetwork:
 
 
 def write_file(path: str | os.PathLike, arrays: canonical.Arrays, header: str) -> None:
-    """Write a .msgpack file of {"params": the pure dict of a network, "twincaps": header}."""
+    """Writes a .msgpack file of {"params": nested dicts, "twincaps": header}.
+
+    Args:
+        path: The file; one that is there is replaced.
+        arrays: By canonical name, in JAX's axes.
+        header: Text.
+    """
     parts = {tuple(_key(key) for key in name.split(".")): arrays[name] for name in arrays}
     content = {"params": traverse_util.unflatten_dict(parts), "twincaps": header}
     canonical.write_whole(path, serialization.msgpack_serialize(content))
 
 
 def read_file(path: str | os.PathLike) -> tuple[canonical.Arrays, Any]:
-    """The arrays of a .msgpack file and its header, None where it has none.
+    """The arrays of a .msgpack file and its header.
 
-    The arrays are a nested dict, alone or under "params", beside an epoch, say; lists may have
-    become dicts of numbers.
-    Raises WeightsError for what is not a whole file of such.
+    The arrays are a nested dict, alone or under "params", beside other things (an epoch, a score);
+    lists may have become dicts of numbers.
+
+    Returns:
+        Arrays by their names in the file, joined by dots, in its axes; and the header, None where
+        it has none.
+
+    Raises:
+        WeightsError: Where it is not a whole file of nested dicts of arrays.
     """
     try:
         with open(path, "rb") as file:

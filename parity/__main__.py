@@ -26,7 +26,7 @@ VERBS = {
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one verb; returns the exit code."""
+    """Runs one verb; returns the exit code."""
     return cli.steadily(lambda: _main(argv))
 
 

@@ -18,7 +18,7 @@ AXES = {"kh kw in out": "out in kh kw", "in out": "out in"}
 
 
 class _Network(Protocol):
-    """What is asked of a network here; networks are built on this file, which knows none."""
+    """The part of a network that is used here: networks import this file."""
 
     spec: NetworkSpec
 
@@ -26,7 +26,7 @@ class _Network(Protocol):
 
 
 def axes(spec: NetworkSpec) -> dict[str, tuple[str, str]]:
-    """Name -> (canonical axes, torch axes) for every parameter, in the order of execution."""
+    """Name -> (canonical axes, torch axes) of every parameter, in order of execution."""
     rows = canonical.table(spec)
     return {name: (row.axes, AXES.get(row.axes, row.axes)) for name, row in rows.items()}
 
@@ -51,7 +51,7 @@ def numpy(tensor: Tensor) -> np.ndarray:
 
 
 def concrete(x: Any) -> Any:
-    """What is given as a NumPy array, where its values can be looked at without waiting for them.
+    """`x` as a NumPy array, where its values can be read without waiting for them.
 
     It stays as it is while it is compiled or transformed, and on a device.
     """
@@ -73,7 +73,7 @@ def tensor(array: np.ndarray) -> Tensor:
 
 
 def given(values: Any) -> Tensor:
-    """What a caller has, a tensor, an array or a list, as a tensor.
+    """A caller's tensor, array or list as a tensor.
 
     An array whose memory torch cannot share is copied: one that is flipped, read-only, or of
     another byte order or width.
@@ -97,9 +97,9 @@ def to_numpy(net: _Network) -> canonical.Arrays:
 
 
 def from_numpy(net: _Network, arrays: Mapping[str, np.ndarray]) -> None:
-    """Copy canonical arrays into a network, cast to its dtype.
+    """Copies canonical arrays into a network, cast to its dtype.
 
-    Strict: WeightsError lists every missing, unexpected and mis-shaped name, and nothing is copied.
+    Raises WeightsError with every missing, unexpected and mis-shaped name; then nothing is copied.
     """
     canonical.check(arrays, canonical.table(net.spec))
     with torch.no_grad():

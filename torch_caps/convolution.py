@@ -13,7 +13,18 @@ from torch import Tensor
 def conv(
     x_BHWC: Tensor, kernel: Tensor, stride: int, compute: torch.dtype, bias: Tensor | None = None
 ) -> Tensor:
-    """A convolution without padding, in `compute`: NHWC by OIHW, NHWC; bias [out] is added."""
+    """A convolution without padding.
+
+    Args:
+        x_BHWC: Images or a feature map, [B, H, W, in].
+        kernel: [out, in, kh, kw], OIHW as torch has it.
+        stride: Pixels, in both directions.
+        compute: dtype that it is computed in, and of the result.
+        bias: [out], added to every place.
+
+    Returns:
+        [B, H', W', out], where H' is (H - kh) // stride + 1, and W' alike.
+    """
     return _conv(x_BHWC, kernel, stride, compute, bias)
 
 

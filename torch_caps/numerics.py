@@ -27,7 +27,17 @@ _LEAVES = (
 
 
 def dtypes(precision: str) -> tuple[torch.dtype, torch.dtype]:
-    """(dtype of parameters, routing and losses; dtype of convolutions and decoder)."""
+    """The dtypes of a precision.
+
+    Args:
+        precision: One of `PRECISIONS`.
+
+    Returns:
+        That of parameters, routing and losses, and that of convolutions and decoder.
+
+    Raises:
+        SpecError: Where the precision is unknown.
+    """
     if precision not in PRECISIONS:
         raise SpecError(
             f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}; for half "
@@ -44,11 +54,16 @@ _before: dict[str, Any] = {}
 
 
 def strict(precision: str = "float32") -> None:
-    """Switch off every reduced precision (TF32, bfloat16 inside float32), choose deterministic
-    algorithms, and refuse operations that have none; `restore` puts back what was set before.
+    """Switches on full precision and deterministic algorithms in this process.
 
-    cuBLAS reads its own switch when it is first used. The same door as the JAX wing's, where
-    float64 has to be switched on for the process.
+    Off go TF32 and bfloat16 inside float32; operations without a deterministic algorithm raise.
+    `restore` puts back what was set before. cuBLAS reads its own switch when it is first used.
+
+    Args:
+        precision: One of `PRECISIONS`, checked here; the JAX wing has to switch on float64.
+
+    Raises:
+        SpecError: Where the precision is unknown.
     """
     dtypes(precision)
     if not _before:
@@ -63,9 +78,9 @@ def strict(precision: str = "float32") -> None:
 
 
 def build() -> None:
-    """What building a network or a Trainer does: `strict`, unless it has been called before.
+    """Calls `strict`, as building a network does, unless it was called before.
 
-    Operations of your own without a deterministic algorithm are then warned of, not refused.
+    Your own operations without a deterministic algorithm then warn; after `strict` they raise.
     """
     if not _before:
         strict()
@@ -74,8 +89,9 @@ def build() -> None:
 
 
 def restore() -> None:
-    """Put back the switches as they were before the first `strict`, or network; the next sets
-    them again.
+    """Puts back the switches as they were before the first `strict`, or network.
+
+    The next one sets them again.
     """
     if not _before:
         return
@@ -99,11 +115,15 @@ def _switches() -> dict[str, Any]:
 
 
 def compiled(function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
-    """The function through torch.compile, anew for each size it is called with.
+    """The function through torch.compile, compiled once for each size of argument.
 
-    The width of this processor's vectors is named, as inductor's cache of graphs does not tell
-    widths apart: where a process once settled for narrower ones, the next took its kernels over
-    and compiled them for its own, and they wrote past the ends of arrays.
+    The width of this processor's vectors is passed on, since inductor's cache of graphs does not
+    tell widths apart: where one process had chosen narrower vectors, the next took its kernels
+    from the cache, compiled them for wider ones, and they wrote past the ends of arrays.
+
+    Args:
+        function: Of tensors.
+        how: Further options of torch.compile.
     """
     from torch._inductor.cpu_vec_isa import pick_vec_isa  # slow to import
 
@@ -112,22 +132,24 @@ def compiled(function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
 
 
 def cache(folder: str | os.PathLike) -> None:
-    """Keep what torch.compile makes in a folder, for the next process; TORCHINDUCTOR_CACHE_DIR,
-    where it is set, is kept. Without this it lies in the temporary folder.
+    """Keeps what torch.compile makes in a folder, for the next process.
+
+    A TORCHINDUCTOR_CACHE_DIR that is set stays. Without this call the temporary folder is used.
     """
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.fspath(folder))
 
 
 def tensorfloat32() -> None:
-    """Let a GPU round what float32 products take to TF32: after `strict`, to see what it costs."""
+    """Lets a GPU round the factors of float32 products to TF32, after `strict`."""
     for name, leaf in _LEAVES:
         if leaf is not None and name.startswith(("cuda.", "cudnn.")):
             leaf.fp32_precision = "tf32"
 
 
 def report() -> dict[str, Any]:
-    """Versions, devices and the switches as they are now; CUBLAS_WORKSPACE_CONFIG is what cuBLAS
-    reads when it is first used.
+    """Versions, devices and the switches as they are now.
+
+    CUBLAS_WORKSPACE_CONFIG is what cuBLAS reads when it is first used.
     """
     cuda = torch.cuda.is_available()
     return {

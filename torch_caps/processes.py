@@ -18,11 +18,20 @@ _PARTED: list[dist.ProcessGroup | None] = []
 def join(
     rank: int = 0, count: int = 1, local: int = 0, address: str = "", device: str = "cpu"
 ) -> "Group | None":
-    """Meet the other processes of a run; None for one that is alone.
+    """Meets the other processes of a run.
 
-    rank, count  the number of this process, from 0, of how many
-    local        its number among those of its machine: which GPU is its own
-    address      host:port where they meet, on the machine of process 0
+    Args:
+        rank: The number of this process, from 0.
+        count: How many processes there are.
+        local: The number of this process on its machine: which GPU is its own.
+        address: host:port where they meet, on the machine of process 0.
+        device: "cpu" or "cuda".
+
+    Returns:
+        Their group; None for a process that is alone.
+
+    Raises:
+        TwincapsError: Where they do not meet within `TIMEOUT` seconds, or this one has no GPU.
     """
     return None if count == 1 else Group(rank, count, local, address, device)
 
@@ -57,26 +66,26 @@ class Group:
             ) from error
 
     def any(self, flag: bool) -> bool:
-        """Whether it is true in one of them; all have to ask."""
+        """Whether `flag` is true in one of them; all have to call it."""
         found = torch.tensor([int(flag)])
         dist.all_reduce(found, dist.ReduceOp.MAX)
         return bool(found)
 
     def share(self, text: str) -> str:
-        """The text of the first, in all of them."""
+        """The text of the first process, in all; all have to call it."""
         held = [text]
         dist.broadcast_object_list(held, src=0, device=torch.device("cpu"))
         return held[0]
 
     def lost(self, error: Exception) -> str | None:
-        """Why an error means that another process is gone; None if it does not."""
+        """Why an error means that another process is gone; None where it does not."""
         if not isinstance(error, RuntimeError):
             return None
         told = isinstance(error, dist.DistError) or any(each in str(error).lower() for each in LOST)
         return _line(error) if told else None
 
     def close(self) -> None:
-        """Part with the others, once all of them are done."""
+        """Parts with the others, once all are done."""
         self.any(False)  # gloo aborts where it is torn down while another one still talks
         # Its threads may still want the interpreter's lock, which DistributedDataParallel holds
         # while it drops what it uses: the last one to do that must not be it.
@@ -87,7 +96,7 @@ class Group:
 def _store(rank: int, address: str) -> dist.Store:  # pyright: ignore[reportPrivateImportUsage]
     """Where the processes leave each other their addresses."""
     host, _, port = address.rpartition(":")
-    # torchrun's agent has one already. It outlives the workers, so those it starts anew would
+    # torchrun's agent has one already. It outlives the workers, so those it starts again would
     # find the addresses of the dead in it: each start has names of its own.
     agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     again = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")

@@ -29,7 +29,7 @@ SLOTS = {
 
 
 def _make_optimizer(training: TrainingSpec, parameters: list[Tensor]) -> torch.optim.Optimizer:
-    """The optimiser of a training spec, every argument explicit; the rate is set each step."""
+    """The optimiser of a training spec; the rate is set each step."""
     rate, betas = training.learning_rate, (training.beta1, training.beta2)
     if training.optimizer == "sgd":
         return torch.optim.SGD(
@@ -48,7 +48,7 @@ def _make_optimizer(training: TrainingSpec, parameters: list[Tensor]) -> torch.o
 
 
 def clip(gradients: list[Tensor], norm: float) -> None:
-    """Scale gradients in place so that their norm over all elements is at most `norm`."""
+    """Scales gradients in place to a norm over all elements of at most `norm`."""
     total = torch.stack([(each * each).sum() for each in gradients]).sum().sqrt()
     factor = norm / torch.where(total > norm, total, norm)
     for each in gradients:
@@ -56,7 +56,7 @@ def clip(gradients: list[Tensor], norm: float) -> None:
 
 
 def average(averages: Sequence[Tensor], parameters: Sequence[Tensor], decay: float) -> None:
-    """Move each average in place towards its parameter, by 1 - decay of the way."""
+    """Moves each average in place towards its parameter, by 1 - decay of the way."""
     for each, parameter in zip(averages, parameters, strict=True):
         each.lerp_(parameter, 1 - decay)
 
@@ -73,15 +73,19 @@ class _Loss(nn.Module):
 
 
 class Trainer:
-    """Trains a network of `spec` as `training` says; the same steps as the JAX wing's.
-
-    device   a torch device, "cpu" or "cuda"
-    compile  run the network through torch.compile
-    lean, block  as in CapsuleNetwork; they do not change the mathematics
-    group    of `processes.join`: train together with its other processes. Each then gives its own
-             rows of a batch to `step` and `evaluate`, and all of them get what the whole gives
+    """Trains a network by the same steps as the JAX wing's.
 
     Sets strict numerics for the process, as building a network does.
+
+    Args:
+        spec: What the network is.
+        training: How it is trained: optimiser, rates, seed, precision.
+        device: A torch device, "cpu" or "cuda".
+        compile: Whether to run the network through torch.compile.
+        lean: As in `CapsuleNetwork`; the mathematics stays the same.
+        block: Input capsules a block of lean routing.
+        group: Of `processes.join`, to train with its other processes. Each then gives its own rows
+            of a batch to `step` and `evaluate`, and all get the result of the whole batch.
     """
 
     def __init__(
@@ -111,15 +115,16 @@ class Trainer:
 
     @property
     def net(self) -> CapsuleNetwork:
-        """The network with the weights of this moment."""
+        """The network with the present weights."""
         return self._net
 
     def step(
         self, images_BHWC: np.ndarray, targets: np.ndarray, parts: Any = None
     ) -> dict[str, float]:
-        """One optimiser step on images [B, H, W, C] in [0, 1]: what it measured.
+        """Makes one optimiser step; arguments as in `CapsuleNetwork.terms`.
 
-        targets, parts  as in `CapsuleNetwork.terms`: labels [B], or 0/1 [B, J] and the parts
+        Returns:
+            `loss` and `accuracy` before the step, and its `learning_rate`.
         """
         batch = self._batch(images_BHWC, targets, parts)
         rate = schedule.learning_rate(self.training, self.step_count)
@@ -147,7 +152,7 @@ class Trainer:
         weights_B: np.ndarray,
         parts: Any = None,
     ) -> dict[str, float]:
-        """Weighted sums over a batch of `loss`, `correct` and `count`; padding has weight 0."""
+        """Weighted sums of `loss`, `correct` and `count`; padding has weight 0."""
         terms = self.net.terms(**self._batch(images_BHWC, targets, parts))
         weight = arrays.given(weights_B).to(terms["margin"])
         loss = terms["margin"]
@@ -166,7 +171,7 @@ class Trainer:
 
     @torch.no_grad()
     def couplings(self, images_BHWC: np.ndarray) -> np.ndarray:
-        """The coupling coefficients of each routing iteration: [T, B, I, J]."""
+        """The routing coefficients of each iteration: [T, B, I, J]."""
         found: list[Tensor] = []
 
         def tap(name: str, x: Tensor) -> Tensor:
@@ -179,7 +184,7 @@ class Trainer:
 
     @torch.no_grad()
     def reconstruct(self, poses_BJD: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """The decoder's images from the capsules of the labels alone, as the network's."""
+        """The decoder's images from the capsules of the labels, as the network's."""
         check_labels(arrays.concrete(labels), self.spec.classes)
         poses = arrays.given(poses_BJD).to(self.net.digit.kernel)
         return arrays.numpy(self.net.reconstruct(poses, labels))
@@ -187,12 +192,12 @@ class Trainer:
     def trace(
         self, images_BHWC: np.ndarray, targets: np.ndarray, parts: Any = None
     ) -> tuple[canonical.Arrays, canonical.Arrays]:
-        """Every tensor of a step with the weights of this moment, as `tracing.trace` gives them."""
+        """Every tensor of a step with the present weights, as of `tracing.trace`."""
         parts = None if parts is None else self.net.parts(parts, len(images_BHWC))
         return tracing.trace(self.net, images_BHWC, targets, parts)
 
     def get_state(self) -> dict[str, Any]:
-        """Copies of `step`, `weights` and the optimiser's slots (`optimizer`), canonical."""
+        """Copies of `step`, `weights` and `optimizer` (its slots), all canonical."""
         return {
             "step": self.step_count,
             "weights": arrays.to_numpy(self.net),
@@ -204,7 +209,7 @@ class Trainer:
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state of either wing; strict, and unchanged where it does not fit."""
+        """Goes on from a state of either wing; raises WeightsError before any change."""
         rows = canonical.slots(self.spec, self.training.optimizer, self.training.ema)
         canonical.check(state["optimizer"], rows, "optimizer state")
         arrays.from_numpy(self.net, state["weights"])
@@ -229,7 +234,7 @@ class Trainer:
         average([self._held(each)[held] for each in parameters], parameters, decay)
 
     def _summed(self, numbers: list[Tensor]) -> Tensor:
-        """Their sums over the processes."""
+        """The sums of these numbers over the processes."""
         found = torch.stack(numbers)
         dist.all_reduce(found)
         return found

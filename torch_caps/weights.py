@@ -36,16 +36,23 @@ _NUMPY = ["numpy.dtype", "numpy.ndarray", *(f"numpy.{c}.multiarray.{n}" for c, n
 
 
 def save(net: CapsuleNetwork, path: str | os.PathLike, trained_on: TrainedOn | None = None) -> None:
-    """Write the weights to a canonical .safetensors file, which either wing reads.
+    """Writes the weights to a canonical .safetensors file, which either wing reads.
 
-    trained_on  held with them, e.g. `parity.data.fingerprint(dataset)`: `predict` then knows the
-                names of the classes, and how a picture becomes an image
+    Args:
+        net: The network, whose spec is saved too.
+        path: The file; one that is there is replaced.
+        trained_on: Saved with them, `parity.data.fingerprint(dataset)` for example: `predict` then
+            knows the names of the classes, and how a picture becomes an image.
     """
     canonical.save(path, net.spec, to_numpy(net), trained_on)
 
 
 def load(path: str | os.PathLike) -> CapsuleNetwork:
-    """The network of a canonical .safetensors file, float64 if its weights are, else float32."""
+    """The network of a canonical .safetensors file.
+
+    It is float64 where its weights are, else float32. Raises WeightsError where the file is
+    missing, damaged, or of another kind.
+    """
     spec, arrays = canonical.load(path)
     wide = any(array.dtype == np.float64 for array in arrays.values())
     net = CapsuleNetwork(spec, precision="float64" if wide else "float32")
@@ -54,9 +61,14 @@ def load(path: str | os.PathLike) -> CapsuleNetwork:
 
 
 def load_pretrained(name: str, precision: str = "float32") -> CapsuleNetwork:
-    """A network that comes with twincaps, trained: "small-mnist", "small-fashion-mnist".
+    """A trained network that comes with twincaps.
 
-    Raises WeightsError with the known names for any other.
+    Args:
+        name: "small-mnist" or "small-fashion-mnist".
+        precision: As in `CapsuleNetwork`.
+
+    Raises:
+        WeightsError: With the known names, where the name is unknown.
     """
     spec, arrays = canonical.load_pretrained(name)
     net = CapsuleNetwork(spec, precision=precision)
@@ -65,7 +77,13 @@ def load_pretrained(name: str, precision: str = "float32") -> CapsuleNetwork:
 
 
 def write_file(path: str | os.PathLike, arrays: canonical.Arrays, header: str) -> None:
-    """Write a .pt file of {"state_dict": tensors in torch's axes, "twincaps": header}."""
+    """Writes a .pt file of {"state_dict": tensors, "twincaps": header}.
+
+    Args:
+        path: The file; one that is there is replaced.
+        arrays: By canonical name, in torch's axes.
+        header: Text.
+    """
     held = {name: tensor(np.array(array, order="C")) for name, array in arrays.items()}
     content = io.BytesIO()
     torch.save({"state_dict": held, "twincaps": header}, content)
@@ -73,11 +91,16 @@ def write_file(path: str | os.PathLike, arrays: canonical.Arrays, header: str) -
 
 
 def read_file(path: str | os.PathLike) -> tuple[canonical.Arrays, Any]:
-    """The tensors of a .pt file and its header, None where it has none; nothing in it is executed.
+    """The tensors of a .pt file and its header; nothing in it is executed.
 
     The tensors may stand alone or beside other things (an optimiser, an epoch, NumPy numbers),
     under any key.
-    Raises WeightsError for what is not one dict of tensors, or would have to run code to be read.
+
+    Returns:
+        Arrays by the names in the file, in its axes, and the header, None where it has none.
+
+    Raises:
+        WeightsError: Where it is not one dict of tensors, or reading it would have to run code.
     """
     try:
         with safe_globals([(_Aside, name) for name in _NUMPY]):  # pyright: ignore[reportArgumentType]
@@ -98,7 +121,7 @@ def read_file(path: str | os.PathLike) -> tuple[canonical.Arrays, Any]:
 
 
 class _Aside(dict):
-    """In the place of a NumPy number or array beside the weights, which nobody asks for."""
+    """Stands for a NumPy number or array beside the weights, whose value is unused."""
 
     def __init__(self, *_: Any) -> None:
         super().__init__()
@@ -114,7 +137,7 @@ def _reason(error: Exception) -> str:
 
 
 def _state_dict(path: str | os.PathLike, content: Any) -> dict[str, Tensor]:
-    """The one dict of tensors that a file is, or holds under a key."""
+    """The one dict of tensors that a file is, or has under a key."""
     if _is_state_dict(content):
         return content
     beside = content if isinstance(content, dict) else {}

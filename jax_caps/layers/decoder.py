@@ -16,18 +16,36 @@ from parity.spec import NetworkSpec
 
 
 def dense(x: Array, kernel: Array, bias: Array, compute: jnp.dtype) -> Array:
-    """x @ kernel + bias with the product computed in `compute`; kernel [in, out]."""
+    """The dense layer x @ kernel + bias, its product computed in `compute`.
+
+    Args:
+        x: [B, in].
+        kernel: [in, out], as canonical weights are.
+        bias: [out], in the dtype of `x`, as the result is.
+        compute: dtype of the product.
+    """
     return (x.astype(compute) @ kernel.astype(compute)).astype(x.dtype) + bias[None]
 
 
 def mask(poses_BJD: Array, targets: Array) -> Array:
-    """Every capsule but the target's set to 0: [B, J, D]; targets int [B] or 0/1 [B, J]."""
+    """Sets every capsule but the targets' to 0 (section 4.1): [B, J, D].
+
+    Args:
+        poses_BJD: Class capsules.
+        targets: Integer labels [B], or 0/1 [B, J].
+    """
     keep_BJ = one_hot(targets, poses_BJD.shape[1], poses_BJD.dtype)
     return poses_BJD * keep_BJ[:, :, None]
 
 
 class Dense(nnx.Module):
-    """A dense layer with a kernel [in, out] and a bias, computed in `compute`."""
+    """A dense layer with a kernel [in, out] and a bias.
+
+    Args:
+        width: Numbers of what it reads, in.
+        out: Numbers of what it makes.
+        compute: dtype of its products.
+    """
 
     def __init__(self, width: int, out: int, compute: jnp.dtype):
         self.kernel = parameter(width, out)
@@ -35,11 +53,12 @@ class Dense(nnx.Module):
         self.compute = compute
 
     def __call__(self, x: Array) -> Array:
+        """[B, in] -> [B, out]."""
         return dense(x, self.kernel[...], self.bias[...], self.compute)
 
 
 class Decoder(nnx.List):
-    """Dense layers with relu, the last with a sigmoid: masked [B, J, D] -> [B, H, W, C]."""
+    """Dense layers with relu, then a sigmoid: masked [B, J, D] -> [B, H, W, C]."""
 
     def __init__(self, spec: NetworkSpec, compute: jnp.dtype):
         widths = [spec.classes * spec.pose, *(spec.decoder or ()), spec.num_pixels]
@@ -47,6 +66,7 @@ class Decoder(nnx.List):
         self.image = spec.image
 
     def __call__(self, masked_BJD: Array) -> Array:
+        """Images [B, H, W, C] in 0 to 1, of capsules [B, J, D] masked by `mask`."""
         x = masked_BJD.reshape(len(masked_BJD), -1)
         for n, layer in enumerate(self):
             x = layer(x)

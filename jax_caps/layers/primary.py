@@ -13,17 +13,24 @@ from parity.spec import NetworkSpec
 
 
 def primary_poses(x_BHWC: Array, types: int) -> Array:
-    """Feature maps as capsule poses [B, I, K], I in (height, width, type) order.
+    """Groups the channels of a feature map into capsules.
 
-    channel = type * K + component, so capsules are groups of channels at one place; grouping
-    an NCHW tensor instead makes capsules of neighbouring pixels.
+    channel = type * K + component, so a capsule is a group of channels at one place. Grouping an
+    NCHW tensor would make capsules of neighbouring pixels instead.
+
+    Args:
+        x_BHWC: A feature map whose channels are types * K.
+        types: Capsules at each place.
+
+    Returns:
+        Poses [B, I, K], I in (height, width, type) order.
     """
     batch, height, width, channels = x_BHWC.shape
     return x_BHWC.reshape(batch, height * width * types, channels // types)
 
 
 class PrimaryCapsules(Conv):
-    """The first capsules: a convolution, reshaped and squashed: [B, H, W, C] -> [B, I, K]."""
+    """A convolution, grouped into poses and squashed: [B, H, W, C] -> [B, I, K]."""
 
     def __init__(self, spec: NetworkSpec, compute: jnp.dtype):
         width = spec.stem[-1].channels if spec.stem else spec.image[2]
@@ -31,6 +38,7 @@ class PrimaryCapsules(Conv):
         super().__init__(width, self.spec.channels, self.spec.kernel, self.spec.stride, compute)
 
     def __call__(self, x_BHWC: Array, tap: Tap = no_tap) -> Array:
+        """Squashed poses [B, I, K] of a feature map [B, H, W, C]."""
         y = conv(x_BHWC, self.kernel[...], self.stride, self.compute).astype(self.bias.dtype)
         y = tap("primary.conv", y * self.spec.scale + self.bias[None, None, None])
         return tap("primary.poses", squash(primary_poses(y, self.spec.types)))

@@ -20,7 +20,15 @@ def parameter(*shape: int) -> nnx.Param:
 
 
 class Conv(nnx.Module):
-    """A convolution with a kernel HWIO and a bias, computed in `compute`."""
+    """A convolution with a kernel HWIO and a bias.
+
+    Args:
+        width: Channels of what it reads.
+        out: Channels of what it makes.
+        size: Height and width of the kernel.
+        stride: Pixels, in both directions.
+        compute: dtype of its products.
+    """
 
     def __init__(self, width: int, out: int, size: int, stride: int, compute: jnp.dtype):
         self.kernel = parameter(size, size, width, out)
@@ -28,6 +36,7 @@ class Conv(nnx.Module):
         self.stride, self.compute = stride, compute
 
     def __call__(self, x_BHWC: Array) -> Array:
+        """[B, H, W, in] -> [B, H', W', out], without padding."""
         return conv(x_BHWC, self.kernel[...], self.stride, self.compute, self.bias[...])
 
 
@@ -42,6 +51,7 @@ class Stem(nnx.List):
         )
 
     def __call__(self, x_BHWC: Array, tap: Tap = no_tap) -> Array:
+        """The last feature map; `tap` sees each as stem.0, stem.1 and so on."""
         for n, layer in enumerate(self):
             x_BHWC = tap(f"stem.{n}", jax.nn.relu(layer(x_BHWC)))
         return x_BHWC

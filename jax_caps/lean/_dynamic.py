@@ -1,16 +1,16 @@
-"""Dynamic routing that never holds the votes.
+"""Dynamic routing that never stores the votes.
 
 Axes: B batch, I input capsules, J output capsules, K size of an input pose, D of an output pose,
 M the D of all J in a row, N blocks of C input capsules each, T iterations.
 
-Every logit is a vote times the sum V of the earlier outputs, b = <vote, V>. So an iteration needs
-of the last one only V, and is one pass over blocks of input capsules, each of which makes its
-votes, uses them and drops them:
+Every logit is a vote times the sum V of the earlier outputs, b = <vote, V>. So all that an
+iteration needs of the earlier ones is V, and it is one pass over blocks of input capsules, which
+makes the votes of a block, uses them and drops them:
 
     vote_i = W_i^T u_i        c_i = softmax over J of <vote_i, V>        s = bias + sum_i c_i vote_i
 
-The first iteration's couplings are the same everywhere, so its s is one matrix product. What is
-kept for the gradient is each iteration's s. With g_t = dL/ds_t (that of the output through the
+In the first iteration every routing coefficient c is the same, so its s is one matrix product. What
+is kept for the gradient is each iteration's s. With g_t = dL/ds_t (that of the output through the
 squash), iteration t contributes
 
     dvote_i += c_i g_t + e_i V_t        dV_t = sum_i e_i vote_i        dbias += sum over B of g_t
@@ -53,12 +53,24 @@ def dynamic(
     detach: bool = False,
     block: int | None = None,
 ) -> Array:
-    """`routing.dynamic` of the votes of these inputs: poses [B, J, D], without the couplings.
+    """`routing.dynamic` of the votes of these inputs, which are never stored.
 
-    block  input capsules whose votes are held at a time; None chooses from the sizes
+    It cannot be differentiated twice, nor in forward mode (`lean=False` can).
 
-    The other options are those of `routing.dynamic`. It cannot be differentiated twice, nor
-    forward (`lean=False` can).
+    Args:
+        inputs_BIK: The poses of the input capsules.
+        kernel_IJKD: A matrix for each pair of an input and an output capsule.
+        num_iters: Iterations; this and the next three are as in `routing.dynamic`.
+        bias_JD: Added to the weighted sum before each squash.
+        leaky: Whether an input capsule may also send to nothing.
+        detach: Whether the last routing coefficients are constants to the gradient.
+        block: Input capsules whose votes are in memory at a time; None chooses from the sizes.
+
+    Returns:
+        Poses [B, J, D], without the routing coefficients.
+
+    Raises:
+        ValueError: Where `num_iters` is below 1.
     """
     if num_iters < 1:
         raise ValueError(f"num_iters is {num_iters}; expected at least 1")
@@ -68,16 +80,16 @@ def dynamic(
         bias_JD = jnp.zeros(kernel_IJKD.shape[1::2], kernel_IJKD.dtype)
     try:
         return _dynamic(options, inputs_BIK, kernel_IJKD, bias_JD)
-    except TypeError as error:  # JAX asks nobody what to say
+    except TypeError as error:  # a custom_vjp cannot say in its own words what it refuses
         if "forward-mode" in str(error):
             raise _refusal("forward-mode derivatives") from error
         raise
 
 
 def _fitting(inputs_BIK: Array, kernel_IJKD: Array) -> int:
-    """As many input capsules as have votes that fit a core's share of the last cache."""
+    """The number of input capsules whose votes fit a core's share of the last cache."""
     _, outputs, _, size = kernel_IJKD.shape
-    fits = 5 * 2**19
+    fits = 5 * 2**19  # bytes of votes, 2.5 MiB
     return max(1, fits // max(1, len(inputs_BIK) * outputs * size * inputs_BIK.dtype.itemsize))
 
 
@@ -101,7 +113,7 @@ def _to_logits(coupling_BJC: Array, slope_BJC: Array) -> Array:
 
 
 def _forward_block(inputs_CBK: Array, kernel_CKM: Array, V_BJD: Array, leaky: bool) -> Array:
-    """What a block of input capsules adds to an iteration's s."""
+    """The share of a block of input capsules in an iteration's s."""
     votes_BJCD = _votes(inputs_CBK, kernel_CKM, V_BJD)
     return _sum(coupling(_agreement(votes_BJCD, V_BJD), leaky, 1), votes_BJCD)
 
@@ -109,7 +121,7 @@ def _forward_block(inputs_CBK: Array, kernel_CKM: Array, V_BJD: Array, leaky: bo
 def _slope_block(
     inputs_CBK: Array, kernel_CKM: Array, V_BJD: Array, g_BJD: Array, leaky: bool
 ) -> Array:
-    """What a block of input capsules adds to an iteration's dV."""
+    """The share of a block of input capsules in an iteration's dV."""
     votes_BJCD = _votes(inputs_CBK, kernel_CKM, V_BJD)
     coupling_BJC = coupling(_agreement(votes_BJCD, V_BJD), leaky, 1)
     return _sum(_to_logits(coupling_BJC, _agreement(votes_BJCD, g_BJD)), votes_BJCD)
@@ -123,9 +135,10 @@ def _gradient_block(
     leaky: bool,
     detach: bool,
 ) -> tuple[Array, Array, Array]:
-    """What a block adds to the dV of the first of these iterations; its du and dW from all."""
+    """A block's share in the dV of the first of these iterations; du and dW of all."""
     votes_BJCD = _votes(inputs_CBK, kernel_CKM, V_TBJD[0])
     couplings = [coupling(_agreement(votes_BJCD, V_BJD), leaky, 1) for V_BJD in V_TBJD]
+    # dvote_i += c_i g_t + e_i V_t, over the iterations: weights c and e, vectors g and V.
     weights, vectors, slope_BJD = couplings, g_TBJD, jnp.zeros_like(V_TBJD[0])
     if not detach:
         slopes = (_agreement(votes_BJCD, g_BJD) for g_BJD in g_TBJD)
@@ -134,6 +147,7 @@ def _gradient_block(
         slope_BJD = _sum(logits[0], votes_BJCD)
     # All that reaches the votes is of rank 2T: one contraction instead of 2T passes over them.
     dvotes_BJCD = jnp.einsum("tbjc,tbjd->bjcd", jnp.stack(weights), jnp.stack(vectors))
+    # du_i = W_i dvote_i and dW_i = u_i dvote_i^T.
     dvotes_CBM = dvotes_BJCD.transpose(2, 0, 1, 3).reshape(*inputs_CBK.shape[:2], -1)
     du_CBK = lax.dot_general(dvotes_CBM, kernel_CKM, (((2,), (2,)), ((0,), (0,))))
     dW_CKM = lax.dot_general(inputs_CBK, dvotes_CBM, (((1,), (1,)), ((0,), (0,))))
@@ -141,7 +155,7 @@ def _gradient_block(
 
 
 def _blocks(inputs_BIK: Array, kernel_IJKD: Array, block: int) -> tuple[Array, Array]:
-    """inputs_NCBK and kernel_NCKM; zeros fill the last block, and their votes add nothing."""
+    """inputs_NCBK and kernel_NCKM; zeros fill the last block and add nothing."""
     inputs_IBK = inputs_BIK.transpose(1, 0, 2)
     kernel_IKM = kernel_IJKD.transpose(0, 2, 1, 3).reshape(*kernel_IJKD.shape[::2], -1)
     pad = ((0, -len(inputs_IBK) % block), (0, 0), (0, 0))
@@ -154,7 +168,7 @@ def _blocks(inputs_BIK: Array, kernel_IJKD: Array, block: int) -> tuple[Array, A
 def _over(
     block: Callable[..., Array], start: Array, tensors: tuple[Array, Array], *rest: Any
 ) -> Array:
-    """`start` and what a function of a block gives, summed over all blocks."""
+    """`start` plus the results of a function of a block, summed over all blocks."""
     return lax.scan(lambda total, each: (total + block(*each, *rest), None), start, tensors)[0]
 
 
@@ -163,7 +177,7 @@ def _through_squash(sum_BJD: Array, dposes_BJD: Array) -> Array:
 
 
 def _flat(inputs_BIK: Array, kernel_IJKD: Array) -> tuple[Array, Array]:
-    """inputs [B, I * K] and kernel [I * K, J * D], whose product is the sum of all votes."""
+    """Matrices [B, I * K] and [I * K, J * D], whose product is the sum of all votes."""
     outputs, size = kernel_IJKD.shape[1::2]
     kernel = kernel_IJKD.transpose(0, 2, 1, 3).reshape(-1, outputs * size)
     return inputs_BIK.reshape(len(inputs_BIK), -1), kernel
@@ -172,11 +186,13 @@ def _flat(inputs_BIK: Array, kernel_IJKD: Array) -> tuple[Array, Array]:
 def _forward(
     options: _Options, inputs_BIK: Array, kernel_IJKD: Array, bias_JD: Array
 ) -> list[Array]:
-    """The s of every iteration."""
+    """The s of every iteration, each [B, J, D]."""
+    # The first s: a sum over I and K, divided by the outputs, and by the leak as one more.
     outputs, size = kernel_IJKD.shape[1::2]
     inputs, kernel = _flat(inputs_BIK, kernel_IJKD)
     first_BJD = (inputs @ kernel).reshape(-1, outputs, size) / (outputs + options.leaky)
     sums, V_BJD = [first_BJD + bias_JD[None]], jnp.zeros_like(first_BJD)
+    # Each further s: V takes in the last output, and a pass over the blocks adds up their shares.
     start = jnp.broadcast_to(bias_JD[None], first_BJD.shape)
     tensors = _blocks(inputs_BIK, kernel_IJKD, options.block)
     for _ in range(1, options.num_iters):
@@ -193,14 +209,17 @@ def _backward(
     (capsules, outputs, length, size), batch = kernel_IJKD.shape, len(inputs_BIK)
     tensors = _blocks(inputs_BIK, kernel_IJKD, options.block)
     V_TBJD = list(itertools.accumulate(map(squash, sums[:-1])))  # from t = 1
-    g_TBJD = [_through_squash(sums[-1], dposes_BJD)]
+    g_TBJD = [_through_squash(sums[-1], dposes_BJD)]  # of the iterations walked so far
     du_BIK, dW_IJKD = jnp.zeros_like(inputs_BIK), jnp.zeros_like(kernel_IJKD)
+    # From here on the sum of dV: the gradient of the output of the iteration before.
     dposes_BJD = jnp.zeros_like(dposes_BJD)
     for t in range(options.num_iters - 1, 0, -1):
         if t > 1 and not options.detach:
+            # dV_t alone: what the votes get waits until every g is known.
             block = partial(_slope_block, leaky=options.leaky)
             dposes_BJD = _over(block, dposes_BJD, tensors, V_TBJD[t - 1], g_TBJD[0])
         else:
+            # The last pass: dV_t, and du and dW of all iterations walked so far.
             seen = V_TBJD[-len(g_TBJD) :], list(g_TBJD), options.leaky, options.detach
 
             def body(total: Array, each: tuple[Array, Array], seen: Any = seen) -> Any:
@@ -211,9 +230,10 @@ def _backward(
             du_BIK = du.reshape(-1, batch, length)[:capsules].transpose(1, 0, 2)
             dW = dW.reshape(-1, length, outputs, size)[:capsules]
             dW_IJKD = dW.transpose(0, 2, 1, 3)
-        if options.detach:
+        if options.detach:  # nothing flows to the iterations before
             return du_BIK, dW_IJKD, g_TBJD[0].sum(0)
         g_TBJD.insert(0, _through_squash(sums[t - 1], dposes_BJD))
+    # The first iteration, whose coefficients are constants: two matrix products.
     inputs, kernel = _flat(inputs_BIK, kernel_IJKD)
     g = g_TBJD[0].reshape(batch, -1) / (outputs + options.leaky)
     du_BIK = du_BIK + (g @ kernel.T).reshape(inputs_BIK.shape)

@@ -21,14 +21,18 @@ from parity.weights import draw
 class CapsuleNetwork(nnx.Module):
     """A capsule network (Sabour, Frosst, Hinton 2017, figures 1 and 2) of any size.
 
-    spec       what the network is: `parity.spec.preset("sabour2017")`, or your own
-    seed       of the first weights, the same in both wings
-    precision  float32, float64, or bfloat16: convolutions and decoder in bfloat16, float32 else
-    lean       route without storing the votes; False keeps the plain, step by step routing
-    block      input capsules a block of lean routing; None chooses from the sizes
-
     Sets strict numerics for the process, once (`numerics.build`; `numerics.restore` undoes it).
-    Raises SpecError for a precision that is none of these.
+
+    Args:
+        spec: What the network is: `parity.spec.preset("sabour2017")`, or your own.
+        seed: Of the first weights, the same in both wings.
+        precision: float32, float64, or bfloat16: convolutions and decoder in bfloat16, all else
+            in float32.
+        lean: Whether to route without storing the votes; False keeps the step by step routing.
+        block: Input capsules a block of lean routing; None chooses from the sizes.
+
+    Raises:
+        SpecError: Where the precision is unknown.
     """
 
     def __init__(
@@ -56,9 +60,17 @@ class CapsuleNetwork(nnx.Module):
         return self.digit(self.primary(self.stem(x_BHWC, tap), tap), tap)
 
     def reconstruct(self, poses_BJD: Array, labels: Any) -> Array:
-        """The decoder's images from the capsules of the labels alone.
+        """The decoder's images, from the capsules of the labels alone.
 
-        Labels int [B] give [B, H, W, C]; [B, P] give [B, P, H, W, C], each from one capsule.
+        Args:
+            poses_BJD: Class capsules, as a call of the network returns them.
+            labels: Integers [B], or [B, P] for an image of each of P labels.
+
+        Returns:
+            Images [B, H, W, C], or [B, P, H, W, C], in 0 to 1, each from one capsule.
+
+        Raises:
+            SpecError: Where the network has no decoder.
         """
         if self.decoder is None:
             raise SpecError("this network has no decoder; build it from a spec with one")
@@ -69,8 +81,10 @@ class CapsuleNetwork(nnx.Module):
         return jnp.stack(each, 1)
 
     def predict(self, images_BHWC: Any, count: int = 1) -> Array:
-        """The class of the longest capsule of each image, int [B]; the classes of the `count`
-        longest, the longest first, [B, count], where it is above 1.
+        """The class of the longest capsule of each image, int [B].
+
+        Where `count` is above 1, those of the `count` longest, [B, count], the longest first.
+        Raises SpecError unless `count` is 1 to the number of classes.
         """
         if not 1 <= count <= self.spec.classes:
             raise SpecError(f"count is {count}; expected 1 to {self.spec.classes}, the classes")
@@ -82,12 +96,21 @@ class CapsuleNetwork(nnx.Module):
     def terms(
         self, images_BHWC: Any, targets: Any, tap: Tap = no_tap, parts: Any = None
     ) -> dict[str, Array]:
-        """For each sample [B]: its `margin` loss, its `reconstruction` loss, and `correct`.
+        """The losses of each sample, not yet weighted, and whether it is right.
 
-        targets  integer labels [B], or 0/1 [B, J] where several classes may be present; the
-                 reconstruction is of the image, from their capsules
-        parts    what each image is made of: labels int [B, P] and each alone [B, P, H, W, C];
-                 there is a reconstruction of each then, from the capsule of its label
+        Args:
+            images_BHWC: Floating, in 0 to 1.
+            targets: Integer labels [B], or 0/1 [B, J] where several classes may be present; the
+                reconstruction is of the image, from their capsules.
+            tap: Sees, and may replace, each tensor by its name.
+            parts: What each image is made of: labels int [B, P] and each alone [B, P, H, W, C];
+                then there is a reconstruction of each, from the capsule of its label.
+
+        Returns:
+            `margin`, `correct` (0 or 1) and, with a decoder, `reconstruction`, each [B].
+
+        Raises:
+            SpecError: Where images, targets or parts do not fit the network.
         """
         images = tap("image", self.images(images_BHWC))
         # Looked at before JAX cuts 64 bits down to 32, where 2**40 would be class 0.
@@ -119,7 +142,10 @@ class CapsuleNetwork(nnx.Module):
     def loss(
         self, images_BHWC: Any, targets: Any, tap: Tap = no_tap, parts: Any = None
     ) -> tuple[Array, Array]:
-        """The loss of a batch (margin plus the weighted reconstruction), and its accuracy."""
+        """The loss of a batch (margin and weighted reconstruction) and its accuracy.
+
+        Arguments are those of `terms`.
+        """
         terms = self.terms(images_BHWC, targets, tap, parts)
         loss = tap("loss.margin", terms["margin"].mean())
         if "reconstruction" in terms:
@@ -128,12 +154,12 @@ class CapsuleNetwork(nnx.Module):
         return tap("loss", loss), terms["correct"].mean()
 
     def images(self, images_BHWC: Any) -> Array:
-        """Images as this network's dtype; SpecError for a wrong shape or dtype."""
+        """Images in this network's dtype; SpecError where they do not fit."""
         check_images(images_BHWC, self.spec)
         return jnp.asarray(images_BHWC, self.dtype)
 
     def parts(self, parts: Any, batch: int) -> tuple[Array, Array]:
-        """What a batch of images is made of, labels and images, as `images` does it."""
+        """The parts of `terms`, checked: labels [B, P] and images [B, P, H, W, C]."""
         labels, images = parts
         check_parts(concrete(labels), images, batch, self.spec)
         return given(labels), jnp.asarray(images, self.dtype)

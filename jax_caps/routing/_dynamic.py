@@ -11,7 +11,17 @@ from jax_caps.capsules import Tap, no_tap, squash
 
 
 def coupling(logits: Array, leaky: bool, axis: int = -1) -> Array:
-    """Softmax over the output capsules (Eq. 3); leaky adds one more logit, fixed at 0."""
+    """The routing coefficients: a softmax over the output capsules (Eq. 3).
+
+    Args:
+        logits: The output capsules along `axis`; any other axes.
+        leaky: Whether the softmax has one more logit, fixed at 0, left out of the result. The
+            paper has none; the authors' code has.
+        axis: That of the output capsules.
+
+    Returns:
+        The shape of `logits`.
+    """
     if not leaky:
         return jax.nn.softmax(logits, axis)
     leak = jnp.zeros_like(jax.lax.slice_in_dim(logits, 0, 1, axis=axis))
@@ -30,12 +40,22 @@ def dynamic(
 ) -> tuple[Array, Array]:
     """Routing by agreement (Sabour, Frosst, Hinton 2017, procedure 1).
 
-    Returns poses [B, J, D] and the last iteration's couplings [B, I, J].
+    Each sample is routed on its own.
 
-    num_iters  r, at least 1
-    bias_JD    added to the weighted sum before each squash (the authors' code)
-    leaky      an input capsule may also send to nothing: its couplings sum to less than 1
-    detach     the last couplings are constants to the gradient
+    Args:
+        votes_BIJD: The vote of each input capsule for each output capsule.
+        num_iters: Iterations, r in the paper; at least 1.
+        bias_JD: Added to the weighted sum before each squash (the authors' code, not the paper).
+        leaky: Whether an input capsule may also send to nothing: its routing coefficients sum to
+            less than 1.
+        detach: Whether the last routing coefficients are constants to the gradient.
+        tap: Sees, and may replace, routing.t.{logits, coupling, sum, poses} for t from 0.
+
+    Returns:
+        Poses [B, J, D] and the last iteration's routing coefficients [B, I, J].
+
+    Raises:
+        ValueError: Where `num_iters` is below 1.
     """
     if num_iters < 1:
         raise ValueError(f"num_iters is {num_iters}; expected at least 1")
@@ -44,7 +64,7 @@ def dynamic(
     logits_BIJ = coupling_BIJ = jax.lax.optimization_barrier(zeros_BIJ)
     poses_BJD = jnp.zeros(votes_BIJD[:, 0].shape, votes_BIJD.dtype)
     for t in range(num_iters):
-        if t > 0:
+        if t > 0:  # the agreement with the last poses (line 7); nobody uses that of the final ones
             logits_BIJ = logits_BIJ + jnp.einsum("bijd,bjd->bij", votes_BIJD, poses_BJD)
         logits_BIJ = tap(f"routing.{t}.logits", logits_BIJ)
         coupling_BIJ = coupling(logits_BIJ, leaky)

@@ -1,4 +1,4 @@
-"""The command line: the flags of train.py, what becomes of them, and every other verb's."""
+"""The command line: the flags of train.py, the training that they ask for, and every other verb."""
 
 from parity.cli.output import steadily
 from parity.cli.reporting import call

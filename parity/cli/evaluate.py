@@ -30,8 +30,10 @@ def evaluate(
     shifts: int = 0,
     json: bool = False,
 ) -> None:
-    """Print the test accuracy of a run's newest checkpoint, or of a file of weights, with Wilson's
-    95 % interval. Where an image shows several classes, it is right when all of them are found.
+    """Print the test accuracy of a run or of a file of weights, and its 95 % interval.
+
+    Of a run, its newest checkpoint is evaluated; the interval is Wilson's. An image that shows
+    several classes counts as right when all of them are found.
 
     Args:
         run: A run folder, one of its checkpoints, a .safetensors file, or the name of a network
@@ -76,8 +78,10 @@ def evaluate(
 
 
 def _compare(run: str, before: TrainedOn, images: Dataset) -> None:
-    """Refuse a data set whose classes are no longer those of the training, and tell of one that is
-    another, or has other test images.
+    """Compares a data set with that of the training.
+
+    Raises TwincapsError where its classes have changed; warns where its test images have, or
+    where it is another data set with other classes.
     """
     now = data.fingerprint(images)
     classes, test = data.renamed(before, now), data.changed(before.test, now.test, "test")
@@ -97,8 +101,20 @@ def _compare(run: str, before: TrainedOn, images: Dataset) -> None:
 
 
 def shifted(trainer: Trainer, split: Split, batch_size: int, reach: int) -> dict[str, Any]:
-    """Accuracy over a split, and its count, where an image's capsule lengths are the mean of those
-    of all its shifts of up to `reach` pixels in each direction, zeros moving in.
+    """Accuracy over a split by capsule lengths that are means over shifts of each image.
+
+    Args:
+        trainer: Whose network is asked.
+        split: The images; they are shifted by up to `reach` pixels in each direction, and zeros
+            move in.
+        batch_size: Images at a time.
+        reach: Pixels; (2 * reach + 1)^2 shifts are averaged.
+
+    Returns:
+        `accuracy` and `count`, the number of images.
+
+    Raises:
+        TwincapsError: Where `reach` is negative, or moves an image out of the picture.
     """
     height, width, _ = split.shape
     if not 0 <= reach < min(height, width):

@@ -19,8 +19,10 @@ _PRESETS = f"The network and its training: one of {', '.join(PRESETS)}."
 
 @dataclass(frozen=True)
 class Flags:
-    """Train a capsule network. What is not given comes from the data set's recipe, or else from
-    the preset; what ran, and how it departs from the preset, is printed.
+    """Train a capsule network.
+
+    What is not given comes from the data set's recipe, or else from the preset; what ran, and how
+    it departs from the preset, is printed.
     """
 
     backend: Annotated[str, _shown("{torch,jax}")]
@@ -68,7 +70,7 @@ class Flags:
 
 
 def usual_dataset(preset: str) -> str:
-    """What a preset is trained on where no data set is named: its own, or what stands in for it."""
+    """The data set of a preset where none is named: its own, or its stand-in."""
     from parity.data import entry
 
     own = preset_card(preset).training.dataset

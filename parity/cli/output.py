@@ -23,7 +23,7 @@ class Left(Exception):  # noqa: N818 (no error)
 
 
 def steadily(work: Callable[[], int]) -> int:
-    """Do the work of a command, whatever becomes of its output; returns its exit code.
+    """Runs a command to its exit code, also where its output cannot be written.
 
     That of `work`, which may also raise SystemExit, as tyro does after --help; `LEFT` where nobody
     reads what it prints, and 2, with one line, where that cannot be written.
@@ -57,16 +57,19 @@ def go_on() -> None:
 
 
 class Stream:
-    """A stream that is written to as long as that can be, then nothing.
+    """A stream that is written to until that fails, then goes to nothing.
 
-    goes_on  whether that is told of once, and no error
-    told     whether it was told of
+    Args:
+        stream: Where to write.
+        goes_on: Whether a failure is one warning instead of an error.
+        told: Whether that warning was given.
     """
 
     def __init__(self, stream: Any, goes_on: bool = False, told: bool = False) -> None:
         self.stream, self.goes_on, self.told = stream, goes_on, told
 
     def write(self, text: str) -> int:
+        """Writes a text; returns its length, also where it goes to nothing."""
         try:
             return self.stream.write(text)
         except (OSError, ValueError) as error:
@@ -74,6 +77,7 @@ class Stream:
         return len(text)
 
     def flush(self) -> None:
+        """Hands what was written on to the system."""
         try:
             self.stream.flush()
         except (OSError, ValueError) as error:
@@ -100,8 +104,9 @@ class Stream:
 
 
 def _open_closed() -> None:
-    """Open to nothing what is closed of the three streams, or a file of ours would have its number,
-    and what a library prints would be written into it.
+    """Opens to nothing whichever of the three standard streams is closed.
+
+    Else a file of ours would get its number, and what a library prints would be written into it.
     """
     for number in range(3):
         try:

@@ -17,7 +17,7 @@ NEWLINE = "\n"
 
 
 def call(module: str, function: str, argv: Sequence[str], prog: str) -> int:
-    """Call a function of one of our modules with the arguments that its signature describes.
+    """Calls a function of one of our modules with the command line's arguments.
 
     Required arguments go without flags, unless the function takes all of them by name alone.
     Returns what it returns as the exit code, 0 for None, and 2 after a mistake of the user.
@@ -33,7 +33,7 @@ def call(module: str, function: str, argv: Sequence[str], prog: str) -> int:
 
 @contextlib.contextmanager
 def reporting(place: Place | None = None) -> Iterator[list[int]]:
-    """Turn a mistake of the user into one message and exit code 2, an interruption into 130.
+    """Turns a user's mistake into one message and code 2, an interruption into 130.
 
     One of several processes is named in its messages; the first alone warns, and tells of an
     interruption.

@@ -1,4 +1,4 @@
-"""What becomes of train.py's flags: a run that begins, or goes on.
+"""Runs a training from train.py's flags: a run that begins, or goes on.
 
 What the command line lacks comes from the run that is gone on with, or else from the data set's
 recipe, or else from the preset. Nothing is written before flags, data and network are known good.
@@ -32,7 +32,7 @@ RESUMABLE = (
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
-    """Train as the command line says; returns the exit code."""
+    """Trains as the command line says; returns the exit code."""
     return steadily(lambda: _main(argv, prog))
 
 
@@ -197,8 +197,10 @@ def _finish(run: "Run", trainer: "Trainer", dataset: "Dataset") -> None:
 
 
 def _scores(run: "Run", accuracy: float | None) -> Iterator[str]:
-    """What the training came to. Where checkpoints were chosen on the test set, its best score is
-    not told: it would be better than the network is.
+    """The last lines of a training: its scores.
+
+    Where checkpoints were chosen on the test set, its best score is left out: it would be better
+    than the network is.
     """
     tested = [line for line in run.metrics() if line["event"] == "eval"]
     if accuracy is None or not tested:
@@ -220,7 +222,7 @@ def _scores(run: "Run", accuracy: float | None) -> Iterator[str]:
 
 
 def _accompany(trainer: "Trainer", dataset: "Dataset") -> None:
-    """Train beside the first process, which alone writes and speaks."""
+    """Trains beside the first process, which alone writes and speaks."""
     from parity import loop
 
     with processes.parting(processes.group_of(trainer)):
@@ -228,7 +230,7 @@ def _accompany(trainer: "Trainer", dataset: "Dataset") -> None:
 
 
 def _illustrate(run: "Run", trainer: "Trainer", dataset: "Dataset") -> None:
-    """Draw the figures of a training that is over, or say in a line why there are none."""
+    """Draws the figures of a training that is over, or says in a line why there are none."""
     from parity.figures import command
     from parity.loop import tensorboard
 

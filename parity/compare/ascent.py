@@ -83,16 +83,22 @@ def ladder(
     patches: Mapping[str, str] | None = None,
     gpu: str | None = "cuda",
 ) -> Report:
-    """Climb the rungs with both wings, precision by precision.
+    """Climbs the rungs with both wings, precision by precision.
 
-    modes       of rung 7: those of `MODES`
-    keep_going  climb on above a rung that fails; otherwise the ones above are not believed
-    isolated    each wing in a process of its own; otherwise both in this one, where JAX's 64-bit
-                types must be on for float64
-    pythons     wing -> interpreter; patches: wing -> "module:function" (see `worker.py`)
-    gpu         the device of rung 8; None to leave it out
+    Args:
+        subject: The network and data that both wings are given.
+        rungs: Numbers from 0 to 8.
+        precisions: float64 or float32, or both.
+        modes: Of rung 7: those of `MODES`.
+        keep_going: Whether to climb on above a rung that fails, where nothing can be relied on.
+        isolated: Whether each wing has a process of its own; otherwise both are in this one, where
+            JAX's 64-bit types must be on for float64.
+        pythons: wing -> interpreter.
+        patches: wing -> "module:function" that breaks it on purpose (see `worker.py`).
+        gpu: The device of rung 8; None to leave it out.
 
-    Raises TwincapsError where a wing cannot be loaded.
+    Raises:
+        TwincapsError: Where a wing cannot be loaded, or a rung is unknown.
     """
     began, rungs = time.monotonic(), sorted(set(rungs))
     if unknown := set(rungs) - {rung.number for rung in RUNGS}:

@@ -21,10 +21,11 @@ RAISES, SKIPPED = "raises", "skipped"
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison: the tensor that differs most, and what became of it.
+    """One comparison: the tensor that differs most, by how much, and the verdict.
 
-    first  the first tensor beyond the tolerance, in the order of execution
-    why    what kind of difference it is, or why there was nothing to compare
+    Attributes:
+        first: The first tensor beyond the tolerance, in the order of execution.
+        why: What kind of difference it is, or why there was nothing to compare.
     """
 
     rung: int
@@ -50,10 +51,11 @@ def raised(rung: int, precision: str, error: Exception) -> Row:
 
 
 class Climb:
-    """The ladder in one precision on one device: two wings, a subject, and what they said so far.
+    """The ladder in one precision on one device, with the rows compared so far.
 
-    folder  where checkpoints are exchanged
-    modes   the modes of rung 7 to look at
+    Args:
+        folder: Where checkpoints are exchanged.
+        modes: The modes of rung 7 to look at.
     """
 
     def __init__(self, subject: Subject, pair: Pair, folder: Path, modes: Iterable[str]):

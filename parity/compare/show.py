@@ -14,7 +14,7 @@ STYLES = {**COLOURS, RAISES: "red", SKIPPED: "yellow"}
 
 
 def show(report: Report) -> None:
-    """Print the tables of a ladder, the switches of both wings, and the verdict."""
+    """Prints the tables of a ladder, the switches of both wings, and the verdict."""
     console, subject = wide_console(), report.subject
     console.print(f"{subject.source}, batch {subject.batch}, seed {subject.seed}")
     for precision in dict.fromkeys(row.precision for row in report.rows):

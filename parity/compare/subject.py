@@ -38,10 +38,11 @@ STEP = 5
 class Subject:
     """One network and all that both wings must be given to compute the same thing with it.
 
-    source   where it comes from, in words
-    weights  canonical, float32 or float64; each precision casts them
-    images   float32 [N, H, W, C] in [0, 1], labels int64 [N]; `test` the same, for an accuracy
-    batch    images of one step; the first so many are the batch of the traces
+    Attributes:
+        source: Where it comes from, in words.
+        weights: Canonical, float32 or float64; each precision casts them.
+        images: float32 [N, H, W, C] in [0, 1], labels int64 [N]; `test` the same, for an accuracy.
+        batch: Images of one step; the traces take the first batch.
     """
 
     source: str
@@ -79,7 +80,7 @@ class Subject:
         return {"step": 0, "weights": weights, "optimizer": slots}
 
     def midway(self, optimizer: str, precision: str) -> dict[str, Any]:
-        """A state in the middle of a run: in every slot random numbers, and here and there a 0.
+        """A state in the middle of a run: random numbers and some zeros in every slot.
 
         Second moments are those of gradients from 1e-5 to 1e-1, where the place of Adam's epsilon
         can be told.
@@ -102,7 +103,7 @@ class Subject:
         return {**state, "weights": {name: moments[head + name] for name in self.weights}}
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write it as one file, for a process that computes with one wing."""
+        """Writes the subject to one file, for a process that computes with one wing."""
         arrays = {f"weights/{name}": array for name, array in self.weights.items()}
         arrays |= {name: getattr(self, name) for name in _ARRAYS}
         header = {name: getattr(self, name) for name in ("source", "seed", "batch")}
@@ -173,7 +174,7 @@ def from_saved(name: str, *, seed: int = 0, batch: int = BATCH) -> Subject:
 
 
 def ragged(spec: NetworkSpec, seed: int) -> Arrays:
-    """First weights with noise on the biases: equal numbers would hide a wrong name or axis."""
+    """First weights with noise on the biases: equal ones would hide a wrong axis."""
     return {
         name: array + _noise(seed, name, array.shape) if name.endswith(".bias") else array
         for name, array in draw(spec, seed).items()
@@ -186,8 +187,10 @@ def _noise(seed: int, name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _pictures(spec: NetworkSpec, seed: int) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-    """Training and test images with labels: the digits of mnist-mini where the network takes them,
-    else a random pattern for each class under noise.
+    """Training and test images with labels.
+
+    The digits of mnist-mini where the network takes them, else a random pattern for each class
+    under noise.
     """
     if spec.image == (28, 28, 1) and spec.classes == 10:
         digits = data.load("mnist-mini")

@@ -29,7 +29,7 @@ Result = tuple[Arrays, dict[str, Any]]
 
 
 class Wing:
-    """One wing in this process, its switches set, with the subject and the Trainers made so far."""
+    """One wing in this process, with the subject and the Trainers made so far."""
 
     def __init__(self, name: str, precision: str, device: str, subject: Subject):
         self.name, self.precision, self.device = name, precision, device
@@ -150,11 +150,16 @@ def run(
     save: dict[str, str] | None = None,
     test: bool = False,
 ) -> Result:
-    """The steps from `first` to before `last`: each one's loss, and the parameters after them.
+    """The loss of each step from `first` to before `last`, and the last parameters.
 
-    resume  a checkpoint to go on from, of either wing; otherwise from the subject's weights
-    save    step, as text -> the folder to write a checkpoint to after so many steps
-    test    add the share of test images that are classified rightly at the end
+    Args:
+        wing: Where to run them.
+        optimizer: Its name in a TrainingSpec.
+        first: The first step, counted from 0.
+        last: The step before which to stop.
+        resume: A checkpoint to go on from, of either wing; otherwise from the subject's weights.
+        save: step, as text -> the folder to write a checkpoint to after that step.
+        test: Whether to add the accuracy on test images at the end.
     """
     subject, trainer = wing.subject, wing.trainer(optimizer)
     if resume is None:
@@ -186,7 +191,7 @@ def _save(wing: Wing, trainer: Any, folder: Path) -> None:
 
 
 def mode(wing: Wing, **how: bool) -> Result:
-    """One step of SGD in a mode of the Trainer: the poses before it, its loss, its gradients.
+    """Poses, loss and gradients of one SGD step in a mode of the Trainer.
 
     From a momentum of 0 the first step's momentum is the gradient, whatever the mode.
     """

@@ -44,9 +44,17 @@ class Handle(Protocol):
     name: str
     precision: str
 
-    def send(self, task: str, path: Path, options: dict[str, Any]) -> None: ...
-    def receive(self) -> None: ...
-    def close(self) -> None: ...
+    def send(self, task: str, path: Path, options: dict[str, Any]) -> None:
+        """Starts a task with these options, which writes what it finds to `path`."""
+        ...
+
+    def receive(self) -> None:
+        """Waits for the task; raises WingError where the wing raised something."""
+        ...
+
+    def close(self) -> None:
+        """Ends the wing."""
+        ...
 
 
 class Here:
@@ -58,7 +66,7 @@ class Here:
         self._error: Exception | None = None
 
     def send(self, task: str, path: Path, options: dict[str, Any]) -> None:
-        """Compute and write the answer; an error waits until it is received."""
+        """Computes and writes the answer; an error waits until it is received."""
         self._error = None
         try:
             worker.perform(self._wing, task, str(path), options)
@@ -66,13 +74,13 @@ class Here:
             self._error = error
 
     def receive(self) -> None:
-        """Raise what went wrong, if anything did."""
+        """Raises what went wrong, if anything did."""
         if self._error is not None:
             kind = type(self._error).__name__
             raise WingError(f"{self.name}: {kind}: {worker.summary(self._error)}")
 
     def close(self) -> None:
-        """Nothing to end."""
+        """Does nothing: there is no process to end."""
 
 
 class Process:
@@ -99,7 +107,7 @@ class Process:
         self._write({**first, "subject_path": str(subject)})
 
     def begin(self) -> None:
-        """Wait until the wing is there; raises TwincapsError where it cannot be."""
+        """Waits until the wing is there; raises TwincapsError where it cannot be."""
         reply = self._read()
         if reply.get("kind") == "missing":
             raise TwincapsError(
@@ -111,16 +119,16 @@ class Process:
             raise TwincapsError(f"the {self.name} wing cannot be loaded: {reply['error']}")
 
     def send(self, task: str, path: Path, options: dict[str, Any]) -> None:
-        """Ask for a task; its answer is there once `receive` returns."""
+        """Asks for a task; its answer is there once `receive` returns."""
         self._write({"task": task, "path": str(path), "options": options})
 
     def receive(self) -> None:
-        """Wait for the answer to the last request; raises WingError."""
+        """Waits for the answer to the last request; raises WingError."""
         if reply := self._read():
             raise WingError(f"{self.name}: {reply['kind']}: {reply['error']}")
 
     def close(self) -> None:
-        """End the process."""
+        """Ends the process."""
         self._process.kill()
         self._process.communicate()
 
@@ -150,8 +158,9 @@ def _starting(python: str) -> Iterator[None]:
 
 
 def _environment(precision: str, device: str, other: bool) -> dict[str, str]:
-    """The environment of a wing's process: what JAX reads when imported; of another interpreter
-    without what this one is told of where packages are.
+    """The environment of a wing's process, with what JAX reads when it is imported.
+
+    Another interpreter gets it without this one's own paths to packages.
     """
     own = {"PYTHONPATH", "PYTHONHOME"} if other else set()
     wanted = {
@@ -210,7 +219,7 @@ class Pair:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End both processes."""
+        """Ends both processes."""
         for handle in self.handles.values():
             handle.close()
 
@@ -245,9 +254,15 @@ def pair(
 ) -> Pair:
     """Both wings, ready to be asked, or the one that `only` names.
 
-    isolated  a process for each wing; otherwise both in this one
-    pythons   wing -> the interpreter of its process, this one's unless given
-    patches   wing -> "module:function" that breaks it on purpose in its process
+    Args:
+        subject: The network and data that they are given.
+        precision: float64 or float32.
+        folder: Where the subject and the answers are written.
+        device: "cpu" or "cuda".
+        isolated: Whether each wing has a process of its own; otherwise both are in this one.
+        pythons: wing -> the interpreter of its process, this one's unless given.
+        patches: wing -> "module:function" that breaks it on purpose in its process.
+        only: The one wing to start; None for both.
     """
     pythons, patches = pythons or {}, patches or {}
     if not isolated:

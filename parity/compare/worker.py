@@ -31,12 +31,12 @@ def begin(
 
 
 def perform(wing: tasks.Wing, task: str, path: str, options: dict[str, Any]) -> None:
-    """Run one task and write its answer."""
+    """Runs one task and writes its answer."""
     save_arrays(path, *tasks.TASKS[task](wing, **options))
 
 
 def main() -> None:
-    """Answer the requests on standard input until it ends."""
+    """Answers the requests on standard input until it ends."""
     # What a framework prints must not be taken for a reply.
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)

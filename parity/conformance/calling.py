@@ -20,7 +20,7 @@ ROOTS = {"numpy": ("numpy", "builtins"), "torch": ("torch",), "jax": ("jax", "ja
 
 @dataclass(frozen=True)
 class Answer:
-    """What a function gave for one case: its outputs, and the gradient where there is one."""
+    """The outputs of a function for one case, and the gradient where there is one."""
 
     case: Case
     values: list[Array]
@@ -40,8 +40,9 @@ Answers = dict[str, Answer]
 class Attempt:
     """One way to call a function, tried in every framework.
 
-    answers   framework -> case -> what it gave, where every case was answered
-    refusals  framework -> why it was not
+    Attributes:
+        answers: Framework -> case -> what it gave, where every case was answered.
+        refusals: Framework -> why it was not.
     """
 
     call: Call
@@ -56,7 +57,7 @@ def frameworks() -> list[str]:
 
 
 def attempt(function: Function, call: Call, rank: int, cases: Mapping[str, Case]) -> Attempt:
-    """Call a function in one way, in every framework, until it refuses a case."""
+    """Calls a function in one way, in every framework, until it refuses a case."""
     tried = Attempt(call, rank)
     for framework in frameworks():
         answers = {}

@@ -63,7 +63,7 @@ def main(
 
 
 def guess(name: str) -> str:
-    """The kind that a function's name speaks of; raises ConformanceError where it does not."""
+    """The kind that a function's name contains; raises ConformanceError without one."""
     for word, kind in WORDS.items():
         if word in name.lower():
             return kind
@@ -72,7 +72,7 @@ def guess(name: str) -> str:
 
 
 def show(report: Report, module: str) -> None:
-    """Print the table and the verdict."""
+    """Prints the table and the verdict."""
     console = wide_console()
     what = kind_of(report.kind, report.routing).title
     called = f"{what} in {', '.join(report.frameworks)}, called as {report.convention}"

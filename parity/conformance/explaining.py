@@ -13,9 +13,12 @@ TOLERANCE = 1e-5  # rung 1 of the ladder in float32
 
 
 def explain(kind: Kind, wrong: Collection[str], answers: Answers) -> tuple[list[str], bool]:
-    """The mistakes that together give these answers, and whether they account for all of them.
+    """The mistakes that together give these answers, and whether they explain all.
 
-    wrong  the cases in which something differs
+    Args:
+        kind: What kind of function it is.
+        wrong: The cases in which something differs.
+        answers: What the function returned, by case.
     """
     mistakes = []
     finite = {name: answer for name, answer in answers.items() if answer.finite}

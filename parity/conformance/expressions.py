@@ -67,7 +67,7 @@ def _term(node: ast.expr, text: str) -> Any:
 
 
 def check(call: Call, kind: Kind) -> None:
-    """Raises ConformanceError where a name is none of the kind's, or one that it needs is absent.
+    """Raises ConformanceError where a name is unknown, or a needed one missing.
 
     A kind needs its own input, the targets of a margin loss, and all that a routing owns.
     """

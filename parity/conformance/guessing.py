@@ -61,7 +61,7 @@ def guesses(kind: Kind, function: Callable[..., Any]) -> list[Guess]:
 
 
 def parameters(function: Callable[..., Any]) -> Parameters:
-    """Its parameters by name, without those that hold any number; empty where they are unknown."""
+    """Its parameters by name, without *args and **kwargs; empty where unknown."""
     found = _signature(function) or {}
     many = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return {name: each for name, each in found.items() if each.kind not in many}

@@ -34,12 +34,13 @@ class Row:
 class Report:
     """What a check found.
 
-    convention              the call, as an expression that `call` takes
-    frameworks              those in which the function ran: it conforms where it does in each
-    mistakes_by_framework   those of each framework in which it does not conform; an empty list
-                            where none of the known ones fits
-    routing                 the one of the table that a routing was held to
-    left_out                framework -> why the function did not run in it
+    Attributes:
+        convention: The call, as an expression that `call` takes.
+        frameworks: Those in which the function ran: it conforms where it does in each.
+        mistakes_by_framework: Those of each framework in which it does not conform; an empty list
+            where none of the known ones fits.
+        routing: The one of the table that a routing was held to.
+        left_out: Framework -> why the function did not run in it.
     """
 
     kind: str
@@ -81,7 +82,7 @@ class Judged:
 def check_callable(
     kind: str, function: Function, routing: str | None = None, call: str | None = None
 ) -> Report:
-    """Hold `function` of a kind (squash, routing, margin_loss) against the oracle.
+    """Holds `function` of a kind (squash, routing, margin_loss) against the oracle.
 
     It is called with float32 arrays of every framework that is installed, and held to the oracle in
     each in which it runs. A routing is held to that of `parity.spec.ROUTINGS` which is named,

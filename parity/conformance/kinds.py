@@ -63,6 +63,7 @@ class Routed(Case):
     owned: Mapping[str, Array] = field(default_factory=dict)
 
     def answer(self, x: Array, **settings: Any) -> tuple[Array, ...]:
+        """What the oracle's routing gives for votes `x`: poses and couplings."""
         assert not settings, f"no mistakes of {self.routing.name} are known"
         function = getattr(reference.routing, self.routing.name)
         return function(x, **self.owned, **self.routing.options)
@@ -72,11 +73,12 @@ class Routed(Case):
 class Kind:
     """One kind of function.
 
-    name      squash, routing or margin_loss
-    cases     what it is asked, by name; `outputs` names what it returns
-    mistakes  those that are known, none of a routing but the usual one
-    expected  how it is called and what it returns, in words
-    routing   which routing, with its default options; None of the other kinds
+    Attributes:
+        name: squash, routing or margin_loss.
+        cases: What it is asked, by name; `outputs` names what it returns.
+        mistakes: Those that are known, none of a routing but the usual one.
+        expected: How it is called and what it returns, in words.
+        routing: Which routing, with its default options; None of the other kinds.
     """
 
     name: str
@@ -120,7 +122,7 @@ class Kind:
         return [("votes",), *((each.argument(name),) for name, each in owned)]
 
     def asked(self, inputs: Collection[str]) -> dict[str, Case]:
-        """The cases that can be put by a call with these inputs: without r, of the usual number."""
+        """The cases for a call with these inputs: without r, those of the usual number."""
         if self.routing is None or self.count is None or "r" in inputs:
             return dict(self.cases)
         usual = self.routing.options[self.count]

@@ -42,7 +42,7 @@ def routing(
     detach: bool = False,
     **squashed: Any,
 ) -> tuple[Array, ...]:
-    """Procedure 1 with wrong couplings, agreement or number of iterations; poses and couplings."""
+    """Procedure 1 with wrong coefficients, agreement or number of iterations."""
     votes_BIJD = reference.double(votes_BIJD)
     logits = np.zeros(votes_BIJD.shape[:3])
     poses = coupling = np.zeros(0)
@@ -133,7 +133,7 @@ OUTPUTS = {"squash": ("values",), "routing": ("poses", "couplings"), "margin_los
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One question: the array to differentiate by, what goes with it, and the output's weights."""
+    """One call: the array to differentiate by, and the other arguments."""
 
     kind: str
     x: Array
@@ -160,11 +160,13 @@ class Case:
 
 
 def normal(seed: int, *shape: int) -> Array:
+    """Normal numbers in float32, the same for the same seed and shape."""
     generator = np.random.Generator(np.random.Philox(seed))
     return generator.standard_normal(shape).astype(np.float32)
 
 
 def zeroed(x: Array, *places: Any) -> Array:
+    """A copy with these places set to 0."""
     x = x.copy()
     for place in places:
         x[place] = 0

@@ -29,19 +29,23 @@ def convert(
     best: bool = False,
     force: bool = False,
 ) -> Adopted:
-    """Read weights from `src`, whatever it is, and write them to `dst`; returns what was read.
+    """Reads weights from `src`, whatever it is, and writes them to `dst`; returns them.
 
-    src     .safetensors, .pt, .msgpack, .h5, .npz, an orbax checkpoint, a run folder (its newest
-            whole checkpoint, or its best) or one checkpoint of it, recognised by content; or the
-            name of a network that comes with twincaps
-    to      canonical, torch, flax or orbax; without it the suffix of `dst` says
-    layout  "torch" or "canonical" axes, a name of `LAYOUTS`, or a `Layout`; needed only where a
-            file without a header fits several
-    preset  what a file without a spec is, its sizes by the shapes of its tensors
-    spec    the same, to the letter
-    force   replace `dst`
+    Args:
+        src: .safetensors, .pt, .msgpack, .h5, .npz, an orbax checkpoint, a run folder or one
+            checkpoint of it, recognised by content; or the name of a network that comes with
+            twincaps.
+        dst: The file or folder to write.
+        to: canonical, torch, flax or orbax; None for what the suffix of `dst` says.
+        layout: "torch" or "canonical" axes, a name of `LAYOUTS`, or a `Layout`; needed only where
+            a file without a header fits several.
+        preset: The network of a file without a spec, its sizes inferred from its tensors.
+        spec: The same, with exactly these sizes.
+        best: Whether to take a run's best checkpoint instead of its newest whole one.
+        force: Whether to replace `dst`.
 
-    Raises TwincapsError, and leaves `dst` as it was, for everything that does not fit.
+    Raises:
+        TwincapsError: Where something does not fit; `dst` stays as it was.
     """
     dst = Path(dst)
     to = formats.format_of(dst, to)
@@ -98,7 +102,7 @@ def located(path: str | os.PathLike) -> Path:
 
 @contextlib.contextmanager
 def _telling(path: Path, what: str) -> Iterator[None]:
-    """Turn the system's refusals (full disk, forbidden folder) into a TwincapsError."""
+    """Turns the system's refusals (full disk, forbidden folder) into a TwincapsError."""
     try:
         yield
     except OSError as error:
@@ -120,7 +124,7 @@ def _checkpoint(path: Path, best: bool) -> Path:
 
 
 def own_layouts(file: File) -> list[str]:
-    """The layouts of `NATIVE` that a file without a header may have: none if its names are not."""
+    """The layouts of `NATIVE` for a file without a header; none if its names differ."""
     if not {"digit.kernel", "primary.kernel"} & file.tensors.keys():
         return []
     told = {"torch": ["torch"], "msgpack": ["canonical"], "orbax": ["canonical"]}

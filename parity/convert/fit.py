@@ -109,7 +109,7 @@ def build(found: Match, layout: Layout, tensors: Arrays, spec: NetworkSpec) -> A
 
 
 def infer(found: Match, layout: Layout, tensors: Arrays, base: NetworkSpec) -> NetworkSpec | None:
-    """`base` with the sizes that the shapes give; None where nothing can be built of them.
+    """`base` with the sizes that the shapes give; None where they fit no network.
 
     What no shape tells stays that of `base`: strides, height and width of the image, and every
     option. Where shapes leave a size open (j * d alone is known, say), it is that of `base` too.

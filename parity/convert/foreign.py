@@ -17,10 +17,11 @@ SHOWN = 20  # names in a message, of a file that may have thousands
 class Adopted:
     """A network read from tensors: its spec, its canonical weights, and the layout they had.
 
-    note    what the code of that layout does otherwise with the same weights
-    trained_on  as the file says
-    source  the file it was read from, where that is one of several in a folder
-    taken   parts of names that a framework's tools had added, as `names.unwrapped` gives them
+    Attributes:
+        note: What the code of that layout does otherwise with the same weights.
+        trained_on: As the file says.
+        source: The file it was read from, where that is one of several in a folder.
+        taken: Parts of names that a framework's tools had added, as `names.unwrapped` gives them.
     """
 
     spec: NetworkSpec
@@ -41,9 +42,13 @@ def adopt(
 ) -> Adopted:
     """Canonical weights from the one layout of `layouts` that fits; raises WeightsError.
 
-    what         the file, for messages
-    infer_sizes  the shapes may give other sizes than `spec` has (channels, kernels, types,
-                 classes, poses, decoder), never other options
+    Args:
+        what: The file, for messages.
+        tensors: Those of the file, by name.
+        layouts: Those to try, by name.
+        spec: The network that it should be.
+        infer_sizes: Whether the shapes may give other sizes than `spec` has (channels, kernels,
+            types, classes, poses, decoder), never other options.
     """
     if len(layouts) == 1:
         _refuse(what, *next(iter(layouts.items())))

@@ -40,10 +40,11 @@ SUFFIXES = {
 
 @dataclass(frozen=True)
 class File:
-    """What a file holds, before anything is understood: its kind, tensors and header, if any.
+    """The content of a file as it is: its kind, tensors and header, if any.
 
-    path   the file; of orbax the folder of one checkpoint
-    taken  what the framework's tools had put around the names, parts of which are taken off
+    Attributes:
+        path: The file; of orbax the folder of one checkpoint.
+        taken: What the framework's tools had put around the names, parts of which are taken off.
     """
 
     path: Path
@@ -159,7 +160,7 @@ def _read_keras(path: Path) -> Arrays:
 
 
 def _refuse_swollen(item: Any, length: int) -> None:
-    """Raise ValueError for a data set with more numbers than bytes, or in another file."""
+    """Raises ValueError for a data set with more numbers than bytes, or in another file."""
     if item.external or item.is_virtual:
         raise ValueError(f"{item.name} is kept in another file")
     stored = item.id.get_storage_size()
@@ -187,7 +188,7 @@ def format_of(path: Path, to: str | None) -> str:
 def write(
     path: Path, to: str, spec: NetworkSpec, arrays: Arrays, trained_on: TrainedOn | None = None
 ) -> None:
-    """Write canonical weights in a format of `SUFFIXES`, whole or not at all."""
+    """Writes canonical weights in a format of `SUFFIXES`, whole or not at all."""
     rows = weights.table(spec)
     weights.check(arrays, rows)
     if to == "canonical":

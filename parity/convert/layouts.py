@@ -22,16 +22,18 @@ Rows = dict[str, tuple[str, str]]
 class Layout:
     """Where each canonical tensor is found, and in which order its axes lie.
 
-    source    who publishes it
-    tensors   canonical name -> (name there, axes there); a name with `{k}` or `{type}` is one
-              tensor for each, stacked along a first axis
-    capsules  the order of the input capsules, the axis i
-    channels  the order of the primary convolution's output channels, where it is one convolution
-    pixels    the order of the decoder's outputs
-    zero      tensors that canonical routing has no place for unless they are all 0
-    ignored   a regular expression of names that are no weights: optimiser slots, counters
-    refused   why canonical weights cannot express it, "" where they can
-    note      where its own code computes something else from the same weights
+    Attributes:
+        source: Who publishes it.
+        tensors: Canonical name -> (name there, axes there); a name with `{k}` or `{type}` is one
+            tensor for each, stacked along a first axis.
+        capsules: The order of the input capsules, the axis i.
+        channels: The order of the primary convolution's output channels, where it is one
+            convolution.
+        pixels: The order of the decoder's outputs.
+        zero: Tensors that canonical routing has no place for unless they are all 0.
+        ignored: A regular expression of names that are no weights: optimiser slots, counters.
+        refused: Why canonical weights cannot express it, "" where they can.
+        note: Where its own code computes something else from the same weights.
     """
 
     source: str

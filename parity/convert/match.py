@@ -11,11 +11,12 @@ from parity.convert.layouts import LAYOUTS, Layout
 class Match:
     """What a layout finds among the names of a file.
 
-    sources     canonical name -> the tensors that make it, in order
-    axes        canonical name -> their axes, in the layout's order
-    stacked     canonical names whose tensors are stacked along a first axis
-    unexpected  names that are no part of the layout
-    zero        names whose tensors must be all 0
+    Attributes:
+        sources: Canonical name -> the tensors that make it, in order.
+        axes: Canonical name -> their axes, in the layout's order.
+        stacked: Canonical names whose tensors are stacked along a first axis.
+        unexpected: Names that are no part of the layout.
+        zero: Names whose tensors must be all 0.
     """
 
     sources: dict[str, list[str]]
@@ -26,7 +27,7 @@ class Match:
 
 
 def match(layout: Layout, names: Iterable[str]) -> Match:
-    """Find each canonical tensor of a layout among `names`."""
+    """Finds each canonical tensor of a layout among `names`."""
     left = [name for name in names if not re.fullmatch(layout.ignored, name)]
     zero = [name for name in left if any(_regex(each).fullmatch(name) for each in layout.zero)]
     found = Match({}, {}, set(), [], zero)

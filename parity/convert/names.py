@@ -18,13 +18,17 @@ COUNTER, BOX = "n_averaged", "value"
 
 
 def unwrapped(arrays: Arrays, layout: Layout | None = None) -> tuple[Arrays, tuple[str, ...]]:
-    """The arrays by the names that fit a layout best, and the parts that were taken off them.
+    """Names without the parts that wrappers add: those that fit a layout best.
 
     Nothing is taken off where the names fit as they are, or most of them fit no layout whatever
     is taken off.
 
     Args:
+        arrays: Arrays by the names that a file gives them.
         layout: The only one to fit; without it ours and all of `LAYOUTS`.
+
+    Returns:
+        The arrays by their new names, and the parts that were taken off, each once.
     """
     layouts = [native({}, ""), *LAYOUTS.values()] if layout is None else [layout]
 

@@ -26,7 +26,7 @@ _STEP = re.compile(r"(?:.*_)?(\d+)")  # with the prefix of a manager, or without
 
 
 def write(path: Path, arrays: Arrays, header: str) -> None:
-    """Write a folder beside `path`, then rename it: at no instant is `path` half a checkpoint."""
+    """Writes a folder beside `path`, then renames it, so that `path` is never half a checkpoint."""
     orbax = needed("orbax.checkpoint", path)
     tree: dict[str, Any] = {}
     for name, array in arrays.items():
@@ -86,7 +86,7 @@ def _item(step: Path) -> Path | None:
 
 
 def read(path: Path) -> tuple[Arrays, Any]:
-    """The arrays of an orbax checkpoint by names with dots, and its header, None where it has none.
+    """The arrays of an orbax checkpoint by names with dots, and its header or None.
 
     Raises WeightsError for a folder that is not a whole checkpoint of arrays.
     """

@@ -65,7 +65,7 @@ class _Sizes(pickle.Unpickler):
 
 
 def check(path: Path) -> None:
-    """Raise WeightsError unless the storages of a .pt file are as large as it says."""
+    """Raises WeightsError unless the storages of a .pt file are as large as it says."""
     try:
         content = path.read_bytes()
         if content.startswith(b"PK"):

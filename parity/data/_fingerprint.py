@@ -37,7 +37,7 @@ def sha256(array: np.ndarray, dtype: str) -> str:
 
 
 def changed(before: Sample | None, now: Sample | None, which: str) -> str:
-    """In words, how a split differs from what it was; "" where it does not, or nobody knows."""
+    """How a split differs from what it was, in words; "" if equal or unknown."""
     if before is None or now is None or before == now:
         return ""
     if before.count != now.count:
@@ -46,7 +46,7 @@ def changed(before: Sample | None, now: Sample | None, which: str) -> str:
 
 
 def renamed(before: TrainedOn, now: TrainedOn) -> str:
-    """In words, how the names of the classes differ; "" where they do not, or nobody knows."""
+    """How the names of the classes differ, in words; "" if equal or unknown."""
     if not before.class_names or not now.class_names or before.class_names == now.class_names:
         return ""
     pairs = zip(before.class_names, now.class_names, strict=False)

@@ -19,6 +19,7 @@ class Cropped(Split):
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """Height, width, channels of a window."""
         return (*self.size, self.images.shape[3])
 
     @property
@@ -30,6 +31,7 @@ class Cropped(Split):
         return random.integers(0, self._room, (len(self), 2), endpoint=True)
 
     def batch(self, indices: np.ndarray, drawn: np.ndarray | None = None) -> Batch:
+        """The windows of these images [B] at their rows of `draw`, or in the middle."""
         middle = np.broadcast_to(self._room // 2, (len(indices), 2))
         images = cut(self.images[indices], middle if drawn is None else drawn, *self.size)
         return Batch(pixels(images), self.labels[indices], np.ones(len(images), np.float32))

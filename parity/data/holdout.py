@@ -14,10 +14,10 @@ from parity.weights import generator
 
 
 def hold_out(dataset: Dataset, training: TrainingSpec) -> Dataset:
-    """The data set without `training.validation` images of its training split, which are its
-    validation split; as it is where none are asked for, or some are held out already.
+    """Moves `training.validation` images from the training split to a validation split.
 
-    Raises DataError where a class would have none left to train on.
+    The data set stays as it is where none are asked for, or some are held out already. Raises
+    DataError where a class would have none left to train on.
     """
     if not training.validation or dataset.validation is not None:
         return dataset
@@ -32,7 +32,7 @@ def hold_out(dataset: Dataset, training: TrainingSpec) -> Dataset:
 
 
 def drawn(labels_N: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """The places [V] of so many images, in order: of each class its share, drawn by the seed."""
+    """The places [V] of `count` images, in order: of each class its share, drawn by the seed."""
     classes, sizes = np.unique(labels_N, return_counts=True)
     # Shares add up to the count: whole parts, then one more for the largest remainders.
     exact = count * sizes / len(labels_N)

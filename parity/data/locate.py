@@ -52,10 +52,11 @@ class Archive:
 class Source:
     """The files of a data set.
 
-    folders  where they lie below a root, "" for the root itself
-    url      what the names in `remote` are appended to, "" if nobody may download them
-    archive  the same files in one
-    others   files of other names and formats with the same data; the reader knows them by name
+    Attributes:
+        folders: Where they lie below a root, "" for the root itself.
+        url: What the names in `remote` are appended to, "" if nobody may download them.
+        archive: The same files in one.
+        others: Files of other names and formats with the same data; the reader knows them by name.
     """
 
     name: str
@@ -78,7 +79,7 @@ def find(source: Source, data_dir: Path | None = None) -> Copy:
 
 
 def look(source: Source, data_dir: Path | None = None) -> Path:
-    """Where a copy lies, as far as the names and sizes of its files tell; nothing is unpacked.
+    """Where a copy is, by the names and sizes of its files; nothing is unpacked.
 
     Raises DataError as `find` does, and NotFoundError instead of downloading.
     """
@@ -229,7 +230,7 @@ def _check(file: File, content: bytes, what: str) -> None:
 
 
 def _download(source: Source, tried: list[str]) -> Copy:
-    """Fetch into a folder beside the cache's, check, then move file by file into place."""
+    """Downloads into a folder beside the cache's, checks, then moves each file into place."""
     places = "\n  ".join(tried)
     looked = f"{source.name}: no whole copy found; looked in\n  {places}\n"
     fix = (

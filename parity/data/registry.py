@@ -19,7 +19,8 @@ from parity.spec import TrainedOn
 class Found:
     """A copy of a data set: where it lies, None for nowhere, and its images to train and to test.
 
-    classes  where the files decide how many
+    Attributes:
+        classes: Where the files decide how many.
     """
 
     place: Path | None
@@ -32,21 +33,22 @@ class Found:
 class Entry:
     """What a data set's file declares of it.
 
-    name     what users call it: the file's name, with hyphens
-    title    one line on what it shows
-    shape    height, width, channels of the images a network sees, None if the files decide
-    classes  how many, None if the files decide
-    licence  of the data, as its owners state it
-    source   how to get it
-    load     makes it, given the folder the user named, if any
-    look     finds what `load` would make it of, by names and sizes alone, and raises as it does
-    class_names  of the classes, where numbers are not their names
-    classes_in   the names of the classes in the folder the user named, where that decides
-    things   classes that each image shows
-    fit      how `predict` makes an image of a picture (`predict/fit.py`)
-    frame    height and width of a picture of which a network sees the middle, if it does
-    stand_in the data set to train on where a preset names this one and the user none
-    recipe   fields of a training in which this data set departs from the preset's
+    Attributes:
+        name: What users call it: the file's name, with hyphens.
+        title: One line on what it shows.
+        shape: Height, width, channels of the images a network sees, None if the files decide.
+        classes: How many, None if the files decide.
+        licence: Of the data, as its owners state it.
+        source: How to get it.
+        load: Makes it, given the folder the user named, if any.
+        look: Finds what `load` would make it of, by names and sizes alone, and raises as it does.
+        class_names: Of the classes, where numbers are not their names.
+        classes_in: The names of the classes in the folder the user named, where that decides.
+        things: Classes that each image shows.
+        fit: How `predict` makes an image of a picture (`predict/fit.py`).
+        frame: Height and width of a picture of which a network sees the middle, if it does.
+        stand_in: The data set to train on where a preset names this one and the user none.
+        recipe: Fields of a training in which this data set departs from the preset's.
     """
 
     name: str
@@ -97,8 +99,10 @@ def load(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
 
 
 def described(name: str, data_dir: str | os.PathLike | None = None) -> TrainedOn:
-    """What is known of a network that a run from before this was held trained on a data set: the
-    splits are not, and the names of classes that a folder decides are today's.
+    """What a run trained on that is too old to have saved it: what its data set declares.
+
+    The fingerprints of its splits are unknown, and class names that a folder decides are read
+    from that folder as it is today.
     """
     try:
         found = entry(name)

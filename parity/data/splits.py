@@ -21,7 +21,7 @@ class DataError(TwincapsError):
 
 
 class NotFoundError(DataError):
-    """A data set of which there is no copy, nor leave to fetch one."""
+    """A missing data set that may not be downloaded."""
 
 
 class DataWarning(UserWarning):
@@ -83,7 +83,7 @@ class Split:
         return random.integers(-shift, shift, (len(self), 2), endpoint=True)
 
     def batch(self, indices: np.ndarray, drawn: np.ndarray | None = None) -> Batch:
-        """The images of these indices [B], augmented by their rows of `draw`, if any is given."""
+        """The images of these indices [B], augmented by their rows of `draw`, if given."""
         images = self.images[indices]
         if drawn is not None:
             images = translate(images, drawn)
@@ -94,13 +94,13 @@ class Split:
 class Dataset:
     """Two splits of images of one shape, with labels from 0 to classes - 1, and their names.
 
-    Warns (DataWarning) of images that are black or nearly so, and of classes that are never
-    trained or never tested.
+    Warns (DataWarning) of images nearly black, and of classes never trained or never tested.
 
-    place       the folder or file they were read from, None if there is none
-    fit, frame, things  as `spec.TrainedOn` has them
-    validation  images of `train` held out of it (`holdout.hold_out`), and their `held_out`, the
-                sha256 of their places
+    Attributes:
+        place: The folder or file they were read from, None if there is none.
+        fit, frame, things: As `spec.TrainedOn` has them.
+        validation: Images of `train` held out of it (`holdout.hold_out`), and their `held_out`, the
+            sha256 of their places.
     """
 
     name: str
@@ -215,7 +215,7 @@ def pixels(images: np.ndarray) -> np.ndarray:
 
 
 def check_images(images: np.ndarray, what: str) -> None:
-    """Raise DataError unless uint8, or float32 in [0, 1], [N, H, W, C] and not empty."""
+    """Raises DataError unless uint8, or float32 in [0, 1], [N, H, W, C] and not empty."""
     if images.ndim != 4:
         fix = "; images[..., None] adds the one channel of grey images" if images.ndim == 3 else ""
         raise DataError(

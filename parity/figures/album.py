@@ -18,7 +18,10 @@ SOME = 10  # images or classes in a row
 def album(seen: Seen, names: Sequence[str], note: str) -> Iterator[tuple[str, "Figure"]]:
     """(name, figure) of each that suits the network and the data, drawn as it is asked for.
 
-    names  of the classes
+    Args:
+        seen: Test images, and what the network makes of them.
+        names: Of the classes.
+        note: The origin of the figures, in a line below each.
     """
     spec, drawable = seen.model.spec, seen.model.spec.decoder is not None
     if seen.labels.ndim == 2:

@@ -92,7 +92,7 @@ def _drawn(
 
 
 def illustrate(run: Run, trainer: object, dataset: Dataset) -> dict[str, np.ndarray]:
-    """Draw a training that is over, of the first `QUICK` test images; the pictures [H, W, C].
+    """Draws a training that is over, of the first `QUICK` test images; the pictures [H, W, C].
 
     A Trainer that is not a wing's has nothing to show.
     """

@@ -40,9 +40,13 @@ def draw(
 ) -> "Figure":
     """The matrix at the left, the mistakes with a caption each at the right.
 
-    counts    of `matrix`
-    whole     how many test images there are, counted or not
-    mistakes  images [N, H, W, C] with a caption of some lines each, the last one grey
+    Args:
+        counts: [J, J], of `matrix`.
+        whole: How many test images there are, counted or not.
+        mistakes: Images [N, H, W, C].
+        captions: Some lines under each mistake, the last one grey.
+        names: Of the classes.
+        note: The origin of the figure.
     """
     total, wrong = counts.sum(), counts.sum() - np.trace(counts)
     counted = f"{total:,}" if total == whole else f"the first {total:,} of {whole:,}"

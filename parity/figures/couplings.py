@@ -57,9 +57,14 @@ def draw(
 ) -> "Figure":
     """A row for each iteration, a column for each class.
 
-    image, labels  [H, W, C], and its class or classes, whose names are bold
-    maps           what `strongest` returns
-    lengths_J      of the class capsules, shown under their names
+    Args:
+        image: [H, W, C].
+        maps: [T, J, H', W'], of `strongest`.
+        lengths_J: Of the class capsules, shown under their names.
+        labels: The image's class or classes, whose names are bold.
+        spec: The network.
+        names: Of the classes.
+        note: The origin of the figure.
     """
     shown = np.sort(reference.longest(lengths_J, MOST))
     even = 1 / (spec.classes + spec.routing.options.get("leaky", False))
@@ -113,7 +118,7 @@ def _whole(figure: "Figure", image: np.ndarray, grid: tuple[float, float, float,
 
 
 def _trim(axes: "Axes", image: np.ndarray, grid: tuple[float, float, float, float]) -> None:
-    """Show the grid and a little around it, and the outline of strokes."""
+    """Shows the grid and a little around it, and the outline of strokes."""
     left, right, low, high = grid
     across, down = AROUND * (right - left), AROUND * (low - high)
     if style.is_ink(image) and image.max() > image.min():

@@ -43,7 +43,7 @@ class Curve:
 
 
 def curves(lines: Sequence[Line]) -> tuple[Curve, Curve, Curve]:
-    """The curves of training, of evaluations, and of those with averaged weights, if there are any.
+    """The curves of training, evaluations, and evaluations with averaged weights.
 
     Raises FiguresError where nothing was trained.
     """
@@ -177,7 +177,7 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _label(loss: "Axes", accuracy: "Axes", rate: "Axes", floor: float) -> None:
-    """Name the axes: a logarithmic loss, a rate from 0 up, and accuracy.
+    """Names the axes: a logarithmic loss, a rate from 0 up, and accuracy.
 
     The last is the error, logarithmic and upside down, so that 99 and 99.9 % are as far apart as
     90 and 99.

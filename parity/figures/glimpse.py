@@ -1,5 +1,6 @@
-"""A quick look at a network between two epochs, in NumPy alone: small pictures and the entropies
-of its couplings, for TensorBoard.
+"""A quick look at a network between two epochs, for TensorBoard.
+
+Small pictures and the entropies of its routing coefficients, in NumPy alone.
 """
 
 from collections.abc import Callable
@@ -16,8 +17,12 @@ SOME, ZOOM = 10, 3  # images, and screen pixels for each of theirs
 
 @dataclass(frozen=True, eq=False)
 class Glimpse:
-    """entropies of the last couplings in nats, one a primary capsule and image; pictures [H, W, 3]
-    by name.
+    """What a look at a network found.
+
+    Attributes:
+        entropies: Of the last iteration's routing coefficients, in nats: one for each primary
+            capsule of each image.
+        pictures: [H, W, 3] by name.
     """
 
     entropies: np.ndarray

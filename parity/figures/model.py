@@ -19,17 +19,26 @@ class Model(Protocol):
 
     spec: NetworkSpec
 
-    def poses(self, images: Any) -> np.ndarray: ...
-    def couplings(self, images: Any) -> np.ndarray: ...
-    def reconstruct(self, poses: Any, labels: Any) -> np.ndarray: ...
+    def poses(self, images: Any) -> np.ndarray:
+        """The class capsules of images [N, H, W, C]: [N, J, D]."""
+        ...
+
+    def couplings(self, images: Any) -> np.ndarray:
+        """The routing coefficients of each iteration: [iterations, N, I, J]."""
+        ...
+
+    def reconstruct(self, poses: Any, labels: Any) -> np.ndarray:
+        """The decoder's images [N, H, W, C], each from the capsule of its label [N]."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
 class Seen:
     """The first N images of a split, as a network sees them.
 
-    labels  [N], or 0/1 [N, J] where several classes are in an image
-    poses   of the class capsules, [N, J, D]
+    Attributes:
+        labels: [N], or 0/1 [N, J] where several classes are in an image.
+        poses: Of the class capsules, [N, J, D].
     """
 
     model: Model
@@ -59,7 +68,7 @@ class Seen:
 
 
 def look(model: Model, split: Split, batch_size: int, most: int | None = None) -> Seen:
-    """Show a network the images of a split, in order: all, or about the first `most` of them."""
+    """Shows a network the images of a split, in order: all, or about the first `most` of them."""
     some = None if most is None else -(-most // batch_size)
     poses, labels = [], []
     for batch in islice(batches.evaluation(split, batch_size), some):

@@ -32,8 +32,11 @@ def poses(poses_NJD: np.ndarray, labels_N: np.ndarray) -> tuple[np.ndarray, np.n
 def draw(sheets: np.ndarray, originals: np.ndarray, classes: Sequence[str], note: str) -> "Figure":
     """A block for each class, a row for each number of its pose, a column for each tweak.
 
-    sheets     reconstructions of `tweaked` poses, [J, D, tweaks, H, W, C]
-    originals  the image each pose was found in, [J, H, W, C]
+    Args:
+        sheets: Reconstructions of what `poses` returns, [J, D, tweaks, H, W, C].
+        originals: The image of each pose, [J, H, W, C].
+        classes: Their names.
+        note: The origin of the figure.
     """
     count, size, tweaks, tall, wide, _ = sheets.shape
     columns, tile = _fit(count, size, tweaks, tall / wide)

@@ -18,8 +18,9 @@ TILE, GAP, SIDE, HEADING = 0.56, 0.04, 0.98, 0.3
 class Shown:
     """Images of one kind; N of them, axes N H W C.
 
-    labels, predicted        the class of each and what the network says, [N]
-    from_label, from_predicted  reconstructions from the capsule of either
+    Attributes:
+        labels, predicted: The class of each and what the network says, [N].
+        from_label, from_predicted: Reconstructions from the capsule of either.
     """
 
     originals: np.ndarray

@@ -37,10 +37,13 @@ def draw(
 ) -> "Figure":
     """Pairs of digits, what they are made of, and what the network takes them apart into.
 
-    images           [N, H, W, 1]
-    parts            the two digits alone, [N, 2, H, W, 1]
-    reconstructions  from the capsules of the two answers, [N, 2, H, W, 1]
-    digits, answers  the two classes, and the network's two, [N, 2], in the order of these
+    Args:
+        images: [N, H, W, 1].
+        parts: The two digits alone, [N, 2, H, W, 1].
+        reconstructions: From the capsules of the two answers, [N, 2, H, W, 1].
+        digits: The classes of `parts`, [N, 2].
+        answers: The network's two, [N, 2], in the order of `reconstructions`.
+        note: The origin of the figure.
     """
     digits, answers = np.asarray(digits), np.asarray(answers)
     strips = -(-len(images) // ACROSS)

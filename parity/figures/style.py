@@ -87,7 +87,12 @@ def quiet() -> Iterator[None]:
 def page(title: str, subtitle: str, note: str, height: float, width: float = WIDTH) -> "Figure":
     """A figure with its title and subtitle above and a note on its origin below.
 
-    height  of what is between them
+    Args:
+        title: Bold.
+        subtitle: Grey, below the title.
+        note: The origin, at the foot.
+        height: Of what is between head and foot, in inches.
+        width: In inches.
     """
     height += HEAD + FOOT
     figure = load().figure.Figure(figsize=(width, height), facecolor="white")
@@ -116,7 +121,9 @@ def word(figure: "Figure", left: float, top: float, text: str, **how: Any) -> No
 def legible(name: str, besides: str = "") -> str:
     """A name as the font has it: letters that it lacks, and what is no letter, are escaped.
 
-    besides  what is left as it is
+    Args:
+        name: Text of any kind.
+        besides: Characters that stay as they are.
     """
     manager = load().font_manager
     font = manager.get_font(manager.findfont(RC["font.sans-serif"][0]))
@@ -128,7 +135,7 @@ def legible(name: str, besides: str = "") -> str:
 
 
 def short(name: str, most: int) -> str:
-    """A name of a class, cut to so many letters."""
+    """A name of a class, cut to its first letters."""
     return name if len(name) <= most else name[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
@@ -184,7 +191,7 @@ def show(axes: "Axes", picture: np.ndarray, frame: str | None = None) -> None:
 
 
 def save(figure: "Figure", folder: Path, name: str) -> list[Path]:
-    """Write NAME.png and NAME.svg, each whole or not at all; the same figure, the same bytes."""
+    """Writes NAME.png and NAME.svg, each whole or not at all; the same figure, the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     with quiet():

@@ -39,11 +39,15 @@ def drawn(state: Mapping[str, Any], spec: NetworkSpec, training: TrainingSpec) -
 def since(
     trainer: Any, dataset: Dataset, run: Run | None, began: Mapping[str, Any] | None, done: int
 ) -> str:
-    """In words, the first tensor that is not finite since the newest checkpoint, "" if unknown.
+    """The first tensor not finite since the newest checkpoint, in words, or "".
 
-    began  the state where training began, if there is no checkpoint; None for the one that its
-           seed draws
-    done   the steps that led to the fault
+    Args:
+        trainer: The one that met it; its state is another afterwards.
+        dataset: What it trains on.
+        run: With its checkpoints, if there is a run.
+        began: The state where training began, if there is no checkpoint; None for the one that its
+            seed draws.
+        done: Steps, with the one at fault.
     """
     step = epoch = cursor = 0
     try:
@@ -60,11 +64,16 @@ def since(
 def first_fault(
     trainer: Any, dataset: Dataset, state: Mapping[str, Any], place: tuple[int, int], steps: int
 ) -> str:
-    """In words, the first tensor that is not finite in `steps` steps from a state on, and its step.
+    """The first tensor that is not finite from a state on, and its step, in words.
 
-    place  whole epochs done at this state, and batches done of the next one
-    "" where there is none, there are too many steps, or the Trainer cannot be looked into. The
-    state of the Trainer is that of another step afterwards.
+    "" where there is none, there are too many steps, or the Trainer has no `trace`.
+
+    Args:
+        trainer: Whose steps are made again; its state is another afterwards.
+        dataset: What it trains on.
+        state: Where to begin.
+        place: Whole epochs done at this state, and batches done of the next one.
+        steps: How many to make.
     """
     if steps > MOST or not hasattr(trainer, "trace"):
         return ""

@@ -12,8 +12,9 @@ MEND = "try a smaller --learning-rate, or --clip-norm 1"
 class Place:
     """Steps done in all, whole epochs done, and batches done of the next one.
 
-    folder      of the run, None without one
-    checkpoint  the last whole one, None before the first
+    Attributes:
+        folder: Of the run, None without one.
+        checkpoint: The last whole one, None before the first.
     """
 
     folder: Path | None = None

@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Prefetch(Generic[T]):
-    """Iterates over `items`, one made ahead; what they raise is raised where it would have been.
+    """Iterates over `items`, one made ahead; errors are raised in their place.
 
     The thread ends with the iteration, also one that is left early and closed. `waited` is the
     time in seconds that the consumer has waited for an item.

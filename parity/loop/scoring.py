@@ -11,8 +11,9 @@ from parity.wing.trainer import Trainer
 
 
 def evaluate(trainer: Trainer, split: Split, batch_size: int) -> dict[str, Any]:
-    """Mean loss and accuracy over every image of a split, and their count: exact, no rounding
-    of the last batch.
+    """Mean loss and accuracy over every image of a split, and their count.
+
+    The means are exact: rows that fill up the last batch have weight 0.
     """
     rows = processes.rows(processes.group_of(trainer), batch_size)
     return total(trainer, batches.evaluation(split, batch_size, rows))
@@ -20,7 +21,7 @@ def evaluate(trainer: Trainer, split: Split, batch_size: int) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def averaged(trainer: Trainer) -> Iterator[None]:
-    """Puts the averages of a Trainer in the place of its weights, and all back as it was."""
+    """Gives a Trainer its averages for weights inside the block, then its own state again."""
     state = trainer.get_state()
     trainer.set_state({**state, "weights": weights.averages(state["optimizer"])})
     try:

@@ -33,11 +33,12 @@ from parity.wing.trainer import Trainer, check
 class History:
     """What a call of `train` did.
 
-    lines     one dictionary a training step and an evaluation, as in metrics.jsonl
-    accuracy  on the test set at the end, None if it ended before its first evaluation
-    best      the best score of the whole run, by which its best checkpoint is kept: the accuracy
-              on validation images where there are some, else on the test set
-    seconds   spent in training steps and waiting for batches; `waited` is the latter alone
+    Attributes:
+        lines: One dictionary a training step and an evaluation, as in metrics.jsonl.
+        accuracy: On the test set at the end, None if it ended before its first evaluation.
+        best: The best score of the whole run, by which its best checkpoint is kept: the accuracy on
+            validation images where there are some, else on the test set.
+        seconds: Spent in training steps and waiting for batches; `waited` is the latter alone.
     """
 
     lines: list[Line] = field(default_factory=list)
@@ -55,9 +56,9 @@ class History:
 def train(
     trainer: Trainer, dataset: Dataset, run: Run | None = None, *, progress: bool = True
 ) -> History:
-    """Train to the end of `trainer.training`, from the newest checkpoint of the run, if any.
+    """Trains to the end of `trainer.training`, from the newest checkpoint of the run, if any.
 
-    With `validation` in its training, so many training images are held out to choose by. Writes
+    With `validation` in its training, that many training images are held out to choose by. Writes
     metrics and checkpoints to the run; without one, nothing is written. Ctrl-C, SIGTERM, SIGHUP,
     SIGUSR1 and SIGUSR2 end it with a checkpoint, as `Stopped`. A loss or a weight that is not
     finite raises RunError with the step and the first tensor that was not, and the last good
@@ -120,7 +121,7 @@ class _Session:
             raise ProcessError(self.at.parted(reason)) from error
 
     def restore(self) -> None:
-        """Go on from the newest checkpoint of the run; all processes from the one of the first."""
+        """Goes on from the run's newest checkpoint; all processes from that of the first."""
         run, checkpoint = self.run, None
         if run is not None:
             if (run.spec, run.training) != (self.trainer.spec, self.training):
@@ -144,7 +145,7 @@ class _Session:
             run.cut_metrics(checkpoint)
 
     def _begin(self) -> None:
-        """Begin where the trainer stands; faults of the first steps are looked for from there."""
+        """Begins where the trainer stands; faults of the first steps are looked for from there."""
         state = self.trainer.get_state()
         if self.at.folder is not None and state["step"] != 0:
             raise RunError(
@@ -168,7 +169,7 @@ class _Session:
         self.history.accuracy, self.history.best = state.accuracy, state.best
 
     def run_epoch(self) -> None:
-        """Train to the end of the present epoch, evaluate, save."""
+        """Trains to the end of the present epoch, evaluates, saves."""
         every, at = 0 if self.run is None else self.run.options.checkpoint_every, self.at
         source = batches.training(self.dataset.train, self.training, at.epoch, at.cursor, self.rows)
         prefetch = Prefetch(source)
@@ -243,7 +244,7 @@ class _Session:
         tell(self.watchers, event, line)
 
     def save(self, accuracy: float | None = None, validation: float | None = None) -> None:
-        """Write a checkpoint, unless there is one of this very place already."""
+        """Writes a checkpoint, unless there is one of this step already."""
         if self.run is None or self._place() == self.saved:
             return
         state = self.trainer.get_state()
@@ -260,7 +261,7 @@ class _Session:
         self.saved, self.began = self._place(), None
 
     def _refuse(self, what: str, done: int) -> NoReturn:
-        """End with the first tensor that is not finite since the newest checkpoint, if it is known.
+        """Raises RunError, naming the first tensor that is not finite, where that can be found.
 
         Args:
             what: The number that is not finite, and where.
@@ -281,7 +282,7 @@ class _Session:
 
 
 def _recognise(run: Run, dataset: Dataset, *, new: bool) -> None:
-    """Hold what a new run is trained on; of one that goes on, refuse data that changed."""
+    """Saves what a new run is trained on; refuses data that changed where one goes on."""
     now, before = fingerprint(dataset), run.trained_on
     if before is None:
         if new:

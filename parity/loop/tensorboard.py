@@ -1,7 +1,7 @@
 """TensorBoard's event files, through tensorboardX, on disks that may be full.
 
 tensorboardX writes them in a thread, which dies of the first error; whoever trains would then
-wait for it without end. A file that cannot be written any more is told of once and given up.
+wait for it without end. A file that cannot be written any more is given up, with one warning.
 """
 
 import contextlib
@@ -32,12 +32,15 @@ class Sink:
             self._give_up(error)
 
     def write(self, content: bytes) -> None:
+        """Writes these bytes, as long as that goes well."""
         self._try("write", content)
 
     def flush(self) -> None:
+        """Hands what was written on to the system."""
         self._try("flush")
 
     def close(self) -> None:
+        """Ends the file."""
         self._try("close")
 
     def _try(self, what: str, *content: bytes) -> None:
@@ -63,12 +66,15 @@ class _Sinks:
         """The folder of a run is there."""
 
     def open(self, path: str) -> Sink:
+        """The Sink of a path with our prefix."""
         return Sink(path.removeprefix(f"{PREFIX}:"))
 
 
 def writer() -> Callable[..., Any] | None:
-    """What opens a SummaryWriter of tensorboardX, with its options, for a run folder; None where
-    that is not installed, or cannot be loaded.
+    """A function that opens a SummaryWriter of tensorboardX for a run folder.
+
+    It takes the folder and the writer's options. None where tensorboardX is not installed, or
+    cannot be loaded.
     """
     # tensorboardX imports torch wherever that is installed; a run of the JAX wing must not.
     hide = "torch" not in sys.modules
@@ -100,9 +106,11 @@ class Events:
         self.open, self.writer, self.folder, self.look = opener, None, folder, look
 
     def train(self, line: Line) -> None:
+        """Adds the numbers of a step."""
         self._add("train", line)
 
     def eval(self, line: Line) -> None:
+        """Adds the numbers of an evaluation, and what a look at the network finds."""
         writer = self._add("test", line)
         if self.look is not None:
             seen = self.look()
@@ -119,6 +127,7 @@ class Events:
         return self.writer
 
     def close(self) -> None:
+        """Ends the file of events, if one was begun."""
         if self.writer is not None:
             self.writer.close()
 
@@ -137,7 +146,7 @@ def events(folder: os.PathLike, trainer: Any, test: Split) -> list[Watcher]:
 
 
 def show(folder: os.PathLike, step: int, pictures: Mapping[str, np.ndarray]) -> None:
-    """Add pictures [H, W, C], by name, to the events of a run that has ended."""
+    """Adds pictures [H, W, C], by name, to the events of a run that has ended."""
     if (opener := writer()) is not None:
         with opener(folder, filename_suffix=".figures") as opened:
             for name, picture in pictures.items():

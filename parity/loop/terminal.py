@@ -44,7 +44,7 @@ class Telling:
         self.seen = 0
 
     def add(self, line: Line) -> None:
-        """Take a training step into the means; the first one compiled, so the second drops it."""
+        """Takes a step into the means; the second one drops the first, which compiled."""
         if self.seen == 1:
             self.recent.clear()
         self.seen += 1
@@ -93,6 +93,7 @@ class Lines:
         self.told = told
 
     def train(self, line: Line) -> None:
+        """Takes a step into the means; prints a line ten times an epoch."""
         self.told.add(line)
         cursor = self.told.cursor(line)
         if cursor % self.told.every == 0:
@@ -100,10 +101,11 @@ class Lines:
             print(f"{where}  {self.told.step(line)}", flush=True)
 
     def eval(self, line: Line) -> None:
+        """Prints a line."""
         print(self.told.tested(line), flush=True)
 
     def close(self) -> None:
-        pass
+        """Does nothing: every line was written as it came."""
 
 
 class Bar:
@@ -121,13 +123,16 @@ class Bar:
         self.bar.start()
 
     def train(self, line: Line) -> None:
+        """Takes a step into the means and moves the bar."""
         self.told.add(line)
         epoch, cursor = self.told.epoch(line), self.told.cursor(line)
         told = self.told.step(line) if cursor < self.told.per_epoch else "testing"
         self.bar.update(self.task, description=epoch, completed=cursor, told=told)
 
     def eval(self, line: Line) -> None:
+        """Prints a line above the bar."""
         self.bar.console.print(self.told.tested(line), highlight=False)
 
     def close(self) -> None:
+        """Leaves the bar as it stands."""
         self.bar.stop()

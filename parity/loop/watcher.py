@@ -1,7 +1,7 @@
-"""What is told of a training while it runs, and who listens.
+"""What is shown of a training while it runs, and who shows it.
 
-A training is worth more than what is shown of it: a watcher that fails is told of once, and hears
-no more.
+A training is worth more than what is shown of it: a watcher that fails is dropped, with one
+warning.
 """
 
 import contextlib
@@ -15,20 +15,29 @@ Line = dict[str, Any]  # one of metrics.jsonl
 
 
 class Watcher(Protocol):
-    """Is told each line of metrics as it is measured, and when there are no more.
+    """Receives each line of metrics as it is measured, and a call when there are no more.
 
-    name  what it shows, for the warning that it does no longer
+    Attributes:
+        name: What it shows, for the warning that it does no longer.
     """
 
     name: str
 
-    def train(self, line: Line) -> None: ...
-    def eval(self, line: Line) -> None: ...
-    def close(self) -> None: ...
+    def train(self, line: Line) -> None:
+        """Receives the line of metrics of a training step."""
+        ...
+
+    def eval(self, line: Line) -> None:
+        """Receives the line of metrics of an evaluation."""
+        ...
+
+    def close(self) -> None:
+        """Ends what it shows: no more lines come."""
+        ...
 
 
 def tell(watchers: list[Watcher], event: str, *line: Line) -> None:
-    """Call a method of each watcher, and drop those that fail."""
+    """Calls a method of each watcher, and drops those that fail."""
     for watcher in [*watchers]:
         failed = True
         with spared(watcher.name):
@@ -40,7 +49,7 @@ def tell(watchers: list[Watcher], event: str, *line: Line) -> None:
 
 @contextlib.contextmanager
 def spared(name: str) -> Iterator[None]:
-    """Turn whatever goes wrong with something that is shown into a warning."""
+    """Turns whatever goes wrong with something that is shown into a warning."""
     try:
         yield
     except Exception as error:

@@ -38,9 +38,14 @@ def prepare(
 ) -> np.ndarray:
     """A picture as an image [H, W, C] of a network, float32 in [0, 1].
 
-    fit    one of `FITS`; all but a whole may be dark on light or light on dark
-    frame  of a whole: height and width it is brought to, of which the middle window is the image
-    Raises PictureError, which names the file.
+    Args:
+        path: The picture.
+        image: Height, width, channels that the network takes.
+        fit: One of `FITS`; all but "whole" may be dark on light or light on dark.
+        frame: Of "whole": height and width it is brought to, of which the middle is the image.
+
+    Raises:
+        PictureError: Which names the file.
     """
     height, width, channels = image
     if fit not in FITS:

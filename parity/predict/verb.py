@@ -31,12 +31,14 @@ def _shown(metavar: str, unset: str) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What each wing makes of one image [H, W, C] of so many `things`.
+    """What each wing makes of one image.
 
-    poses            [J, D] by wing
-    answers          by wing, the classes of its longest poses, in order
-    reconstructions  [P, H, W, C], by the first wing, from the capsules of its answers; None where
-                     the network has no decoder
+    Attributes:
+        image: [H, W, C].
+        poses: [J, D] by wing.
+        reconstructions: [P, H, W, C], by the first wing, from the capsules of its answers; None
+            where the network has no decoder.
+        things: How many classes the image shows, P.
     """
 
     image: np.ndarray
@@ -46,10 +48,12 @@ class Prediction:
 
     @property
     def lengths(self) -> dict[str, np.ndarray]:
+        """The lengths [J] of the poses, by wing."""
         return {wing: reference.lengths(poses) for wing, poses in self.poses.items()}
 
     @property
     def answers(self) -> dict[str, tuple[int, ...]]:
+        """The classes of the `things` longest poses, in order, by wing."""
         return {
             wing: tuple(np.sort(reference.longest(lengths, self.things)).tolist())
             for wing, lengths in self.lengths.items()
@@ -146,7 +150,7 @@ def see(known: Known, images: np.ndarray, backends: list[str]) -> list[Predictio
 
 
 def write(folder: Path, images: list[str], predictions: list[Prediction]) -> list[dict[str, str]]:
-    """Write NAME-input.png and NAME-reconstruction.png of each picture; returns their paths.
+    """Writes NAME-input.png and NAME-reconstruction.png of each picture; returns their paths.
 
     Of an image of several things each reconstruction's name ends in its class. Nothing that was
     asked about is replaced, nor one picture's files by another's of its name.

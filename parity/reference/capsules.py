@@ -13,36 +13,61 @@ Tap = Callable[[str, Array], Array]
 
 
 def no_tap(name: str, x: Array) -> Array:
-    """The tap that does nothing."""
+    """A tap that changes nothing and records nothing."""
     return x
 
 
 def norm(x: Array, axis: int = -1) -> Array:
-    """|x| over `axis`, kept with size 1; value and gradient are exactly 0 where x is 0."""
+    """|x| over `axis`, kept with size 1; value and gradient are 0 where x is 0."""
     zero = (np.real(x) == 0).all(axis, keepdims=True)
     return np.where(zero, 0, np.sqrt((x * x).sum(axis, keepdims=True)))
 
 
 def squash(x, axis: int = -1) -> Array:
-    """Eq. 1: x * |x| / (1 + |x|^2) over `axis`, any shape; value and gradient 0 at x = 0."""
+    """Shortens each vector to a length below 1, keeping its direction (Eq. 1).
+
+    x * |x| / (1 + |x|^2), without an epsilon: at 0 the value and the gradient are exactly 0.
+
+    Args:
+        x: Vectors along `axis`, of any shape.
+        axis: The axis that a vector's numbers lie along.
+
+    Returns:
+        The shape of `x`, in float64 or complex128.
+    """
     x = double(x)
     length = norm(x, axis)
     return x * length / (1 + length * length)
 
 
 def lengths(poses) -> Array:
-    """|v| over the last axis, [..., D] -> [...]: how likely each capsule's entity is there."""
+    """The length of each pose, [..., D] -> [...]; its gradient at 0 is 0."""
     return norm(double(poses))[..., 0]
 
 
 def votes(inputs_BIK, kernel_IJKD) -> Array:
-    """Eq. 2, right: what input i predicts for output j, u_i W_ij, as votes_BIJD."""
+    """The vote of each input capsule for each output capsule (Eq. 2): u_i W_ij.
+
+    Args:
+        inputs_BIK: The poses of the input capsules.
+        kernel_IJKD: A matrix for each pair of an input and an output capsule.
+
+    Returns:
+        Votes [B, I, J, D].
+    """
     return np.einsum("bik,ijkd->bijd", double(inputs_BIK), double(kernel_IJKD))
 
 
 def longest(lengths, count: int | None = None) -> Array:
-    """The classes of the `count` longest capsules, [..., count], or of all; longest first.
+    """The classes of the longest capsules, the longest first.
 
     The first of equal lengths counts as longer.
+
+    Args:
+        lengths: [..., J].
+        count: How many classes; None for all of them.
+
+    Returns:
+        Integers [..., count].
     """
     return np.argsort(-np.asarray(lengths), axis=-1, kind="stable")[..., :count]

@@ -1,5 +1,8 @@
 """Margin and reconstruction loss, means over a batch, and which answers are right.
 
+Equations and sections are those of Sabour, Frosst, Hinton, "Dynamic Routing Between Capsules"
+(2017).
+
 Axes: B batch, J classes, P parts of a picture, H W C image.
 """
 
@@ -11,7 +14,15 @@ from parity.spec import TwincapsError
 
 
 def one_hot(targets, classes: int) -> Array:
-    """Labels [B] as 0/1 [B, J]; what is 0/1 [B, J] already stays. Raises TwincapsError."""
+    """Targets as zeros and ones [B, J], in float64.
+
+    Args:
+        targets: Integer labels [B], or 0/1 [B, J].
+        classes: How many there are, J.
+
+    Raises:
+        TwincapsError: Where they are neither.
+    """
     targets = np.asarray(targets)
     if targets.ndim == 1 and np.isin(targets, np.arange(classes)).all():
         return np.eye(classes)[targets.astype(int)]
@@ -32,9 +43,20 @@ def margin(
     down_weight: float = 0.5,
     scale: float = 1.0,
 ) -> Array:
-    """Eq. 4: sum over classes, mean over the batch, times `scale`; targets int [B] or 0/1 [B, J].
+    """The margin loss (Eq. 4): summed over classes, mean over the batch.
 
-    T_k relu(0.9 - |v_k|)^2 + 0.5 (1 - T_k) relu(|v_k| - 0.1)^2
+    T_k relu(m+ - |v_k|)^2 + lambda (1 - T_k) relu(|v_k| - m-)^2
+
+    Args:
+        lengths_BJ: Lengths of the class capsules.
+        targets: Integer labels [B], or 0/1 [B, J] where several classes may be present.
+        positive: Length above which a present class costs nothing (m+).
+        negative: Length below which an absent class costs nothing (m-).
+        down_weight: Weight of the absent classes (lambda).
+        scale: Multiplies the whole: 1 in the paper, 0.5 / J in the authors' code.
+
+    Returns:
+        A scalar.
     """
     lengths_BJ = double(lengths_BJ)
     present = one_hot(targets, lengths_BJ.shape[1])
@@ -44,21 +66,34 @@ def margin(
 
 
 def correct(lengths_BJ, targets) -> Array:
-    """Whether the classes present are the longest of all, bool [B]; targets int [B] or 0/1 [B, J].
+    """Whether the classes present have the longest capsules: bool [B].
 
-    With one class, whether its capsule is the longest. The first of equal lengths counts as longer.
+    The first of equal lengths counts as longer.
+
+    Args:
+        lengths_BJ: Lengths of the class capsules.
+        targets: Integer labels [B], or 0/1 [B, J]; a label asks for the one longest capsule.
     """
     lengths_BJ = np.asarray(lengths_BJ)
     present = one_hot(targets, lengths_BJ.shape[1])
     ranked = np.take_along_axis(present, longest(lengths_BJ), 1)
-    in_order = ranked[:, 1:] <= ranked[:, :-1]  # not one that is present after one that is not
+    # Ranked by length, the classes present come first: no 1 follows a 0.
+    in_order = ranked[:, 1:] <= ranked[:, :-1]
     return np.asarray(in_order.all(1))
 
 
 def reconstruction(reconstructions, images) -> Array:
-    """Section 4.1: the sum of squared errors of an image, mean over the batch; not yet weighted.
+    """The sum of squared errors of an image, mean over the batch (section 4.1).
 
-    Where an image is made of several, [B, P, H, W, C] twice, it is the sum over these too.
+    Not yet weighted: `spec.loss.reconstruction` is 0.0005 in the paper.
+
+    Args:
+        reconstructions: [B, H, W, C], or [B, P, H, W, C] of the parts of each image, over which
+            the errors are summed too.
+        images: The same shape.
+
+    Returns:
+        A scalar.
     """
     error = double(reconstructions) - double(images)
     return (error * error).reshape(len(error), -1).sum(1).mean()

@@ -42,13 +42,14 @@ PACKAGES = ("twincaps", "numpy", "safetensors", "torch", "jax", "flax", "optax")
 class State:
     """What `state.json` holds: where the run stood, and the checksums of the files beside it.
 
-    step            training steps done
-    epoch, cursor   whole epochs done, and batches done of the next one
-    accuracy        on the test set at this step, None between evaluations
-    best            the best score so far, None before the first evaluation
-    metrics_bytes   length of metrics.jsonl at this step, and the sha256 of those bytes
-    validation      accuracy on the images held out for validation, None where there are none; of
-                    a run that averages its weights, of the weights or the averages: the better
+    Attributes:
+        step: Training steps done.
+        epoch, cursor: Whole epochs done, and batches done of the next one.
+        accuracy: On the test set at this step, None between evaluations.
+        best: The best score so far, None before the first evaluation.
+        metrics_bytes: Length of metrics.jsonl at this step, and the sha256 of those bytes.
+        validation: Accuracy on the images held out for validation, None where there are none; of a
+            run that averages its weights, of the weights or the averages: the better.
     """
 
     step: int
@@ -91,7 +92,7 @@ class Checkpoint:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what is installed and may have had a hand in a checkpoint; imports nothing."""
+    """Versions of the packages that may affect a checkpoint; imports none of them."""
     found = {}
     for package in PACKAGES:
         try:
@@ -109,7 +110,7 @@ def write(
     trained_on: TrainedOn | None = None,
     **state: Any,
 ) -> Path:
-    """Write one checkpoint, then drop all but the last three and the best; returns its path.
+    """Writes one checkpoint, then deletes all but the last three and the best; returns its path.
 
     `state` has the fields of `State` except the checksums of the two files and the versions.
     """
@@ -143,7 +144,7 @@ def write(
 
 
 def clean(folder: Path) -> None:
-    """Clear up after a process that was killed: half-written, replaced and half-deleted ones."""
+    """Deletes what a killed process left: half-written, replaced, half-deleted ones."""
     for left in folder.glob(".*-step-*"):
         kind, name = left.name[1:].split("-", 1)
         if kind == "old" and not (folder / name).exists():

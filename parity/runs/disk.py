@@ -36,7 +36,7 @@ class RunWarning(UserWarning):
 
 @contextmanager
 def telling(path: Path, doing: str, then: str = GO_ON) -> Iterator[None]:
-    """Turn the system's refusals (full disk, read-only folder) into a RunError."""
+    """Turns the system's refusals (full disk, read-only folder) into a RunError."""
     try:
         yield
     except OSError as error:
@@ -44,7 +44,7 @@ def telling(path: Path, doing: str, then: str = GO_ON) -> Iterator[None]:
 
 
 def flush_folder(folder: Path) -> None:
-    """Ask the disk to keep the names in a folder, where the system can be asked that."""
+    """Asks the disk to keep the names in a folder, where the system can be asked that."""
     if WINDOWS:  # opens files alone
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -61,7 +61,7 @@ def sha256_of(path: Path) -> str:
 
 
 def write_json(path: Path, kind: str, values: Mapping[str, Any]) -> None:
-    """Write one object with its kind and its own sha256, whole or not at all."""
+    """Writes one object with its kind and its own sha256, whole or not at all."""
     values = {"format": kind, "schema": SCHEMA, **values}
     write_whole(path, _encode({**values, "sha256": digest({}, values)}))
 
@@ -98,7 +98,7 @@ def no_link(path: str, flags: int) -> int:
 
 
 def hold(folder: Path, named: Path | None = None) -> IO[str]:
-    """Lock a folder for writing until the returned file is closed or this process ends.
+    """Locks a folder for writing until the returned file is closed or this process ends.
 
     Its messages call it what it will be `named`, where it is not yet.
     Warns where the file system has no locks: nothing then keeps a second process out. Raises
@@ -125,14 +125,14 @@ def hold(folder: Path, named: Path | None = None) -> IO[str]:
         file.write(f"process {os.getpid()} on {socket.gethostname()} since {since}\n")
         file.flush()
     except BaseException:
-        with suppress(OSError):  # a full disk, which is what is told of
+        with suppress(OSError):  # a full disk, the error that is raised
             file.close()
         raise
     return file
 
 
 def discard(folder: Path) -> None:
-    """Delete a folder that a killed process left; one that is held, or may be, stays."""
+    """Deletes a folder that a killed process left; one that is held, or may be, stays."""
     with suppress(OSError), open(folder / ".lock", "a+", opener=no_link) as file:
         if _lock(file):
             shutil.rmtree(folder, ignore_errors=True)

@@ -82,7 +82,7 @@ class Run:
         options: RunOptions | None = None,
         preset: str = "",
     ) -> "Run":
-        """Make a run folder and hold it for writing; raises RunError where something is there.
+        """Makes a run folder and locks it for writing; raises RunError where something is there.
 
         Of several processes that make the same one at once, one does, and the others raise.
         """
@@ -117,7 +117,7 @@ class Run:
 
     @classmethod
     def open(cls, path: str | os.PathLike, *, read_only: bool = False) -> "Run":
-        """Open a run: for writing under its lock, or to read it beside whoever is writing.
+        """Opens a run: for writing under its lock, or to read it beside whoever is writing.
 
         Raises RunError where there is no run, another process is writing to it, or one of its
         two descriptions was altered.
@@ -151,27 +151,27 @@ class Run:
         self.close()
 
     def close(self) -> None:
-        """Let go of the folder; another process may then write to it."""
+        """Lets go of the folder; another process may then write to it."""
         for file in (self._metrics, self._lock):
             if file is not None:
-                with contextlib.suppress(OSError):  # a full disk has been told of before
+                with contextlib.suppress(OSError):  # a full disk was warned of before
                     file.close()
         self._metrics = self._lock = None
 
     def change(self, training: TrainingSpec, options: RunOptions) -> None:
-        """Go on with another number of epochs, another backend or other options."""
+        """Goes on with another number of epochs, another backend or other options."""
         self.training, self.options = training, options
         with telling(self.path, "change training.json"):
             self._write_training()
             flush_folder(self.path)
 
     def remember(self, trained_on: TrainedOn) -> None:
-        """Hold what the run is trained on, for all who ask its network later."""
+        """Saves what the run is trained on, for whoever asks its network later."""
         self.trained_on = trained_on
         self.change(self.training, self.options)
 
     def append(self, line: Mapping[str, Any]) -> None:
-        """Add one line to metrics.jsonl."""
+        """Adds one line to metrics.jsonl."""
         content = (json.dumps(line, allow_nan=False) + "\n").encode()
         with telling(self.path, "write metrics.jsonl"):
             if self._metrics is None:
@@ -200,7 +200,7 @@ class Run:
         best: float | None = None,
         validation: float | None = None,
     ) -> Path:
-        """Write a checkpoint of a `Trainer.get_state()`; returns its path.
+        """Writes a checkpoint of a `Trainer.get_state()`; returns its path.
 
         `epoch` and `cursor` count whole epochs done and batches done of the next one; the others
         are as in `checkpoints.State`.
@@ -241,7 +241,7 @@ class Run:
                 f"{folder}: holds no checkpoint, {told}: put one back, or start another run with "
                 "--out"
             )
-        # A newer one that is torn was told of.
+        # A newer one that is torn was warned of.
         missed = found is not None and checkpoints.listed(folder)[-1] == found.path
         if found is not None and missed and done > found.state.epoch:
             warnings.warn(
@@ -260,7 +260,7 @@ class Run:
         return checkpoints.best(self.path / "checkpoints", self.spec)
 
     def cut_metrics(self, checkpoint: Checkpoint | None) -> None:
-        """Cut metrics.jsonl back to a checkpoint's step, or to nothing.
+        """Cuts metrics.jsonl back to a checkpoint's step, or to nothing.
 
         Warns where the lines before it were altered; the whole ones of them are kept.
         """
@@ -306,7 +306,7 @@ def holds_run(path: Path) -> bool:
 
 
 def refuse_occupied(path: str | os.PathLike) -> None:
-    """Raise RunError where a new run cannot be put: a run, a file, a folder with something in."""
+    """Raises RunError where there is a run, a file or a folder that is not empty."""
     path = Path(path)
     if holds_run(path):
         raise RunError(
@@ -366,7 +366,7 @@ def _hidden(path: Path) -> tuple[Path, IO[str]]:
 
 
 def _rename(new: Path, path: Path) -> None:
-    """Give a run its name; RunError where another process did so meanwhile.
+    """Gives a run its name; RunError where another process did so meanwhile.
 
     Of several that rename a folder to the same name one wins: it is not empty then.
     """
@@ -378,7 +378,7 @@ def _rename(new: Path, path: Path) -> None:
 
 
 def _clear_unfinished(path: Path) -> None:
-    """Delete what killed processes left of this very run."""
+    """Deletes what killed processes left of this very run."""
     name = re.compile(rf"\.{re.escape(path.name)}\.[0-9]+(-[0-9a-f]+)?\.new")
     for left in path.parent.iterdir():
         if name.fullmatch(left.name):

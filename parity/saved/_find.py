@@ -18,10 +18,11 @@ from parity.wing.trainer import Trainer
 class Known:
     """A network as it was saved.
 
-    source      in words, what it is
-    arrays      its weights, or their moving averages where those were asked for
-    trained_on  as it was saved with it; of the data set's name alone where only that is known
-    training, options, preset  of its run, None and "" where it is not in one
+    Attributes:
+        source: In words, what it is.
+        arrays: Its weights, or their moving averages where those were asked for.
+        trained_on: As it was saved with it; of the data set's name alone where only that is known.
+        training, options, preset: Of its run, None and "" where it is not in one.
     """
 
     source: str
@@ -40,8 +41,9 @@ class Known:
     def trainer(
         self, training: TrainingSpec, options: RunOptions, dataset: Dataset | None = None
     ) -> Trainer:
-        """The Trainer of a wing with these weights, in the precision of `training`; raises as
-        `make_trainer` does.
+        """The Trainer of a wing with these weights, in the precision of `training`.
+
+        Raises as `make_trainer` does.
         """
         made = make_trainer(self.spec, training, options, dataset)
         state = made.get_state()

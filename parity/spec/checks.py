@@ -11,7 +11,7 @@ _CODES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")  # colours of a terminal, its 
 
 
 class TwincapsError(ValueError):
-    """A mistake the user can mend; its message says what came, what was expected and the fix."""
+    """A user's mistake; its message says what came, what was expected and the fix."""
 
 
 class SpecError(TwincapsError):
@@ -19,7 +19,7 @@ class SpecError(TwincapsError):
 
 
 def gist(error: BaseException) -> str:
-    """The line of another library's message that says what happened, without a terminal's codes.
+    """The main line of another library's message, without a terminal's codes.
 
     That is the first, or the first that names an error where one does further down.
     """
@@ -44,7 +44,7 @@ def printable(text: str, besides: str = "") -> str:
 
 
 def require(holds: bool, message: str) -> None:
-    """Raise SpecError with `message` unless it holds."""
+    """Raises SpecError with `message` unless it holds."""
     if not holds:
         raise SpecError(message)
 
@@ -68,13 +68,13 @@ _FITS: dict[str, Callable[[Any], bool]] = {
 
 
 def check(owner: str, expected: str, **numbers: Any) -> None:
-    """Raise SpecError unless each number is what is expected, one of the words above."""
+    """Raises SpecError unless each number is what is expected, one of the words above."""
     for name, number in numbers.items():
         require(_FITS[expected](number), f"{owner}: {name} is {number!r}; expected {expected}")
 
 
 def normalise(spec: Any) -> None:
-    """Make the values of a spec what its JSON gives back: equal, hashable, of plain Python.
+    """Makes the values of a spec equal to those its JSON gives: plain and hashable.
 
     A NumPy or whole number becomes an int or a float as the field is, a list or an array a tuple,
     a path a string. Raises SpecError for what is no bool, string, tuple or spec where one is due;

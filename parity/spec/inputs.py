@@ -11,7 +11,7 @@ from parity.spec.networks import NetworkSpec
 
 
 def check_images(images_BHWC: Any, spec: NetworkSpec) -> None:
-    """Raise SpecError unless images are floating [B, H, W, C] of the spec's size."""
+    """Raises SpecError unless images are floating [B, H, W, C] of the spec's size."""
     shape, dtype = _shape(images_BHWC), getattr(images_BHWC, "dtype", None)
     if len(shape) != 4 or shape[1:] != spec.image or math.prod(shape) == 0:
         raise SpecError(
@@ -26,7 +26,7 @@ def check_images(images_BHWC: Any, spec: NetworkSpec) -> None:
 
 
 def check_parts(labels_BP: Any, images_BPHWC: Any, batch: int, spec: NetworkSpec) -> None:
-    """Raise SpecError unless there are as many labels as images, for each picture of a batch."""
+    """Raises SpecError unless there are as many labels as images, for each picture of a batch."""
     labels, images = _shape(labels_BP), _shape(images_BPHWC)
     if len(labels) != 2 or labels[0] != batch or images != (*labels, *spec.image):
         raise SpecError(
@@ -39,12 +39,15 @@ def check_parts(labels_BP: Any, images_BPHWC: Any, batch: int, spec: NetworkSpec
 
 
 def check_targets(targets: Any, classes: int, batch: int | None = None) -> None:
-    """Raise SpecError unless targets are labels [B] or zeros and ones [B, J], whole numbers.
+    """Raises SpecError unless targets are labels [B] or zeros and ones [B, J], whole numbers.
 
     Values are looked at in NumPy arrays alone: what is traced has none, and what is on a device
     would have to be waited for. The wings hand over what can be looked at (`arrays.concrete`).
 
-    batch  the images that they belong to, where it is known
+    Args:
+        targets: Of any framework.
+        classes: How many there are, J.
+        batch: How many images they belong to, if that is known.
     """
     shape = _shape(targets)
     fits = len(shape) in (1, 2) and shape[1:] in ((), (classes,)) and batch in (None, shape[0])
@@ -67,7 +70,7 @@ def check_targets(targets: Any, classes: int, batch: int | None = None) -> None:
 
 
 def check_labels(labels: Any, classes: int, what: str = "labels") -> None:
-    """Raise SpecError unless labels of any shape are whole numbers from 0 to classes - 1.
+    """Raises SpecError unless labels of any shape are whole numbers from 0 to classes - 1.
 
     Values are looked at as in `check_targets`.
     """

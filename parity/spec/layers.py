@@ -9,10 +9,11 @@ from parity.spec.checks import COUNT, POSITIVE, check, fields, normalise
 class Tensor:
     """One row of a network's table of weights.
 
-    axes   their names in canonical order, apart by spaces
-    shape  their sizes
-    std    of the first draw, a normal cut at two of them; 0 for a constant
-    value  that constant
+    Attributes:
+        axes: Their names in canonical order, apart by spaces.
+        shape: Their sizes.
+        std: Of the first draw, a normal cut at two of them; 0 for a constant.
+        value: That constant.
     """
 
     axes: str

@@ -21,9 +21,10 @@ from parity.spec.checks import COUNT, check, normalise, require
 class Owned:
     """A parameter of a routing: `axes` of i, j, k, d; how its first values are drawn.
 
-    std    standard deviation of a normal cut at two of them; 0 for a constant
-    value  that constant, None for the network's own first value of biases
-    feeds  the first tap of the routing that depends on it, empty for its very first
+    Attributes:
+        std: Standard deviation of a normal cut at two of them; 0 for a constant.
+        value: That constant, None for the network's own first value of biases.
+        feeds: The first tap of the routing that depends on it, empty for its very first.
     """
 
     axes: str
@@ -118,10 +119,11 @@ def _examples(field: "dataclasses.Field[Any]") -> tuple[Any, ...]:
 class Dynamic(Routing):
     """Routing by agreement.
 
-    num_iters  r, at least 1
-    bias       [J, D], added to the weighted sum before each squash (the authors' code)
-    leaky      an input capsule may also send to nothing
-    detach     the last iteration's couplings are constants to the gradient
+    Attributes:
+        num_iters: r, at least 1.
+        bias: [J, D], added to the weighted sum before each squash (the authors' code).
+        leaky: An input capsule may also send to nothing.
+        detach: The last routing coefficients are constants to the gradient.
     """
 
     source: ClassVar[str] = "Sabour, Frosst, Hinton 2017, procedure 1 (routing by agreement)"

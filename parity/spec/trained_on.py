@@ -7,9 +7,10 @@ from dataclasses import dataclass
 class Sample:
     """A split as it was: enough to tell it from another, and too little to rebuild it.
 
-    count   images
-    labels  sha256 of all labels, int64 in their order
-    pixels  sha256 of images spread evenly over the split, float32 as a network sees them
+    Attributes:
+        count: Images.
+        labels: sha256 of all labels, int64 in their order.
+        pixels: sha256 of images spread evenly over the split, float32 as a network sees them.
     """
 
     count: int
@@ -21,14 +22,15 @@ class Sample:
 class TrainedOn:
     """What decides the meaning of a network's inputs and outputs.
 
-    dataset      the data set's name, "" where it is not known
-    fit          how a picture becomes an image of the network (`parity/predict/fit.py`)
-    frame        height and width a picture is brought to before its middle, of the network's
-                 size, is taken; None where the whole picture is
-    things       classes that each image shows
-    class_names  in the order of the class capsules, () where numbers are the names
-    train, test  the two splits, None where they are not known
-    validation   sha256 of the places of the images held out for validation, int64, None without
+    Attributes:
+        dataset: The data set's name, "" where it is not known.
+        fit: How a picture becomes an image of the network (`parity/predict/fit.py`).
+        frame: Height and width a picture is brought to before its middle, of the network's size, is
+            taken; None where the whole picture is.
+        things: Classes that each image shows.
+        class_names: In the order of the class capsules, () where numbers are the names.
+        train, test: The two splits, None where they are not known.
+        validation: sha256 of the places of the images held out for validation, int64, None without.
     """
 
     dataset: str = ""
@@ -41,6 +43,6 @@ class TrainedOn:
     validation: str | None = None
 
     def names(self, classes: int) -> tuple[str, ...]:
-        """A name for each of so many classes: its own where they are that many, else numbers."""
+        """A name for each class: those saved where their number is right, else numbers."""
         known = len(self.class_names) == classes
         return self.class_names if known else tuple(map(str, range(classes)))

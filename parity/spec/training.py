@@ -78,8 +78,9 @@ class TrainingSpec:
 class RunOptions:
     """How a run is computed; none of it changes the mathematics, so a resume may change it.
 
-    block             input capsules a block of lean routing, None to choose from the sizes
-    checkpoint_every  steps between checkpoints, 0 for the end of each epoch alone
+    Attributes:
+        block: Input capsules a block of lean routing, None to choose from the sizes.
+        checkpoint_every: Steps between checkpoints, 0 for the end of each epoch alone.
     """
 
     backend: str = "torch"

@@ -38,7 +38,7 @@ def _smallest_normal(dtype: np.dtype) -> float:
 def differences(
     a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray], names: Iterable[str] | None = None
 ) -> dict[str, float]:
-    """Name -> difference, in the order of `names` or else of `a`; missing on a side is infinite."""
+    """Name -> difference, in the order of `names` or `a`; infinite where missing."""
     if names is None:
         names = dict.fromkeys((*a, *b))
     return {

@@ -22,8 +22,9 @@ SHARE = 0.1
 class Verdict:
     """What a difference is: "rounding" or "semantic".
 
-    first    of a semantic one, the first tensor that differs in float64
-    departs  the wings that leave the oracle there; none where the oracle is between them
+    Attributes:
+        first: Of a semantic one, the first tensor that differs in float64.
+        departs: The wings that leave the oracle there; none where the oracle is between them.
     """
 
     kind: str

@@ -81,7 +81,7 @@ class Trace:
         return arrays, header | {"request": self.request, "report": self.report}
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write one safetensors file, whole or not at all."""
+        """Writes one safetensors file, whole or not at all."""
         save_arrays(path, *self.pack())
 
 
@@ -123,7 +123,7 @@ def _told(header: Mapping[str, Any], name: str, otherwise: Any) -> Any:
 
 
 def refuse_unlike(a: Trace, b: Trace) -> None:
-    """Raise TraceError, naming every point, where two traces are not of the same thing."""
+    """Raises TraceError, naming every point, where two traces are not of the same thing."""
     unlike = [name for name in SHARED if a.request[name] != b.request[name]]
     if unlike:
         listed = "\n  ".join(

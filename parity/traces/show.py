@@ -43,9 +43,12 @@ def plain(one: Trace, other: Trace, tolerances: tuple[float, float]) -> dict[str
 
 
 def show(one: Trace, other: Trace, tolerances: tuple[float, float]) -> bool:
-    """Print how two traces of the same request differ; returns whether they agree.
+    """Prints how two traces of the same request differ; returns whether they agree.
 
-    tolerances  the largest differences that hold, of values and of gradients
+    Args:
+        one: A trace.
+        other: Another, of the same network, batch and precision.
+        tolerances: The largest differences that hold, of values and of gradients.
     """
     console, precision = wide_console(), one.request["precision"]
     table = Table("pass", "worst tensor", "difference", "tolerance", "")

@@ -27,7 +27,7 @@ def slots(spec: NetworkSpec, optimizer: str, ema: float | None = None) -> dict[s
 
 
 def first_slots(kinds: Iterable[str], weights: Mapping[str, np.ndarray]) -> Arrays:
-    """What slots of these kinds hold before the first step: zeros, an average the weights."""
+    """The slots before the first step: zeros, and the weights for an average."""
     return {
         f"{kind}/{name}": array if kind == AVERAGE else np.zeros_like(array)
         for kind in kinds
@@ -36,8 +36,9 @@ def first_slots(kinds: Iterable[str], weights: Mapping[str, np.ndarray]) -> Arra
 
 
 def averages(optimizer: Mapping[str, np.ndarray]) -> Arrays:
-    """The averaged weights among these slots, under the names of the weights; none if there are
-    none.
+    """The averaged weights among these slots, by the names of the weights.
+
+    Empty where weights are not averaged.
     """
     head = f"{AVERAGE}/"
     return {n.removeprefix(head): a for n, a in optimizer.items() if n.startswith(head)}

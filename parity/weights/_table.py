@@ -34,7 +34,7 @@ def transpose(array: Any, source: str, target: str) -> Any:
 def check(
     arrays: Mapping[str, np.ndarray], rows: Mapping[str, Tensor], what: str = "weights"
 ) -> None:
-    """Raise WeightsError with every missing, unexpected and mis-shaped name and dtype at once."""
+    """Raises WeightsError with every missing, unexpected and mis-shaped name and dtype at once."""
     faults = [f"missing {name} {row.shape}" for name, row in rows.items() if name not in arrays]
     faults += [f"unexpected {name} {a.shape}" for name, a in arrays.items() if name not in rows]
     for name in rows.keys() & arrays.keys():

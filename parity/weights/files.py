@@ -41,7 +41,7 @@ def digest(arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> str:
 
 
 def write_whole(path: str | os.PathLike, content: bytes) -> None:
-    """Write a file so that at every instant it holds its old content or all of the new."""
+    """Writes a file so that at every instant it holds its old content or all of the new."""
     path = Path(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -55,7 +55,7 @@ def write_whole(path: str | os.PathLike, content: bytes) -> None:
 
 
 def flush(handle: int) -> None:
-    """Ask the disk to keep an open file, or folder; passed over where its file system cannot."""
+    """Asks the disk to keep an open file, or folder; passed over where its file system cannot."""
     try:
         os.fsync(handle)
     except OSError as error:
@@ -64,7 +64,7 @@ def flush(handle: int) -> None:
 
 
 def save_arrays(path: str | os.PathLike, arrays: Arrays, header: Mapping[str, Any]) -> str:
-    """Write arrays and one JSON header under the key `twincaps`; returns the sha256 in it.
+    """Writes arrays and one JSON header under the key `twincaps`; returns the sha256 in it.
 
     The same content gives the same bytes. Overwrites `path`, whole or not at all.
     """
@@ -90,7 +90,7 @@ def read_arrays(path: str | os.PathLike) -> tuple[Arrays, Any]:
 
 
 def verify(path: str | os.PathLike, arrays: Arrays, header: Any, kind: str) -> None:
-    """Raise WeightsError unless a header is of this kind and schema and of these very arrays."""
+    """Raises WeightsError unless a header is of this kind, schema and these arrays."""
     if not isinstance(header, dict) or header.get("format") != kind:
         found = header.get("format") if isinstance(header, dict) else None
         raise WeightsError(
@@ -116,7 +116,7 @@ def load_arrays(path: str | os.PathLike, kind: str) -> tuple[Arrays, dict[str, A
 def save(
     path: str | os.PathLike, spec: NetworkSpec, arrays: Arrays, trained_on: TrainedOn | None = None
 ) -> str:
-    """Write a network's weights, and what it was trained on where that is known.
+    """Writes a network's weights, and what it was trained on where that is known.
 
     Strict about names, shapes and dtypes. Returns the sha256.
     """

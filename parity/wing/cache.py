@@ -12,9 +12,9 @@ CPU = Path("/proc/cpuinfo")
 
 
 def folder() -> Path | None:
-    """The folder for this kind of processor in the user's cache, None where none can be written.
+    """The folder for this kind of processor in the user's cache, None without one.
 
-    Code for one may not run on another that shares the home.
+    None where none can be written. Code for one may not run on another that shares the home.
     """
     kept = cache()
     if kept is None:
@@ -28,8 +28,9 @@ def folder() -> Path | None:
 
 
 def stand_in() -> None:
-    """Name a folder for torch where the system has none for temporary files: torch asks for it when
-    it is imported, and writes there only what it compiles.
+    """Names a folder for torch where the system has none for temporary files.
+
+    torch asks for one when it is imported, and writes there only what it compiles.
     """
     try:
         tempfile.gettempdir()

@@ -27,7 +27,7 @@ def make_trainer(
     several: bool = False,
     place: Place | None = None,
 ) -> "Trainer":
-    """The Trainer of the wing that `options` names, for a data set that suits it, if any is given.
+    """The Trainer of the wing that `options` names, for the data set, if one is given.
 
     Sets that wing's precision, determinism and cache of compiled code, and that freed memory is
     kept, for the whole process.

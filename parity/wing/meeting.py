@@ -1,8 +1,8 @@
 """The processes of a run find each other, before their frameworks do.
 
-PyTorch waits in silence and deaf to Ctrl-C, and JAX aborts a process that waited in vain. So they
-meet here first, at the same place: the first process listens, the others call and are told when
-all are there.
+PyTorch waits without a word and without answering Ctrl-C, and JAX aborts a process that waited too
+long. So they meet here first, at the same address: the first process listens, the others call and
+get an answer when all are there.
 """
 
 import contextlib
@@ -16,15 +16,16 @@ from collections.abc import Callable, Mapping
 from parity.wing.processes import Place, ProcessError
 
 TIMEOUT = 300  # seconds that a process waits for the others
-PATIENCE = 20  # after so many the others, too, say that they wait; the first says it at once
+PATIENCE = 20  # seconds until the others say that they wait; the first says it at once
 GREETING, ALL = b"twincaps", b"\n"
 
 
 def gather(place: Place, address: str, environment: Mapping[str, str] = os.environ) -> None:
-    """Wait for all processes of a run at host:port; torchrun's are there when it starts them.
+    """Waits for all processes of a run at host:port, except for torchrun's.
 
-    Says on standard error who waits for whom and why. Raises ProcessError naming those who did
-    not come, and the variables by which they are expected.
+    torchrun itself sees to it that all of its processes are there. Says on standard error who
+    waits for whom and why. Raises ProcessError naming those who did not come, and the variables by
+    which they are expected.
     """
     if environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         return
@@ -47,7 +48,7 @@ def gather(place: Place, address: str, environment: Mapping[str, str] = os.envir
 
 
 def _listen(place: Place, port: int, say: Callable[[str], None]) -> str:
-    """Wait for the calls of all others; returns who is missing, "" for nobody."""
+    """Waits for the calls of all others; returns who is missing, "" for nobody."""
     until = time.monotonic() + TIMEOUT
     expected, callers = {*range(1, place.count)}, dict[int, socket.socket]()
     with contextlib.ExitStack() as opened:
@@ -89,7 +90,7 @@ def _greeted(caller: socket.socket) -> int | None:
 
 
 def _call(place: Place, host: str, port: str, say: Callable[[str], None]) -> str:
-    """Call the first process until it answers that all are there; as `_listen`."""
+    """Calls the first process until it answers that all are there; as `_listen`."""
     until, others = time.monotonic() + TIMEOUT, "process 0"
     if place.count > 2:
         others += " and all others"

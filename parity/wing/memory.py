@@ -1,9 +1,9 @@
-"""Keep freed memory for the next step, instead of giving it back and asking again.
+"""Keeps freed memory for the next step, instead of giving it back and asking again.
 
 glibc gives memory back as soon as a large block is freed, and the kernel clears every page of it
-when it is asked for anew. Lean routing frees a few MiB for each block of input capsules: where they
-happened to lie at the heap's end, one pass of sabour2017's digit layer took 100,000 page faults and
-twice its time.
+when it is asked for again. Lean routing frees a few MiB for each block of input capsules: where
+these happened to lie at the heap's end, one pass of sabour2017's digit layer took 100,000 page
+faults and twice its time.
 """
 
 import ctypes
@@ -14,10 +14,10 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of <malloc.h>
 
 
 def keep() -> bool:
-    """Have this process keep what it frees: whether that was done.
+    """Makes this process keep the memory that it frees; returns whether it does.
 
-    Only glibc is told, and not where the user has set its allocator through the environment. The
-    process then holds to its end what it held at its highest.
+    Only for glibc, and not where the user has set its allocator through the environment. The
+    process then keeps its largest size to its end.
     """
     chosen = "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")
     if sys.platform != "linux" or chosen or any(name.startswith("MALLOC_") for name in os.environ):

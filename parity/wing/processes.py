@@ -16,7 +16,7 @@ from typing import Any, NoReturn, Protocol
 
 from parity.spec import TwincapsError
 
-PORTS = 61440, 4096  # where JAX looks for one under SLURM: from 61440 on, so many of them
+PORTS = 61440, 4096  # the first port that JAX takes under SLURM, and how many there are
 # Names that salloc and srun give to a job in which somebody types.
 SHELLS = ("interactive", "bash", "dash", "fish", "ksh", "sh", "tcsh", "csh", "zsh")
 INTERACTIVE = "4294967290"  # the number of the step that is salloc's own shell
@@ -29,22 +29,31 @@ class ProcessError(TwincapsError):
 class Group(Protocol):
     """The processes of a run, as a wing's `processes.join` makes them.
 
-    rank, count  this process, from 0, of how many
-    shares       equal parts that a batch is cut into: a process has one for each of its devices
-    any          whether it is true in one of them; all have to ask
-    share        the text of the first, in all
-    lost         the reason why an error means that another process is gone, None if it does not
-    close        part with the others, once all are done
+    Attributes:
+        rank: The number of this process, from 0.
+        count: How many processes there are.
+        shares: Equal parts that a batch is split into; a process has one for each of its devices.
     """
 
     rank: int
     count: int
     shares: int
 
-    def any(self, flag: bool) -> bool: ...
-    def share(self, text: str) -> str: ...
-    def lost(self, error: Exception) -> str | None: ...
-    def close(self) -> None: ...
+    def any(self, flag: bool) -> bool:
+        """Whether `flag` is true in one of them; all have to call it."""
+        ...
+
+    def share(self, text: str) -> str:
+        """The text of the first process, in all; all have to call it."""
+        ...
+
+    def lost(self, error: Exception) -> str | None:
+        """Why an error means that another process is gone; None where it does not."""
+        ...
+
+    def close(self) -> None:
+        """Parts with the others, once all are done."""
+        ...
 
 
 def group_of(trainer: Any) -> Group | None:
@@ -56,9 +65,11 @@ def group_of(trainer: Any) -> Group | None:
 class Place:
     """This process among those that a launcher started.
 
-    rank, count  its number, from 0, of how many
-    local        its number among those of its machine
-    counted      the variable that says how many there are
+    Attributes:
+        rank: Its number, from 0.
+        count: How many there are.
+        local: Its number among those of its machine.
+        counted: The variable that says how many there are.
     """
 
     rank: int
@@ -75,11 +86,13 @@ def place(
 ) -> Place | None:
     """Where a launcher put this process, None where it is alone.
 
-    torchrun's variables go before SLURM's. Those of SLURM count in a step, as srun starts it, and
-    neither in the batch script around it nor in a shell that is a step, as of `srun --pty bash`:
-    that is told of. Raises ProcessError for variables that do not make sense.
+    torchrun's variables go before SLURM's. SLURM's count in a step that srun started. They do not
+    count in the batch script around it, nor in a shell that is a step itself (`srun --pty bash`);
+    a shell gets a line on standard error.
 
-    typed  whether somebody types at this process: whether it has a terminal, unless given
+    Args:
+        environment: The variables; ProcessError where they are invalid.
+        typed: Whether somebody types at this process; unless given, whether it has a terminal.
     """
     if {"RANK", "WORLD_SIZE"} <= environment.keys():
         names = "RANK", "WORLD_SIZE", "LOCAL_RANK"
@@ -111,8 +124,8 @@ def place(
 def _shell(environment: Mapping[str, str], typed: Callable[[], bool]) -> bool:
     """Whether a SLURM step is surely a shell, whose other tasks will never train.
 
-    The name of the job alone does not tell: `srun python train.py` inherits that of the shell it
-    is typed in. But then no task of its has a terminal, and SLURM names it as the one it started.
+    The name of the job alone does not show it: `srun python train.py` inherits that of the shell
+    it is typed in. But then none of its tasks has a terminal, and SLURM_TASK_PID is the task's own.
     """
     if environment.get("SLURM_STEP_ID") == INTERACTIVE:
         return True
@@ -135,10 +148,11 @@ def _shown(environment: Mapping[str, str], *names: str) -> str:
 
 
 def address(backend: str, environment: Mapping[str, str] = os.environ) -> str:
-    """host:port where the processes of a wing meet: the machine of the first, and a free port.
+    """The host:port where processes meet: the first one's machine, and a port.
 
     From MASTER_ADDR and MASTER_PORT, for JAX also its own JAX_COORDINATOR_ADDRESS; under SLURM
-    the first machine of the step, and a port made of the numbers of job and step.
+    the first machine of the step, and a port computed from the numbers of job and step. Raises
+    ProcessError where there is no host, or no port from 1 to 65535.
     """
     if backend == "jax" and "JAX_COORDINATOR_ADDRESS" in environment:
         return environment["JAX_COORDINATOR_ADDRESS"]
@@ -174,7 +188,7 @@ def first_host(nodes: str) -> str:
 
 
 def check_batch(batch_size: int, shares: int, what: str = "processes") -> None:
-    """Raise ProcessError unless a batch can be cut into so many equal parts."""
+    """Raises ProcessError unless a batch can be split into `shares` equal parts."""
     if batch_size % shares == 0:
         return
     below, above = batch_size // shares * shares, -(-batch_size // shares) * shares
@@ -192,7 +206,7 @@ def check_batch(batch_size: int, shares: int, what: str = "processes") -> None:
 
 
 def rows(group: Group | None, batch_size: int) -> slice:
-    """The rows of the global batch that are this process's own; all of them where it is alone."""
+    """This process's rows of the global batch; all of them where it is alone."""
     if group is None:
         return slice(0, batch_size)
     what = "processes" if group.shares == group.count else "devices"
@@ -202,7 +216,7 @@ def rows(group: Group | None, batch_size: int) -> slice:
 
 
 def told(group: Group | None) -> str:
-    """What there is of processes and of devices, where it is more than one."""
+    """The number of processes and of devices as words, "" where there is one of each."""
     if group is None:
         return ""
     count = f" in {group.count} processes" if group.count > 1 else ""
@@ -211,7 +225,7 @@ def told(group: Group | None) -> str:
 
 @contextlib.contextmanager
 def parting(group: Group | None) -> Iterator[None]:
-    """Part with the others in the end, also where all of them were interrupted.
+    """Parts with the others in the end, also where all of them were interrupted.
 
     After an error the others may be anywhere, and are not waited for.
     """
@@ -226,7 +240,7 @@ def parting(group: Group | None) -> Iterator[None]:
 
 
 def leave(code: int, error: BaseException | None = None) -> NoReturn:
-    """End this process at once, after a traceback of the error, if there is one."""
+    """Ends this process at once, after a traceback of the error, if there is one."""
     if error is not None:
         traceback.print_exception(error)
     for stream in (sys.stdout, sys.stderr):

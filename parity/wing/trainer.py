@@ -12,11 +12,6 @@ from parity.spec import NetworkSpec, TrainingSpec
 class Trainer(Protocol):
     """What the loop asks of a wing.
 
-    step      trains on a batch -> loss, accuracy, learning_rate
-    evaluate  weighted sums over a batch -> loss, correct, count
-    poses     the class capsules of images [B, J, D]
-    state     a dictionary of step, weights and optimizer (the slots), under canonical names
-
     The parts are what an image of several things is made of (`Batch.made_of`), None for others.
     A Trainer that can be looked into has trace(images, labels, parts) -> values, gradients by
     name. One with a `.group` is one of several processes that run the loop together, each with
@@ -26,17 +21,31 @@ class Trainer(Protocol):
     spec: NetworkSpec
     training: TrainingSpec
 
-    def step(self, images: Any, targets: Any, parts: Any = None) -> dict[str, float]: ...
+    def step(self, images: Any, targets: Any, parts: Any = None) -> dict[str, float]:
+        """Trains on a batch: `loss`, `accuracy` and `learning_rate` of the step."""
+        ...
+
     def evaluate(
         self, images: Any, targets: Any, weights_B: Any, parts: Any = None
-    ) -> dict[str, float]: ...
-    def poses(self, images: Any) -> np.ndarray: ...
-    def get_state(self) -> dict[str, Any]: ...
-    def set_state(self, state: Any) -> None: ...
+    ) -> dict[str, float]:
+        """Weighted sums over a batch of `loss`, `correct` and `count`."""
+        ...
+
+    def poses(self, images: Any) -> np.ndarray:
+        """The class capsules of images: [B, J, D]."""
+        ...
+
+    def get_state(self) -> dict[str, Any]:
+        """`step`, `weights` and `optimizer` (the slots), by canonical names."""
+        ...
+
+    def set_state(self, state: Any) -> None:
+        """Goes on from a state of either wing."""
+        ...
 
 
 def check(spec: NetworkSpec, dataset: Dataset) -> None:
-    """Raise RunError unless this network takes the images and classes of this data set."""
+    """Raises RunError unless a network takes the images and classes of a data set."""
     if (dataset.train.shape, dataset.classes) != (spec.image, spec.classes):
         raise RunError(
             f"{dataset.name} has images of {dataset.train.shape} in {dataset.classes} classes, "

@@ -15,18 +15,36 @@ from torch_caps.losses import one_hot
 
 
 def dense(x: Tensor, kernel: Tensor, bias: Tensor, compute: torch.dtype) -> Tensor:
-    """x @ kernel^T + bias with the product computed in `compute`; kernel [out, in]."""
+    """The dense layer x @ kernel^T + bias, its product computed in `compute`.
+
+    Args:
+        x: [B, in].
+        kernel: [out, in], as torch has it.
+        bias: [out], in the dtype of `x`, as the result is.
+        compute: dtype of the product.
+    """
     return F.linear(x.to(compute), kernel.to(compute)).to(x.dtype) + bias
 
 
 def mask(poses_BJD: Tensor, targets: Tensor) -> Tensor:
-    """Every capsule but the target's set to 0: [B, J, D]; targets int [B] or 0/1 [B, J]."""
+    """Sets every capsule but the targets' to 0 (section 4.1): [B, J, D].
+
+    Args:
+        poses_BJD: Class capsules.
+        targets: Integer labels [B], or 0/1 [B, J].
+    """
     keep_BJ = one_hot(targets, poses_BJD.shape[1], poses_BJD.dtype)
     return poses_BJD * keep_BJ[:, :, None]
 
 
 class Dense(nn.Module):
-    """A dense layer with a kernel [out, in] and a bias, computed in `compute`."""
+    """A dense layer with a kernel [out, in] and a bias.
+
+    Args:
+        width: Numbers of what it reads, in.
+        out: Numbers of what it makes.
+        compute: dtype of its products.
+    """
 
     def __init__(self, width: int, out: int, compute: torch.dtype):
         super().__init__()
@@ -35,11 +53,12 @@ class Dense(nn.Module):
         self.compute = compute
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, in] -> [B, out]."""
         return dense(x, self.kernel, self.bias, self.compute)
 
 
 class Decoder(nn.ModuleList):
-    """Dense layers with relu, the last with a sigmoid: masked [B, J, D] -> [B, H, W, C]."""
+    """Dense layers with relu, then a sigmoid: masked [B, J, D] -> [B, H, W, C]."""
 
     def __init__(self, spec: NetworkSpec, compute: torch.dtype):
         widths = [spec.classes * spec.pose, *(spec.decoder or ()), spec.num_pixels]
@@ -47,6 +66,7 @@ class Decoder(nn.ModuleList):
         self.image = spec.image
 
     def forward(self, masked_BJD: Tensor) -> Tensor:
+        """Images [B, H, W, C] in 0 to 1, of capsules [B, J, D] masked by `mask`."""
         x = masked_BJD.flatten(1)
         for n, layer in enumerate(self):
             x = layer(x)

@@ -18,7 +18,15 @@ def parameter(*shape: int) -> nn.Parameter:
 
 
 class Conv(nn.Module):
-    """A convolution with a kernel OIHW and a bias, computed in `compute`."""
+    """A convolution with a kernel OIHW and a bias.
+
+    Args:
+        width: Channels of what it reads.
+        out: Channels of what it makes.
+        size: Height and width of the kernel.
+        stride: Pixels, in both directions.
+        compute: dtype of its products.
+    """
 
     def __init__(self, width: int, out: int, size: int, stride: int, compute: torch.dtype):
         super().__init__()
@@ -28,6 +36,7 @@ class Conv(nn.Module):
         self.stride, self.compute = stride, compute
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
+        """[B, H, W, in] -> [B, H', W', out], without padding."""
         return conv(x_BHWC, self.kernel, self.stride, self.compute, self.bias)
 
 
@@ -42,6 +51,7 @@ class Stem(nn.ModuleList):
         )
 
     def forward(self, x_BHWC: Tensor, tap: Tap = no_tap) -> Tensor:
+        """The last feature map; `tap` sees each as stem.0, stem.1 and so on."""
         for n, layer in enumerate(self):
             x_BHWC = tap(f"stem.{n}", F.relu(layer(x_BHWC)))
         return x_BHWC

@@ -1,16 +1,16 @@
-"""Dynamic routing that never holds the votes.
+"""Dynamic routing that never stores the votes.
 
 Axes: B batch, I input capsules, J output capsules, K size of an input pose, D of an output pose,
 M the D of all J in a row, N the K of all I, C the input capsules of one block, T iterations.
 
-Every logit is a vote times the sum V of the earlier outputs, b = <vote, V>. So an iteration needs
-of the last one only V, and is one pass over blocks of input capsules, each of which makes its
-votes, uses them and drops them:
+Every logit is a vote times the sum V of the earlier outputs, b = <vote, V>. So all that an
+iteration needs of the earlier ones is V, and it is one pass over blocks of input capsules, which
+makes the votes of a block, uses them and drops them:
 
     vote_i = W_i^T u_i        c_i = softmax over J of <vote_i, V>        s = bias + sum_i c_i vote_i
 
-The first iteration's couplings are the same everywhere, so its s is one matrix product. What is
-kept for the gradient is each iteration's s. With g_t = dL/ds_t (that of the output through the
+In the first iteration every routing coefficient c is the same, so its s is one matrix product. What
+is kept for the gradient is each iteration's s. With g_t = dL/ds_t (that of the output through the
 squash), iteration t contributes
 
     dvote_i += c_i g_t + e_i V_t        dV_t = sum_i e_i vote_i        dbias += sum over B of g_t
@@ -55,13 +55,26 @@ def dynamic(
     detach: bool = False,
     block: int | None = None,
 ) -> Tensor:
-    """`routing.dynamic` of the votes of these inputs: poses [B, J, D], without the couplings.
+    """`routing.dynamic` of the votes of these inputs, which are never stored.
 
-    block  input capsules whose votes are held at a time; None chooses from the sizes
+    It cannot be differentiated twice, nor in forward mode (`lean=False` can). Under torch.compile
+    the work on a block is compiled; under torch.autocast it stays in float32. torch.func.vmap
+    calls it once for each element.
 
-    The other options are those of `routing.dynamic`. Under torch.compile the work on a block is
-    compiled; under torch.autocast it stays in float32. torch.func.vmap calls it once for each. It
-    cannot be differentiated twice, nor forward (`lean=False` can).
+    Args:
+        inputs_BIK: The poses of the input capsules.
+        kernel_IJKD: A matrix for each pair of an input and an output capsule.
+        num_iters: Iterations; this and the next three are as in `routing.dynamic`.
+        bias_JD: Added to the weighted sum before each squash.
+        leaky: Whether an input capsule may also send to nothing.
+        detach: Whether the last routing coefficients are constants to the gradient.
+        block: Input capsules whose votes are in memory at a time; None chooses from the sizes.
+
+    Returns:
+        Poses [B, J, D], without the routing coefficients.
+
+    Raises:
+        ValueError: Where `num_iters` is below 1.
     """
     if num_iters < 1:
         raise ValueError(f"num_iters is {num_iters}; expected at least 1")
@@ -73,8 +86,9 @@ def dynamic(
 
 
 def _fitting(inputs_BIK: Tensor, kernel_IJKD: Tensor) -> int:
-    """As many input capsules as have votes that fit two cores' caches, or a GPU's memory."""
+    """The number of input capsules whose votes fit two cores' caches, or a GPU."""
     _, outputs, _, size = kernel_IJKD.shape
+    # Bytes of votes: 2 MiB on a CPU, 64 MiB on a GPU.
     fits = 2**21 if inputs_BIK.device.type == "cpu" else 2**26
     return max(1, fits // max(1, len(inputs_BIK) * outputs * size * inputs_BIK.element_size()))
 
@@ -98,7 +112,7 @@ def _to_logits(coupling_CJB: Tensor, slope_CJB: Tensor) -> Tensor:
 
 
 def _forward_block(inputs_CKB: Tensor, kernel_CKM: Tensor, V_JDB: Tensor, leaky: bool) -> Tensor:
-    """What a block of input capsules adds to an iteration's s."""
+    """The share of a block of input capsules in an iteration's s."""
     votes_CJDB = _votes(inputs_CKB, kernel_CKM, V_JDB)
     return _sum(coupling(_agreement(votes_CJDB, V_JDB), leaky, 1), votes_CJDB)
 
@@ -106,7 +120,7 @@ def _forward_block(inputs_CKB: Tensor, kernel_CKM: Tensor, V_JDB: Tensor, leaky:
 def _slope_block(
     inputs_CKB: Tensor, kernel_CKM: Tensor, V_JDB: Tensor, g_JDB: Tensor, leaky: bool
 ) -> Tensor:
-    """What a block of input capsules adds to an iteration's dV."""
+    """The share of a block of input capsules in an iteration's dV."""
     votes_CJDB = _votes(inputs_CKB, kernel_CKM, V_JDB)
     coupling_CJB = coupling(_agreement(votes_CJDB, V_JDB), leaky, 1)
     return _sum(_to_logits(coupling_CJB, _agreement(votes_CJDB, g_JDB)), votes_CJDB)
@@ -120,8 +134,9 @@ def _gradient_block(
     leaky: bool,
     detach: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What a block adds to the dV of the first of these iterations; its du and dW from all."""
+    """A block's share in the dV of the first of these iterations; du and dW of all."""
     votes_CJDB = _votes(inputs_CKB, kernel_CKM, V_TJDB[0])
+    # dvote_i += c_i g_t + e_i V_t, over the iterations.
     slope_JDB, dvotes_CJDB = torch.zeros_like(V_TJDB[0]), votes_CJDB.new_zeros(1)
     for t, (V_JDB, g_JDB) in enumerate(zip(V_TJDB, g_TJDB, strict=True)):
         coupling_CJB = coupling(_agreement(votes_CJDB, V_JDB), leaky, 1)
@@ -131,6 +146,7 @@ def _gradient_block(
             dvotes_CJDB = dvotes_CJDB + logits_CJB[:, :, None] * V_JDB
             if t == 0:
                 slope_JDB = _sum(logits_CJB, votes_CJDB)
+    # du_i = W_i dvote_i and dW_i = u_i dvote_i^T.
     dvotes_CMB = dvotes_CJDB.flatten(1, 2)
     return slope_JDB, kernel_CKM @ dvotes_CMB, inputs_CKB @ dvotes_CMB.mT
 
@@ -141,7 +157,7 @@ def _compiled(block: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _each(block: Callable[..., Any], options: _Options, tensors: tuple, *rest: Any) -> Iterator:
-    """What a function of a block gives for one block of input capsules after the other."""
+    """The results of a function of a block of input capsules, block after block."""
     block = _compiled(block) if options.compile else block
     for part in zip(*(each.split(options.block) for each in tensors), strict=True):
         yield block(*part, *rest)
@@ -154,17 +170,19 @@ def _through_squash(sum_JDB: Tensor, dposes_JDB: Tensor) -> Tensor:
 
 
 def _inside(inputs_BIK: Tensor, kernel_IJKD: Tensor) -> tuple[Tensor, Tensor]:
-    """inputs_IKB and kernel_IKM: with the batch last, every operation on votes runs along it."""
+    """inputs_IKB and kernel_IKM: operations on votes run along the batch, the last axis."""
     return inputs_BIK.permute(1, 2, 0).contiguous(), kernel_IJKD.transpose(1, 2).flatten(2)
 
 
 def _forward(options: _Options, tensors: tuple[Tensor, Tensor], bias_JD: Tensor | None) -> Tensor:
-    """The s of every iteration."""
+    """The s of every iteration: [T, J, D, B]."""
+    # The first s: a sum over I and K, divided by the outputs, and by the leak as one more.
     inputs_IKB, kernel_IKM = tensors
     first_MB = kernel_IKM.flatten(0, 1).mT @ inputs_IKB.flatten(0, 1)
     first_JDB = first_MB.view(options.outputs, -1, first_MB.shape[1])
     bias_JD1 = first_JDB.new_zeros(1) if bias_JD is None else bias_JD[:, :, None]
     sums = [first_JDB / (options.outputs + options.leaky) + bias_JD1]
+    # Each further s: V takes in the last output, and a pass over the blocks adds up their shares.
     V_JDB = torch.zeros_like(first_JDB)
     for _ in range(1, options.num_iters):
         V_JDB = V_JDB + squash(sums[-1], 1)
@@ -178,15 +196,18 @@ def _backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """du_IKB, dW_IKM and dbias_JD."""
     V_TJDB = list(itertools.accumulate(squash(sums_TJDB[:-1], 2)))  # from t = 1
-    g_TJDB = [_through_squash(sums_TJDB[-1], dposes_JDB)]
+    g_TJDB = [_through_squash(sums_TJDB[-1], dposes_JDB)]  # of the iterations walked so far
     du_IKB, dW_IKM = (torch.zeros_like(each) for each in tensors)
+    # From here on the sum of dV: the gradient of the output of the iteration before.
     dposes_JDB = torch.zeros_like(dposes_JDB)
     for t in range(options.num_iters - 1, 0, -1):
         if t > 1 and not options.detach:
+            # dV_t alone: what the votes get waits until every g is known.
             rest = V_TJDB[t - 1], g_TJDB[0], options.leaky
             parts = _each(_slope_block, options, tensors, *rest)
             dposes_JDB = functools.reduce(torch.add, parts, dposes_JDB)
         else:
+            # The last pass: dV_t, and du and dW of all iterations walked so far.
             seen = torch.stack(V_TJDB[-len(g_TJDB) :]), torch.stack(g_TJDB)
             rest = *seen, options.leaky, options.detach
             found = _each(_gradient_block, options, tensors, *rest)
@@ -195,9 +216,10 @@ def _backward(
                 du_CKB.copy_(du)
                 dW_CKM.copy_(dW)
                 dposes_JDB = dposes_JDB + slope_JDB
-        if options.detach:
+        if options.detach:  # nothing flows to the iterations before
             return du_IKB, dW_IKM, g_TJDB[0].sum(-1)
         g_TJDB.insert(0, _through_squash(sums_TJDB[t - 1], dposes_JDB))
+    # The first iteration, whose coefficients are constants: two matrix products.
     g_MB = g_TJDB[0].flatten(0, 1) / (options.outputs + options.leaky)
     inputs_NB, kernel_NM = (each.flatten(0, 1) for each in tensors)
     du_IKB.flatten(0, 1).addmm_(kernel_NM, g_MB)
@@ -213,7 +235,7 @@ def _refusal(what: str) -> TwincapsError:
 
 
 def _each_of(function: Any, size: int, in_dims: Any, arguments: Any) -> Any:
-    """A Function mapped over: one call for each, since it works in place and by blocks."""
+    """A Function under vmap: one call for each element, as it works in place."""
     calls = []
     for n in range(size):
         pairs = zip(arguments, in_dims, strict=True)
@@ -225,7 +247,7 @@ def _each_of(function: Any, size: int, in_dims: Any, arguments: Any) -> Any:
 
 
 def _full(*tensors: Tensor | None) -> list[Any]:
-    """Under autocast the tensors in float32 (or wider): routing has no use for less."""
+    """The tensors, under autocast in float32 or wider: float16 overflows in routing."""
     given = [each for each in tensors if each is not None]
     if not torch.is_autocast_enabled(given[0].device.type):
         return list(tensors)
@@ -234,7 +256,7 @@ def _full(*tensors: Tensor | None) -> list[Any]:
 
 
 class _Dynamic(torch.autograd.Function):
-    """Poses, and what is kept for the gradient: the s of every iteration."""
+    """Poses [B, J, D], and for the gradient the s of every iteration."""
 
     @staticmethod
     def forward(inputs_BIK, kernel_IJKD, bias_JD, options):
@@ -265,7 +287,7 @@ class _Dynamic(torch.autograd.Function):
 
 
 class _Gradient(torch.autograd.Function):
-    """du_BIK, dW_IJKD and dbias_JD: a Function of its own, to refuse what would go through it."""
+    """du_BIK, dW_IJKD and dbias_JD: a Function, so that it can refuse derivatives."""
 
     @staticmethod
     def forward(inputs_BIK, kernel_IJKD, sums_TJDB, dposes_BJD, options):

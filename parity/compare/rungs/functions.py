@@ -24,11 +24,12 @@ BEYOND = (1e-30, 1e18)
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One call: a function, its arrays (each is differentiated by), and what else it is given.
+    """One call of a function, differentiated by each of its arrays.
 
-    module  where it is in a wing and in the oracle
-    inputs  in order; those whose names end in axes (bias_JD) are given by name
-    fixed   those of them whose gradients are not compared
+    Attributes:
+        module: Where it is in a wing and in the oracle.
+        inputs: In order; those whose names end in axes (bias_JD) are given by name.
+        fixed: Those of them whose gradients are not compared.
     """
 
     module: str

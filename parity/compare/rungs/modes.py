@@ -15,6 +15,7 @@ from parity.weights import Arrays, table
 
 
 def in_modes(climb: Climb) -> list[Row]:
+    """Rung 7: each wing in its other modes (compiled, eager, lean) against its usual one."""
     rows = []
     plain = climb.pair.ask("mode")
     if "compiled" in climb.modes:
@@ -49,8 +50,9 @@ def _compiled(climb: Climb, plain: Arrays) -> Row:
 
 
 def _in_order(climb: Climb, plain: Arrays, other: Arrays) -> dict[str, float]:
-    """The differences of two modes: forward, then gradients from the last parameter to the first,
-    as the backward pass goes.
+    """The differences of two modes, in the order of execution.
+
+    Forward, then gradients from the last parameter to the first, as the backward pass goes.
     """
     slopes = [f"gradient/{name}" for name in reversed(table(climb.subject.spec))]
     return differences(plain, other, ("poses", "loss", *slopes))

@@ -14,6 +14,7 @@ FORWARD, BACKWARD = "forward, torch against jax", "gradients, torch against jax"
 
 
 def round_trip(climb: Climb) -> list[Row]:
+    """Rung 0: weights and state into each wing and out of it by every way, bit for bit."""
     answers = climb.pair.ask("round_trip", folder=str(climb.folder))
     sent = climb.subject.ported(climb.precision)
     doors = {"to_numpy": "weights", "get_state": "weights", "load": "weights", "slots": "optimizer"}
@@ -42,6 +43,7 @@ def _bits(a: np.ndarray | None, b: np.ndarray) -> float:
 
 
 def pure_functions(climb: Climb) -> list[Row]:
+    """Rung 1: the functions of each wing, with their gradients, against the oracle."""
     expected = functions.expected()
     return [
         climb.row(1, f"functions, {wing} against the oracle", differences(expected, answer.arrays))
@@ -50,6 +52,7 @@ def pure_functions(climb: Climb) -> list[Row]:
 
 
 def forward(climb: Climb) -> list[Row]:
+    """Rung 2: every tensor of a forward pass; in float64 against the oracle too."""
     values = {wing: trace.values for wing, trace in climb.traces.items()}
     rows = [climb.row(2, FORWARD, differences(values["torch"], values["jax"]))]
     if climb.precision == "float64":
@@ -61,16 +64,22 @@ def forward(climb: Climb) -> list[Row]:
 
 
 def backward(climb: Climb) -> list[Row]:
+    """Rung 3: the gradients of the loss by every tensor."""
     return [climb.row(3, BACKWARD, gradients(*climb.traces.values()))]
 
 
 def gradients(a: Trace, b: Trace) -> dict[str, float]:
+    """The differences of two traces' gradients, in the order of the backward pass."""
     order = reversed(dict.fromkeys((*b.gradients, *a.gradients)))
     found = differences(a.gradients, b.gradients, order)
     return {f"gradient at {name}": apart for name, apart in found.items()}
 
 
 def step(climb: Climb) -> list[Row]:
+    """Rung 4: one step of each optimiser: weights, slots and the count of steps.
+
+    Of a parameter, what has a gradient too small for its sign to be sure is left out.
+    """
     slopes = climb.double_gradients
     looked = {
         name: np.abs(slope) > SHARE_OF_LARGEST * np.abs(slope).max(initial=0)

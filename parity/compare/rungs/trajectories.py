@@ -10,6 +10,7 @@ from parity.traces.measure import difference, differences
 
 
 def trajectory(climb: Climb) -> list[Row]:
+    """Rung 5: many steps of each wing, with Adam in float64 and with SGD in float32."""
     wide = climb.precision == "float64"
     optimizer, steps = ("adam", ADAM_STEPS) if wide else ("sgd", SGD_STEPS)
     answers = climb.pair.ask("run", optimizer=optimizer, first=0, last=steps)
@@ -25,6 +26,7 @@ def along(answers: Mapping[str, Reply]) -> dict[str, float]:
 
 
 def resume(climb: Climb) -> list[Row]:
+    """Rung 6: a run that changes wings halfway, against one that does not."""
     steps, test = RESUMED_STEPS[climb.precision], climb.precision != "float64"
     half, told = steps // 2, {"optimizer": "adam", "last": steps, "test": test}
     paths = {wing: climb.folder / f"{climb.precision}-{wing}" for wing in BACKENDS}

@@ -43,8 +43,9 @@ Labelled = list[tuple[Path, int]]
 class Arrangement:
     """Names of the classes, in order, and their folders: in training and in test.
 
-    test   None where the pictures are not parted: those of `train` are all there are
-    notes  what is there and not used, and what is used for something else than its name
+    Attributes:
+        test: None where the pictures are not parted: those of `train` are all there are.
+        notes: What is there and not used, and what is used for something else than its name.
     """
 
     names: list[str]

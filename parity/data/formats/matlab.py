@@ -92,7 +92,7 @@ def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
 
 
 def _check_matrix(data: bytes, order: str, depth: int) -> None:
-    """Raise ValueError unless an array has the numbers, or the arrays, that its header tells of."""
+    """Raises ValueError unless an array has the numbers, or arrays, that its header says."""
     if not data:
         return  # an empty array
     if depth == 0:

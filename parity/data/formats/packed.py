@@ -18,7 +18,7 @@ import numpy as np
 from parity.data.splits import DataError
 
 GZIP = b"\x1f\x8b"
-# Deflate makes a byte of no more than so many; what claims more is no whole file.
+# Deflate unpacks a byte to at most as many as this; what claims more is no whole file.
 EXPANSION = 1033
 HEAD = 4 + 4 * 255  # bytes, of the longest header that says how long a file is
 
@@ -30,7 +30,10 @@ def read(
 ) -> bytes:
     """The unpacked content of a file of at most `limit` bytes; raises DataError naming it.
 
-    head  the length that the first bytes of the content claim, instead of a limit
+    Args:
+        path: The file, gzipped or not.
+        limit: Bytes; None for any number.
+        head: Computes a limit from the first bytes of the content, which say how long it is.
     """
     try:
         content = Path(path).read_bytes()
@@ -115,7 +118,7 @@ def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
 
 
 def refuse_swollen(archive: zipfile.ZipFile, length: int) -> None:
-    """Raise ValueError where members claim to be larger than a file of `length` can hold."""
+    """Raises ValueError where members claim to be larger than a file of `length` can hold."""
     for member in archive.infolist():
         room = min(member.compress_size, length)
         most = room if member.compress_type == zipfile.ZIP_STORED else room * EXPANSION

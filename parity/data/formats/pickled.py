@@ -19,7 +19,7 @@ PUTS = ("PUT", "BINPUT", "LONG_BINPUT")
 
 
 def refuse_swollen(content: bytes | io.BytesIO) -> None:
-    """Raise ValueError where a pickle claims more bytes, or a larger memo, than it has.
+    """Raises ValueError where a pickle claims more bytes, or a larger memo, than it has.
 
     Of a file, the one at its place, which moves behind it.
     """

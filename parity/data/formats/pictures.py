@@ -36,8 +36,10 @@ class PictureError(DataError):
 
 
 def content(path: str | Path) -> io.BytesIO:
-    """The bytes of a file for a decoder: one that asks for more than there are, because a header
-    says so, gets what there is, where an open file would make room for all of it first.
+    """The bytes of a file, for a decoder.
+
+    A decoder that asks for more than there are, because a header says so, gets what there is; an
+    open file would make room for all of it first.
     """
     return io.BytesIO(Path(path).read_bytes())
 

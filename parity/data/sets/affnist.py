@@ -33,6 +33,7 @@ class Placed(Split):
     """Digits with a border of `EDGE`, moved over all of it in training whatever a run's shift."""
 
     def draw(self, random: np.random.Generator, shift: int) -> np.ndarray:
+        """(down, right) of each digit, [N, 2], uniform from -EDGE to EDGE; `shift` is not used."""
         return super().draw(random, EDGE)
 
 

@@ -25,7 +25,7 @@ EVERY = 5
 
 
 def load(data_dir: Path | None) -> Dataset:
-    """The pictures below `data_dir`; raises DataError naming the file or folder that is amiss."""
+    """The pictures below `data_dir`; raises DataError naming the invalid file or folder."""
     names, train, test = _divided(data_dir)
     images = read([path for path, _ in train + test])
     labels = np.array([label for _, label in train + test])
@@ -75,7 +75,7 @@ def _divided(folder: Path | None) -> tuple[list[str], Labelled, Labelled]:
 
 
 def held_out(pictures: Labelled) -> Labelled:
-    """Those of a class for testing: every fifth; of fewer than five the last, if not the only."""
+    """The pictures of a class to test on: every fifth, or the last of two to four."""
     return pictures[EVERY - 1 :: EVERY] if len(pictures) >= EVERY else pictures[1:][-1:]
 
 

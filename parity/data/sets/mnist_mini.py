@@ -44,7 +44,7 @@ def digest(arrays: dict[str, np.ndarray]) -> str:
 
 
 def rebuild(data_dir: Path, path: Path = FILE) -> None:
-    """Write mnist_mini.npz from a copy of MNIST."""
+    """Writes mnist_mini.npz from a copy of MNIST."""
     whole = mnist.DATASET.load(data_dir)
     arrays = {
         "train_images": whole.train.images[:TRAIN],

@@ -2,8 +2,8 @@
 
 As in the paper and its authors' code: each digit is shifted by up to 4 pixels in each direction
 and the two are added, cut at 255. Theirs pairs each digit with 1,000 others, once; here (ours) an
-epoch has one pair for each digit, with a partner and shifts drawn anew as it is asked for, and each
-test digit has one partner, the same in every run.
+epoch has one pair for each digit, with a partner and shifts drawn for that epoch, and each test
+digit has one partner, the same in every run.
 
 Axes: B pairs of a batch, H W C an image, J classes.
 """
@@ -27,8 +27,9 @@ CLASSES = 10
 class PairBatch(Batch):
     """A batch whose labels are 0/1 [B, J], two ones in each row, with what each pair is made of.
 
-    digits  int64 [B, 2]: the class of each of the two
-    parts   float32 [B, 2, H, W, C]: each alone, where it lies in the picture
+    Attributes:
+        digits: int64 [B, 2]: the class of each of the two.
+        parts: float32 [B, 2, H, W, C]: each alone, where it lies in the picture.
     """
 
     digits: np.ndarray
@@ -36,6 +37,7 @@ class PairBatch(Batch):
 
     @property
     def made_of(self) -> tuple[np.ndarray, np.ndarray]:
+        """The digits [B, 2] and each of them alone, [B, 2, H, W, C]."""
         return self.digits, self.parts
 
 
@@ -62,14 +64,17 @@ class Pairs(Split):
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """Height, width, channels of a picture: a digit's, with its border."""
         height, width, channels = self.images.shape[1:]
         return height + 2 * EDGE, width + 2 * EDGE, channels
 
     def draw(self, random: np.random.Generator, shift: int) -> np.ndarray:
+        """Rows of (partner, down, right, down, right) for an epoch, [N, 5]; `shift` is not used."""
         partners = random.integers(0, 2**62, (len(self), 1))
         return np.hstack([partners, random.integers(-EDGE, EDGE, (len(self), 4), endpoint=True)])
 
     def batch(self, indices: np.ndarray, drawn: np.ndarray | None = None) -> PairBatch:
+        """The pairs of these digits [B], by their rows of `draw`, or by those of evaluation."""
         drawn = self.fixed[indices] if drawn is None else drawn
         pairs = np.stack([indices, self._partners(indices, drawn[:, 0])])
         border = ((0, 0), (EDGE, EDGE), (EDGE, EDGE), (0, 0))

@@ -16,12 +16,27 @@ from parity.spec import NetworkSpec
 
 
 def mask(poses_BJD, targets) -> Array:
-    """Every pose but the target's set to 0; targets int [B] or 0/1 [B, J]."""
+    """Sets every capsule but the targets' to 0 (section 4.1): [B, J, D].
+
+    Args:
+        poses_BJD: Class capsules.
+        targets: Integer labels [B], or 0/1 [B, J].
+    """
     return double(poses_BJD) * losses.one_hot(targets, np.shape(poses_BJD)[1])[:, :, None]
 
 
 def encode(spec: NetworkSpec, arrays: Mapping[str, Array], images, tap: Tap = no_tap) -> Array:
-    """Figure 1: images [B, H, W, C] -> poses_BJD."""
+    """The class capsules of images (figure 1).
+
+    Args:
+        spec: What the network is.
+        arrays: The parameters by their canonical names (`parity.weights`).
+        images: [B, H, W, C] in 0 to 1.
+        tap: Sees, and may replace, each tensor by its name.
+
+    Returns:
+        Poses [B, J, D].
+    """
     x = tap("image", double(images))
     for n, layer in enumerate(spec.stem):
         x = conv(x, arrays[f"stem.{n}.kernel"], layer.stride) + arrays[f"stem.{n}.bias"]
@@ -38,7 +53,16 @@ def encode(spec: NetworkSpec, arrays: Mapping[str, Array], images, tap: Tap = no
 
 
 def decode(spec: NetworkSpec, arrays: Mapping[str, Array], masked_BJD: Array) -> Array:
-    """Figure 2: masked poses -> images [B, H, W, C]; relu between layers, sigmoid at the end."""
+    """The decoder's images of masked class capsules (figure 2).
+
+    Args:
+        spec: What the network is, with a decoder.
+        arrays: The parameters by their canonical names.
+        masked_BJD: Class capsules, all but one of them 0 (`mask`).
+
+    Returns:
+        Images [B, H, W, C] in 0 to 1.
+    """
     assert spec.decoder is not None
     x = masked_BJD.reshape(len(masked_BJD), -1)
     for n in range(len(spec.decoder) + 1):
@@ -55,16 +79,22 @@ def forward(
     tap: Tap = no_tap,
     parts: tuple | None = None,
 ) -> dict[str, Array]:
-    """Every tensor of a forward pass and its losses, by the name of its tap, in that order.
+    """Every tensor of a forward pass and its losses, by the name of its tap, in order.
 
-    arrays  the parameters under their canonical names (`parity.weights`)
-    images  [B, H, W, C] in [0, 1];  labels  int [B] or 0/1 [B, J]
-    tap     may change a tensor on its way; what is returned is what it gave back
-    parts   what each image is made of: classes int [B, P], each alone [B, P, H, W, C]
-
-    With parts there is a reconstruction for each of them, from the capsule of its class; without,
+    With parts there is a reconstruction of each of them, from the capsule of its class; without,
     one of the image, from the capsules of the labels. A network without a decoder has no
     `reconstruction` and no `loss.reconstruction`.
+
+    Args:
+        spec: What the network is.
+        arrays: The parameters by their canonical names (`parity.weights`).
+        images: [B, H, W, C] in 0 to 1.
+        labels: Integers [B], or 0/1 [B, J].
+        tap: Sees, and may replace, each tensor by its name.
+        parts: What each image is made of: classes int [B, P], each alone [B, P, H, W, C].
+
+    Returns:
+        What `tap` returned, by name.
     """
     seen: dict[str, Array] = {}
 
@@ -75,6 +105,7 @@ def forward(
     arrays = {name: double(array) for name, array in arrays.items()}
     poses_BJD = encode(spec, arrays, images, keep)
     lengths_BJ = keep("lengths", lengths(poses_BJD))
+    # The decoder, from the capsules of the labels or of each part.
     goal = seen["image"]
     if spec.decoder is not None:
         if parts is None:
@@ -84,6 +115,7 @@ def forward(
             each = [decode(spec, arrays, mask(poses_BJD, classes_B)) for classes_B in classes_PB]
             decoded = np.stack(each, 1)
         keep("reconstruction", decoded)
+    # The losses; only the reconstruction is weighted here, as `margin` takes its own scale.
     margins = {name: getattr(spec.loss, name) for name in ("positive", "negative", "down_weight")}
     loss = losses.margin(lengths_BJ, labels, **margins, scale=spec.margin_scale)
     loss = keep("loss.margin", loss)

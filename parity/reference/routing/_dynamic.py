@@ -11,7 +11,17 @@ from parity.spec import TwincapsError
 
 
 def softmax(logits: Array, leaky: bool = False) -> Array:
-    """Eq. 3 over the last axis; `leaky` has one more logit, fixed at 0, left out of the result."""
+    """The routing coefficients: a softmax over the last axis (Eq. 3).
+
+    Args:
+        logits: [..., J].
+        leaky: Whether the softmax has one more logit, fixed at 0, left out of the result. The
+            paper has none; the authors' code has.
+
+    Returns:
+        The shape of `logits`.
+    """
+    # A shift by the largest logit, the leak's among them, keeps exp from overflowing.
     shift = np.real(logits).max(-1, keepdims=True)
     shift = np.maximum(shift, 0) if leaky else shift
     powers = np.exp(logits - shift)
@@ -28,14 +38,24 @@ def dynamic(
     detach: bool = False,
     tap: Tap = no_tap,
 ) -> tuple[Array, Array]:
-    """Procedure 1, routing by agreement: poses_BJD and the last iteration's coupling_BIJ.
+    """Routing by agreement (Sabour, Frosst, Hinton 2017, procedure 1).
 
-    bias_JD  added to each weighted sum before the squash (the authors' code; not in the paper)
-    leaky    the softmax has one more logit, fixed at 0: an input may belong to no output
-    detach   the last iteration's couplings are constants: no gradient flows through them
-    tap      sees routing.t.{logits, coupling, sum, poses} for t from 0
+    Each sample is routed on its own.
 
-    Each sample is routed on its own. Raises TwincapsError where num_iters is below 1.
+    Args:
+        votes_BIJD: The vote of each input capsule for each output capsule.
+        num_iters: Iterations, r in the paper; at least 1.
+        bias_JD: Added to the weighted sum before each squash (the authors' code, not the paper).
+        leaky: Whether an input capsule may also send to nothing: its routing coefficients sum to
+            less than 1.
+        detach: Whether the last routing coefficients are constants to the gradient.
+        tap: Sees, and may replace, routing.t.{logits, coupling, sum, poses} for t from 0.
+
+    Returns:
+        Poses [B, J, D] and the last iteration's routing coefficients [B, I, J].
+
+    Raises:
+        TwincapsError: Where `num_iters` is below 1.
     """
     if num_iters < 1:
         raise TwincapsError(f"num_iters is {num_iters}; expected at least 1")
@@ -44,7 +64,7 @@ def dynamic(
     logits = np.zeros(votes_BIJD.shape[:3])
     poses = coupling = np.zeros(0)
     for t in range(num_iters):
-        if t > 0:
+        if t > 0:  # the agreement with the last poses (line 7); nobody uses that of the final ones
             logits = logits + np.einsum("bijd,bjd->bij", votes_BIJD, poses)
         logits = tap(f"routing.{t}.logits", logits)
         coupling = softmax(logits, leaky)

@@ -15,7 +15,7 @@ from parity.spec.routings import Routing
 
 @dataclass(frozen=True)
 class Init:
-    """First weights: standard deviation of a normal cut at two of them, and the biases' value."""
+    """First weights: the deviation of a normal cut at two of them, and the biases."""
 
     stem: float = 0.05
     primary: float = 0.05
@@ -33,10 +33,11 @@ class Init:
 class NetworkSpec:
     """A capsule network of any size; `preset` has named ones, `dataclasses.replace` varies them.
 
-    image    height, width, channels of the input, pixels in [0, 1]
-    classes  J, one output capsule each
-    pose     D, length of an output capsule's pose
-    decoder  widths of the hidden layers, or None for a network that reconstructs nothing
+    Attributes:
+        image: Height, width, channels of the input, pixels in [0, 1].
+        classes: J, one output capsule each.
+        pose: D, length of an output capsule's pose.
+        decoder: Widths of the hidden layers, or None for a network that reconstructs nothing.
     """
 
     image: tuple[int, int, int] = (28, 28, 1)
