@@ -20,7 +20,10 @@ from benchmarks.workers import WorkerError, pool
 from parity import reference
 from parity.spec import preset, to_dict
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::parity.data.DataWarning"),  # of very few images
+]
 
 TINY = scale.Scale(
     name="tiny",
