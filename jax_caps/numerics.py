@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from parity.spec import PRECISIONS, SpecError
+from parity.spec import SpecError, check_precision
 
 # Its attributes are made at run time, where no type checker sees them.
 _CONFIG: Any = jax.config
@@ -25,7 +25,7 @@ def dtypes(precision: str) -> tuple[jnp.dtype, jnp.dtype]:
     """The dtypes of a precision.
 
     Args:
-        precision: One of `PRECISIONS`.
+        precision: One of `parity.spec.PRECISIONS`.
 
     Returns:
         That of parameters, routing and losses, and that of convolutions and decoder.
@@ -33,11 +33,7 @@ def dtypes(precision: str) -> tuple[jnp.dtype, jnp.dtype]:
     Raises:
         SpecError: Where the precision is unknown, or float64 while 64-bit types are off.
     """
-    if precision not in PRECISIONS:
-        raise SpecError(
-            f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}; for half "
-            "precision use bfloat16, as routing overflows in float16"
-        )
+    check_precision(precision)
     if precision == "bfloat16":
         return jnp.dtype("float32"), jnp.dtype("bfloat16")
     if precision == "float64" and not _CONFIG.jax_enable_x64:
@@ -61,7 +57,7 @@ def strict(precision: str = "float32") -> None:
     its own switch once, when it starts: call this before JAX has computed anything.
 
     Args:
-        precision: One of `PRECISIONS`; float64 switches on JAX's 64-bit types.
+        precision: One of `parity.spec.PRECISIONS`; float64 switches on JAX's 64-bit types.
 
     Raises:
         SpecError: Where the precision is unknown.

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.utils import deterministic
 
-from parity.spec import PRECISIONS, SpecError
+from parity.spec import check_precision
 
 _WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 # Every leaf, since the top-level switch does not reach cuDNN (pytorch issue 179445).
@@ -30,7 +30,7 @@ def dtypes(precision: str) -> tuple[torch.dtype, torch.dtype]:
     """The dtypes of a precision.
 
     Args:
-        precision: One of `PRECISIONS`.
+        precision: One of `parity.spec.PRECISIONS`.
 
     Returns:
         That of parameters, routing and losses, and that of convolutions and decoder.
@@ -38,11 +38,7 @@ def dtypes(precision: str) -> tuple[torch.dtype, torch.dtype]:
     Raises:
         SpecError: Where the precision is unknown.
     """
-    if precision not in PRECISIONS:
-        raise SpecError(
-            f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}; for half "
-            "precision use bfloat16, as routing overflows in float16"
-        )
+    check_precision(precision)
     if precision == "bfloat16":
         return torch.float32, torch.bfloat16
     dtype = {"float32": torch.float32, "float64": torch.float64}[precision]
@@ -60,7 +56,8 @@ def strict(precision: str = "float32") -> None:
     `restore` puts back what was set before. cuBLAS reads its own switch when it is first used.
 
     Args:
-        precision: One of `PRECISIONS`, checked here; the JAX wing has to switch on float64.
+        precision: One of `parity.spec.PRECISIONS`, checked here; the JAX wing has to switch on
+            float64.
 
     Raises:
         SpecError: Where the precision is unknown.

@@ -3,21 +3,19 @@
 Axes: B images of a batch, J classes.
 """
 
-import dataclasses
 import itertools
 import json as jsonlib
 import math
-import warnings
 from typing import Any
 
 import numpy as np
 
-from parity import data, reference, runs
-from parity.data import Dataset, Split, batches
+from parity import reference
+from parity.data import Split, batches
 from parity.data.windows import translate
 from parity.loop import scoring
 from parity.saved import find
-from parity.spec import RunOptions, TrainedOn, TrainingSpec, TwincapsError
+from parity.spec import TwincapsError
 from parity.wing.trainer import Trainer
 
 
@@ -46,16 +44,7 @@ def evaluate(
         json: Print one JSON object instead.
     """
     known = find(run, averaged=ema)
-    training, options = known.training or TrainingSpec(), known.options or RunOptions()
-    name = dataset or known.trained_on.dataset
-    if not name:
-        raise TwincapsError(
-            f"{run}: does not say what it was trained on; name the data set with --dataset"
-        )
-    training = dataclasses.replace(training, dataset=name, ema=None, validation=0)
-    options = dataclasses.replace(options, backend=backend or options.backend)
-    images = data.load(name, data_dir or options.data_dir)
-    _compare(run, known.trained_on, images)
+    training, options, images = known.asked(backend, dataset, data_dir)
     trainer = known.trainer(training, options, images)
     if shifts == 0:
         found = scoring.evaluate(trainer, images.test, training.batch_size)
@@ -75,29 +64,6 @@ def evaluate(
         f"test accuracy {found['accuracy']:.4f} ({right:,} of {count:,} images of {images.name}, "
         f"{options.backend}{how}), 95 % interval {low:.4f} to {high:.4f} (Wilson)"
     )
-
-
-def _compare(run: str, before: TrainedOn, images: Dataset) -> None:
-    """Compares a data set with that of the training.
-
-    Raises TwincapsError where its classes have changed; warns where its test images have, or
-    where it is another data set with other classes.
-    """
-    now = data.fingerprint(images)
-    classes, test = data.renamed(before, now), data.changed(before.test, now.test, "test")
-    if before.dataset != now.dataset:
-        if before.dataset and before.class_names != now.class_names:
-            told = f"was trained on {before.dataset}, and is asked about {now.dataset}"
-            warnings.warn(f"{run}: {told}, other classes", runs.RunWarning, stacklevel=2)
-        return
-    if classes:
-        raise TwincapsError(
-            f"{run}: the classes of {now.dataset} are no longer those it was trained on "
-            f"({classes}); give the folders their old names, or train anew"
-        )
-    if test:
-        told = f"{now.dataset} is not what it was in training ({test})"
-        warnings.warn(f"{run}: {told}", runs.RunWarning, stacklevel=2)
 
 
 def shifted(trainer: Trainer, split: Split, batch_size: int, reach: int) -> dict[str, Any]:

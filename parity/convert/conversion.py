@@ -11,7 +11,7 @@ from parity.convert.foreign import Adopted, adopt
 from parity.convert.formats import File
 from parity.convert.installed import needed
 from parity.convert.layouts import LAYOUTS, Layout, native
-from parity.runs import Run
+from parity.runs import chosen
 from parity.spec import PRESETS, NetworkSpec, TrainedOn, TwincapsError, from_dict, preset_card
 from parity.weights import FORMAT, WeightsError, pretrained_file, pretrained_names, table
 
@@ -115,11 +115,7 @@ def _checkpoint(path: Path, best: bool) -> Path:
     """A checkpoint itself, or of a run the newest whole one, or the one of the best accuracy."""
     if formats.kind_of(path) == "checkpoint":
         return path
-    with Run.open(path, read_only=True) as run:
-        found = run.newest()
-        found = (run.best() or found) if best else found
-    if found is None:
-        raise TwincapsError(f"{path}: has no checkpoint yet; go on with it by --resume {path}")
+    _, found = chosen(path, best=best)
     return found.path
 
 

@@ -1,13 +1,12 @@
 """python -m parity figures RUN, and the same at the end of a training."""
 
-import dataclasses
 import json as jsonlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from parity import data, runs
+from parity import runs
 from parity.data import Dataset
 from parity.figures import curves, style
 from parity.figures.album import album
@@ -76,15 +75,7 @@ def _drawn(
             f"{run}: no run, so it has no curves and no folder for figures; name a folder with "
             "--out, and leave --against out"
         )
-    training, options = known.training or TrainingSpec(), known.options or RunOptions()
-    name = dataset or known.trained_on.dataset
-    if not name:
-        raise runs.RunError(
-            f"{run}: does not say what it was trained on; name the data set with --dataset"
-        )
-    training = dataclasses.replace(training, dataset=name)
-    options = dataclasses.replace(options, backend=backend or options.backend)
-    images = data.load(name, data_dir or options.data_dir)
+    training, options, images = known.asked(backend, dataset, data_dir)
     trainer = known.trainer(training, options, images)
     note = _origin(known.source, known.preset, training, options) + ", averaged weights" * ema
     assert isinstance(trainer, Model)

@@ -2,13 +2,14 @@
 
 from parity.runs.checkpoints import Checkpoint
 from parity.runs.disk import RunError, RunWarning
-from parity.runs.folder import Run, holds_run, refuse_occupied
+from parity.runs.folder import Run, chosen, holds_run, refuse_occupied
 
 __all__ = [
     "Checkpoint",
     "Run",
     "RunError",
     "RunWarning",
+    "chosen",
     "holds_run",
     "refuse_occupied",
 ]

@@ -159,8 +159,7 @@ def listed(folder: Path) -> list[Path]:
 
 
 def _prune(folder: Path) -> None:
-    paths = listed(folder)
-    scores = {path: score for path in paths if (score := _score(path)) is not None}
+    paths, scores = listed(folder), _scores(folder)
     best = max(scores, key=scores.__getitem__, default=None)
     for path in paths[:-KEEP]:
         if path != best:
@@ -169,11 +168,14 @@ def _prune(folder: Path) -> None:
             shutil.rmtree(gone, ignore_errors=True)
 
 
-def _score(path: Path) -> float | None:
-    try:
-        return read_state(path).score
-    except TwincapsError:
-        return None
+def _scores(folder: Path) -> dict[Path, float]:
+    """The scores of the checkpoints that have one, oldest first."""
+    scores = {}
+    for path in listed(folder):
+        with contextlib.suppress(TwincapsError):
+            if (score := read_state(path).score) is not None:
+                scores[path] = score
+    return scores
 
 
 def read_state(path: Path) -> State:
@@ -209,7 +211,7 @@ def read(path: Path, spec: NetworkSpec) -> Checkpoint:
 
 def best(folder: Path, spec: NetworkSpec) -> Checkpoint | None:
     """The whole checkpoint of the best score, None where none has one."""
-    scores = {path: score for path in listed(folder) if (score := _score(path)) is not None}
+    scores = _scores(folder)
     for path in sorted(scores, key=scores.__getitem__, reverse=True):
         with contextlib.suppress(TwincapsError):
             return read(path, spec)

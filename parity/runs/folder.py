@@ -128,13 +128,14 @@ class Run:
         with telling(path, "open the run"):
             lock = None if read_only else hold(path)
         try:
-            (spec,), _ = _read(path / "spec.json", SPEC, spec=NetworkSpec)
-            (training, options), told = _read(
-                path / "training.json", TRAINING, training=TrainingSpec, options=RunOptions
-            )
-            run = cls(path, spec, training, options, str(told.get("preset", "")), lock)
-            if "trained_on" in told:  # which runs that were made before it was held lack
-                (run.trained_on,), _ = _read(path / "training.json", TRAINING, trained_on=TrainedOn)
+            file = path / "spec.json"
+            (spec,) = _specs(file, read_json(file, SPEC), spec=NetworkSpec)
+            file = path / "training.json"
+            values = read_json(file, TRAINING)
+            training, options = _specs(file, values, training=TrainingSpec, options=RunOptions)
+            run = cls(path, spec, training, options, str(values.get("preset", "")), lock)
+            if "trained_on" in values:  # which runs that were made before it was held lack
+                (run.trained_on,) = _specs(file, values, trained_on=TrainedOn)
             if not read_only:
                 with telling(path, "clear up after an earlier process"):
                     run._clear()
@@ -300,6 +301,19 @@ class Run:
         checkpoints.clean(self.path / "checkpoints")
 
 
+def chosen(path: Path, *, best: bool = False) -> tuple[Run, Checkpoint]:
+    """A run, read only, and its newest whole checkpoint, or the best one that has a score.
+
+    Raises RunError where it has none yet.
+    """
+    with Run.open(path, read_only=True) as run:
+        found = run.newest()
+        found = (run.best() or found) if best else found
+    if found is None:
+        raise RunError(f"{path}: has no checkpoint yet; go on with it by --resume {path}")
+    return run, found
+
+
 def holds_run(path: Path) -> bool:
     """Whether a folder is a run's, even one that was damaged since."""
     return any((path / name).exists() for name in ("spec.json", "training.json", "checkpoints"))
@@ -322,10 +336,10 @@ def _named(path: str | os.PathLike) -> Path:
     return path if path.name not in ("", "..") else path.resolve()
 
 
-def _read(file: Path, kind: str, **hints: type) -> tuple[list[Any], dict[str, Any]]:
-    values = read_json(file, kind)
+def _specs(file: Path, values: Mapping[str, Any], **hints: type) -> list[Any]:
+    """The specs of these names and kinds among the values of a file."""
     try:
-        return [from_dict(hint, values.get(name)) for name, hint in hints.items()], values
+        return [from_dict(hint, values.get(name)) for name, hint in hints.items()]
     except SpecError as error:
         raise RunError(f"{file}: {error}") from error
 

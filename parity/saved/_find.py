@@ -1,13 +1,15 @@
 """Finds a saved network, and what it was trained on: what every verb takes."""
 
 import contextlib
+import dataclasses
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from parity import runs, weights
+from parity import data, runs, weights
 from parity.data import Dataset
 from parity.data.registry import described
-from parity.runs import Run, RunError, checkpoints
+from parity.runs import Checkpoint, Run, RunError, RunWarning, checkpoints
 from parity.spec import NetworkSpec, RunOptions, TrainedOn, TrainingSpec, TwincapsError
 from parity.weights import Arrays
 from parity.wing.load import make_trainer
@@ -19,12 +21,14 @@ class Known:
     """A network as it was saved.
 
     Attributes:
+        name: As it was asked for.
         source: In words, what it is.
         arrays: Its weights, or their moving averages where those were asked for.
         trained_on: As it was saved with it; of the data set's name alone where only that is known.
         training, options, preset: Of its run, None and "" where it is not in one.
     """
 
+    name: str
     source: str
     spec: NetworkSpec
     arrays: Arrays
@@ -37,6 +41,42 @@ class Known:
     def names(self) -> tuple[str, ...]:
         """Of its classes, in the order of the class capsules."""
         return self.trained_on.names(self.spec.classes)
+
+    def asked(
+        self, backend: str | None, dataset: str | None, data_dir: str | None
+    ) -> tuple[TrainingSpec, RunOptions, Dataset]:
+        """What it is asked about by a verb, and its training and options with that.
+
+        Each argument is that of the training, or the usual, unless given. Raises TwincapsError
+        where no data set is known, or its classes have changed since the training; warns where its
+        test images have, or where it is another data set with other classes.
+        """
+        if not (wanted := dataset or self.trained_on.dataset):
+            raise TwincapsError(
+                f"{self.name}: does not say what it was trained on; name the data set with "
+                "--dataset"
+            )
+        training, options = self.training or TrainingSpec(), self.options or RunOptions()
+        training = dataclasses.replace(training, dataset=wanted, ema=None, validation=0)
+        options = dataclasses.replace(options, backend=backend or options.backend)
+        images = data.load(wanted, data_dir or options.data_dir)
+        self._compare(images)
+        return training, options, images
+
+    def _compare(self, images: Dataset) -> None:
+        before, now = self.trained_on, data.fingerprint(images)
+        if before.dataset != now.dataset:
+            if before.dataset and before.class_names != now.class_names:
+                what = f"was trained on {before.dataset}, and is asked about {now.dataset}"
+                warnings.warn(f"{self.name}: {what}, other classes", RunWarning, stacklevel=3)
+        elif classes := data.renamed(before, now):
+            raise TwincapsError(
+                f"{self.name}: the classes of {now.dataset} are no longer those it was trained on "
+                f"({classes}); give the folders their old names, or train anew"
+            )
+        elif test := data.changed(before.test, now.test, "test"):
+            what = f"{now.dataset} is not what it was in training ({test})"
+            warnings.warn(f"{self.name}: {what}", RunWarning, stacklevel=3)
 
     def trainer(
         self, training: TrainingSpec, options: RunOptions, dataset: Dataset | None = None
@@ -67,7 +107,7 @@ def find(name: str, averaged: bool = False) -> Known:
         if averaged:
             raise TwincapsError(f"{name}: has no averages beside its weights; leave --ema out")
         about = described(name.removeprefix("small-"))
-        return Known(name, *weights.load_pretrained(name), about)
+        return Known(name, name, *weights.load_pretrained(name), about)
     path = Path(name)
     if not path.exists():
         raise TwincapsError(
@@ -75,38 +115,37 @@ def find(name: str, averaged: bool = False) -> Known:
             f"expected one of {', '.join(weights.pretrained_names())}, or a path"
         )
     if runs.holds_run(path):
-        with Run.open(path, read_only=True) as run:
-            newest = run.newest()
-        if newest is None:
-            raise RunError(f"{path}: has no checkpoint yet; go on with it by --resume {path}")
-        return _checkpoint(newest.path, run, averaged)
-    run = None
+        run, newest = runs.chosen(path)
+        arrays = _averages(newest) if averaged else newest.weights
+        return _of_run(name, run, newest.path, run.spec, arrays, run.trained_on)
+    file = path / "weights.safetensors" if path.is_dir() else path
+    spec, arrays, about = weights.load_known(file)
+    if averaged:
+        if not path.is_dir():
+            raise RunError(f"{path}: no run or checkpoint; averages of weights are in these alone")
+        arrays = _averages(checkpoints.read(path, spec))
     if path.is_dir():
         with contextlib.suppress(RunError):  # it lies in no run, or in one that was damaged
             run = Run.open(path.resolve().parent.parent, read_only=True)
-    return _checkpoint(path, run, averaged)
+            return _of_run(name, run, path, spec, arrays, run.trained_on or about)
+    return Known(name, str(path), spec, arrays, about or TrainedOn())
 
 
-def _checkpoint(path: Path, run: Run | None, averaged: bool) -> Known:
-    """The network in a checkpoint, of a run if that is known, or in a file."""
-    file = path / "weights.safetensors" if path.is_dir() else path
-    spec, arrays = weights.load(file)
-    arrays = _averages(path, spec) if averaged else arrays
-    told = weights.trained_on(file)
-    if run is None:
-        return Known(str(path), spec, arrays, told or TrainedOn())
+def _of_run(
+    name: str, run: Run, path: Path, spec: NetworkSpec, arrays: Arrays, about: TrainedOn | None
+) -> Known:
+    """The network in a checkpoint of a run; of an old one, what its data set's name tells."""
     source = f"run {run.path.name} at step {int(path.name.removeprefix('step-'))}"
-    about = run.trained_on or told or described(run.training.dataset, run.options.data_dir)
-    return Known(source, spec, arrays, about, run.training, run.options, run.preset)
+    about = about or described(run.training.dataset, run.options.data_dir)
+    return Known(name, source, spec, arrays, about, run.training, run.options, run.preset)
 
 
-def _averages(path: Path, spec: NetworkSpec) -> Arrays:
+def _averages(checkpoint: Checkpoint) -> Arrays:
     """The moving averages of the weights beside those of a checkpoint."""
-    if not path.is_dir():
-        raise RunError(f"{path}: no run or checkpoint; averages of weights are in these alone")
-    found = weights.averages(checkpoints.read(path, spec).optimizer)
+    found = weights.averages(checkpoint.optimizer)
     if not found:
         raise RunError(
-            f"{path}: its weights were not averaged; a TrainingSpec with ema=0.999 does that"
+            f"{checkpoint.path}: its weights were not averaged; a TrainingSpec with ema=0.999 does "
+            "that"
         )
     return found

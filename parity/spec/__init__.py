@@ -5,7 +5,13 @@ A spec holds only what changes the mathematics. Where a run is computed, and how
 """
 
 from parity.spec.checks import SpecError, TwincapsError, gist, printable
-from parity.spec.inputs import check_images, check_labels, check_parts, check_targets
+from parity.spec.inputs import (
+    check_images,
+    check_labels,
+    check_parts,
+    check_precision,
+    check_targets,
+)
 from parity.spec.layers import Conv, Primary, Tensor
 from parity.spec.losses import Loss
 from parity.spec.members import members
@@ -41,6 +47,7 @@ __all__ = [
     "check_images",
     "check_labels",
     "check_parts",
+    "check_precision",
     "check_targets",
     "from_dict",
     "gist",

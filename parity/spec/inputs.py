@@ -1,4 +1,4 @@
-"""What may be given to a network, checked for both wings: images, their parts, targets.
+"""What may be given to a network, checked for both wings: precision, images, parts, targets.
 
 Axes: B batch, P parts of a picture, J classes, H W C image.
 """
@@ -8,6 +8,16 @@ from typing import Any
 
 from parity.spec.checks import SpecError
 from parity.spec.networks import NetworkSpec
+from parity.spec.training import PRECISIONS
+
+
+def check_precision(precision: Any) -> None:
+    """Raises SpecError unless it is one of `PRECISIONS`."""
+    if precision not in PRECISIONS:
+        raise SpecError(
+            f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}; for half "
+            "precision use bfloat16, as routing overflows in float16"
+        )
 
 
 def check_images(images_BHWC: Any, spec: NetworkSpec) -> None:

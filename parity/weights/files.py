@@ -130,20 +130,25 @@ def save(
 
 def load(path: str | os.PathLike) -> tuple[NetworkSpec, Arrays]:
     """The spec and weights of a file of `save`; raises WeightsError where a check fails."""
+    return load_known(path)[:2]
+
+
+def load_known(path: str | os.PathLike) -> tuple[NetworkSpec, Arrays, TrainedOn | None]:
+    """As `load`, and what the network was trained on; None where the file does not say."""
     arrays, header = load_arrays(path, FORMAT)
     spec = from_dict(NetworkSpec, header.get("spec"))
     check(arrays, table(spec), str(path))
     axes = {name: row.axes for name, row in table(spec).items()}
     if header.get("axes") != axes:
         raise WeightsError(f"{path}: axes {header.get('axes')}, expected {axes}")
-    return spec, {name: arrays[name] for name in axes}
+    told = header.get("trained_on")
+    known = None if told is None else from_dict(TrainedOn, told)
+    return spec, {name: arrays[name] for name in axes}, known
 
 
 def trained_on(path: str | os.PathLike) -> TrainedOn | None:
     """What the network in a file of `save` was trained on; None where the file does not say."""
-    _, header = load_arrays(path, FORMAT)
-    told = header.get("trained_on")
-    return None if told is None else from_dict(TrainedOn, told)
+    return load_known(path)[2]
 
 
 def _pretrained() -> Any:
