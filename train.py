@@ -38,6 +38,8 @@ How to train
 Where to compute
     --device NAME             cpu (the default) or cuda
     --compile                 through torch.compile; JAX compiles always
+    --convolution {auto,direct,fourier}
+                              by Fourier transform where the sizes gain by it, never, or always
     --no-lean, --block INT    store the votes; or how many input capsules' are held at a time
 
 Where to keep it

@@ -1,4 +1,4 @@
-"""A convolution without padding, at the rate of matrix products on CPU too.
+"""A convolution without padding: by products of matrices, the library, or Fourier transform.
 
 Axes: B batch, N images of a block of it, H W a feature map, C its channels.
 
@@ -14,6 +14,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from jax_caps import fourier
+from parity.spec.convolution import Sizes, by_fourier
+
 # Numbers in a block's patches: 6 MiB of float32, what a core's share of the last cache holds.
 _BLOCK = 3 * 2**19
 # A product of patches is efficient from about this width on.
@@ -21,7 +24,14 @@ _WIDTH = 256
 
 
 def conv(
-    x_BHWC: Array, kernel: Array, stride: int, compute: jnp.dtype, bias: Array | None = None
+    x_BHWC: Array,
+    kernel: Array,
+    stride: int,
+    compute: jnp.dtype,
+    bias: Array | None = None,
+    method: str = "auto",
+    processes: int = 1,
+    spectra: list[Array] | None = None,
 ) -> Array:
     """A convolution without padding.
 
@@ -31,20 +41,39 @@ def conv(
         stride: Pixels, in both directions.
         compute: dtype that it is computed in, and of the result.
         bias: [out], added to every place.
+        method: "direct", "fourier", or "auto": by Fourier transform where the sizes gain by it. On
+            a GPU, in bfloat16 and on grids of over 2,048 points it is direct all the same.
+        processes: How many share a batch, each with as many images as this one.
+        spectra: Of this kernel, as `fourier.spectra` makes them; without a gradient.
 
     Returns:
         [B, H', W', out], where H' is (H - kh) // stride + 1, and W' alike.
     """
+    of = fourier.sizes(x_BHWC, kernel, stride)
+    if chosen(of, len(x_BHWC) * processes, compute, method):
+        cpu = partial(fourier.conv, stride=stride)
+    else:
+        cpu, spectra = partial(_directly, stride=stride), None
     y = lax.platform_dependent(
         x_BHWC.astype(compute),
         kernel.astype(compute),
-        cpu=lambda x, k: _by_products(x, k, stride),
-        default=lambda x, k: _by_library(x, k, stride),
+        spectra,
+        cpu=lambda x, k, known: cpu(x, k, spectra=known),
+        default=lambda x, k, known: _by_library(x, k, stride),
     )
     # Not in bfloat16: the gradient of a bias is a sum over every place.
     if bias is not None:
         y = (y.astype(bias.dtype) + bias[None, None, None]).astype(compute)
     return y
+
+
+def chosen(of: Sizes, batch: int, compute: jnp.dtype, method: str) -> bool:
+    """Whether a batch of all processes goes by Fourier transform, on a CPU."""
+    return compute in (jnp.float32, jnp.float64) and by_fourier(method, of, batch)
+
+
+def _directly(x_BHWC: Array, kernel: Array, stride: int, spectra: None) -> Array:
+    return _by_products(x_BHWC, kernel, stride)
 
 
 def _by_library(x_BHWC: Array, kernel: Array, stride: int) -> Array:

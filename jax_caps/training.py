@@ -16,7 +16,8 @@ from flax import nnx
 from jax import Array, lax
 from jax.sharding import PartitionSpec
 
-from jax_caps import arrays, tracing
+from jax_caps import arrays, fourier, tracing
+from jax_caps.convolution import chosen
 from jax_caps.networks import CapsuleNetwork
 from jax_caps.numerics import compiled
 from jax_caps.processes import Group
@@ -95,6 +96,7 @@ class Trainer:
         compile: Accepted for the torch wing's sake: this wing always runs under jax.jit.
         lean: As in `CapsuleNetwork`; the mathematics stays the same.
         block: Input capsules a block of lean routing.
+        convolution: As in `CapsuleNetwork`.
         group: Of `processes.join`, to train with its other processes. Each then gives its own rows
             of a batch to `step` and `evaluate`, and all get the result of the whole batch.
     """
@@ -108,13 +110,17 @@ class Trainer:
         compile: bool = False,
         lean: bool = True,
         block: int | None = None,
+        convolution: str = "auto",
         group: Group | None = None,
     ):
         self.spec, self.training, self.group, self.step_count = spec, training, group, 0
         self.device = jax.local_devices(backend=device)[0]
         with jax.default_device(self.device):
-            net = CapsuleNetwork(spec, training.seed, training.precision, lean, block)
+            how = lean, block, convolution
+            net = CapsuleNetwork(spec, training.seed, training.precision, *how)
             self.dtype = net.dtype
+            for layer in net.convolutions().values():
+                layer.processes = 1 if group is None else group.shares
             self.graph, params = nnx.split(net, nnx.Param)
             self.optimizer = _make_optimizer(training)
             slots = self.optimizer.init(params)
@@ -125,6 +131,8 @@ class Trainer:
         self._poses = compiled(lambda params, images: nnx.merge(self.graph, params)(images))
         self._couplings = compiled(self._coupled)
         self._decode = compiled(self._decoded)
+        self._transform = compiled(self._transformed, static_argnums=1)
+        self._known: tuple[Any, int, dict[str, list[Array]]] | None = None
 
     @property
     def net(self) -> CapsuleNetwork:
@@ -139,6 +147,7 @@ class Trainer:
         Returns:
             `loss` and `accuracy` before the step, and its `learning_rate`.
         """
+        self._known = None  # spectra of weights that are about to change
         batch = self._batch(images_BHWC, targets, parts)
         rate = schedule.learning_rate(self.training, self.step_count)
         self.params, self.slots, self.averages, loss, accuracy = self._step(
@@ -157,7 +166,7 @@ class Trainer:
         """Weighted sums of `loss`, `correct` and `count`; padding has weight 0."""
         batch = self._batch(images_BHWC, targets, parts)
         weight = self._own(np.asarray(weights_B, self.dtype))
-        sums = self._evaluate(self.params, batch, weight)
+        sums = self._evaluate(self.params, batch, weight, self._spectra(len(images_BHWC)))
         return {name: float(value) for name, value in sums.items()}
 
     def poses(self, images_BHWC: np.ndarray) -> np.ndarray:
@@ -299,8 +308,31 @@ class Trainer:
             averages = average(averages, params, self.training.ema)
         return params, slots, averages, value, accuracy
 
-    def _sums(self, params: Any, batch: dict[str, Any], weight: Array):
-        terms = nnx.merge(self.graph, params).terms(**batch)
+    def _spectra(self, images: int) -> dict[str, list[Array]]:
+        """The spectra of the kernels that an evaluation takes, made once for the present weights.
+
+        Empty where every convolution is direct, and for one of several processes.
+        """
+        if self.group is not None or self.device.platform != "cpu":
+            return {}
+        # A step and a state bring other arrays, so these cannot be of other weights.
+        if self._known is None or self._known[0] is not self.params or self._known[1] != images:
+            self._known = self.params, images, self._transform(self.params, images)
+        return self._known[2]
+
+    def _transformed(self, params: Any, images: int) -> dict[str, list[Array]]:
+        net, found = nnx.merge(self.graph, params), {}
+        for name, of in self.spec.convolutions().items():
+            layer = net.convolutions()[name]
+            if chosen(of, images, layer.compute, layer.method):
+                found[name] = fourier.spectra(layer.kernel[...], of)
+        return found
+
+    def _sums(self, params: Any, batch: dict[str, Any], weight: Array, spectra: Any):
+        net = nnx.merge(self.graph, params)
+        for name, known in spectra.items():
+            net.convolutions()[name].spectra = nnx.data(known)
+        terms = net.terms(**batch)
         loss = terms["margin"]
         if "reconstruction" in terms:
             loss = loss + self.spec.loss.reconstruction * terms["reconstruction"]

@@ -23,6 +23,7 @@ MODULES = [
     "arrays",
     "capsules",
     "convolution",
+    "fourier",
     "routing",
     "layers",
     "lean",

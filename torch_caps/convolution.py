@@ -1,4 +1,4 @@
-"""A convolution without padding, at the rate of matrix products.
+"""A convolution without padding: directly, by the library, or by Fourier transform.
 
 Axes: B images of a batch, H W a feature map, C its channels.
 """
@@ -9,9 +9,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from parity.spec.convolution import Sizes, by_fourier
+from torch_caps import fourier
+
 
 def conv(
-    x_BHWC: Tensor, kernel: Tensor, stride: int, compute: torch.dtype, bias: Tensor | None = None
+    x_BHWC: Tensor,
+    kernel: Tensor,
+    stride: int,
+    compute: torch.dtype,
+    bias: Tensor | None = None,
+    method: str = "auto",
+    processes: int = 1,
+    spectra: list[Tensor] | None = None,
 ) -> Tensor:
     """A convolution without padding.
 
@@ -21,19 +31,41 @@ def conv(
         stride: Pixels, in both directions.
         compute: dtype that it is computed in, and of the result.
         bias: [out], added to every place.
+        method: "direct", "fourier", or "auto": by Fourier transform where the sizes gain by it. On
+            a GPU, in bfloat16 and on grids of over 2,048 points it is direct all the same.
+        processes: How many share a batch, each with as many images as this one.
+        spectra: Of this kernel, as `fourier.spectra` makes them; without a gradient.
 
     Returns:
         [B, H', W', out], where H' is (H - kh) // stride + 1, and W' alike.
     """
-    return _conv(x_BHWC, kernel, stride, compute, bias)
+    return _conv(x_BHWC, kernel, stride, compute, bias, method, processes, spectra)
 
 
 def _eager(
-    x_BHWC: Tensor, kernel: Tensor, stride: int, compute: torch.dtype, bias: Tensor | None
+    x_BHWC: Tensor,
+    kernel: Tensor,
+    stride: int,
+    compute: torch.dtype,
+    bias: Tensor | None,
+    method: str,
+    processes: int,
+    spectra: list[Tensor] | None,
 ) -> Tensor:
+    # Under autocast a convolution is for the library, which computes it in fewer bits.
+    device, of = x_BHWC.device.type, fourier.sizes(x_BHWC, kernel, stride)
+    here = device == "cpu" and not torch.is_autocast_enabled(device)
+    if here and chosen(of, len(x_BHWC) * processes, compute, method):
+        y_BHWC = fourier.conv(x_BHWC.to(compute), kernel.to(compute), stride, spectra)
+        return y_BHWC if bias is None else y_BHWC + bias.to(compute)
     # The permuted view is what torch calls channels_last: no copy, and oneDNN's fastest layout.
     x, bias = x_BHWC.permute(0, 3, 1, 2).to(compute), None if bias is None else bias.to(compute)
     return F.conv2d(x, kernel.to(compute), bias, stride=stride).permute(0, 2, 3, 1)
+
+
+def chosen(of: Sizes, batch: int, compute: torch.dtype, method: str) -> bool:
+    """Whether a batch of all processes goes by Fourier transform, on a CPU."""
+    return compute in (torch.float32, torch.float64) and by_fourier(method, of, batch)
 
 
 # A compiler that sees the permutations chooses layouts of its own, which are slower.

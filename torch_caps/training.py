@@ -84,6 +84,7 @@ class Trainer:
         compile: Whether to run the network through torch.compile.
         lean: As in `CapsuleNetwork`; the mathematics stays the same.
         block: Input capsules a block of lean routing.
+        convolution: As in `CapsuleNetwork`.
         group: Of `processes.join`, to train with its other processes. Each then gives its own rows
             of a batch to `step` and `evaluate`, and all get the result of the whole batch.
     """
@@ -97,17 +98,21 @@ class Trainer:
         compile: bool = False,
         lean: bool = True,
         block: int | None = None,
+        convolution: str = "auto",
         group: Group | None = None,
     ):
         self.spec, self.training, self.group = spec, training, group
         device = device if group is None else group.device
-        net = CapsuleNetwork(spec, training.seed, training.precision, lean, block)
+        how = lean, block, convolution
+        net = CapsuleNetwork(spec, training.seed, training.precision, *how)
         self._net = net.to(device)
         self.device, self.step_count = device, 0
         self.loss: Callable[..., tuple[Tensor, Tensor]] = self.net.loss
         if compile:
             self.loss = compiled(self.net.loss)
         if group is not None:
+            for layer in net.convolutions().values():
+                layer.processes = group.shares
             self.loss = nn.parallel.DistributedDataParallel(_Loss(self.net, self.loss))
         self.optimizer = _make_optimizer(training, list(self.net.parameters()))
         self._kinds = canonical.kinds(training.optimizer, training.ema)

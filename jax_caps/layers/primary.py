@@ -7,7 +7,6 @@ import jax.numpy as jnp
 from jax import Array
 
 from jax_caps.capsules import Tap, no_tap, squash
-from jax_caps.convolution import conv
 from jax_caps.layers.stem import Conv
 from parity.spec import NetworkSpec
 
@@ -32,13 +31,14 @@ def primary_poses(x_BHWC: Array, types: int) -> Array:
 class PrimaryCapsules(Conv):
     """A convolution, grouped into poses and squashed: [B, H, W, C] -> [B, I, K]."""
 
-    def __init__(self, spec: NetworkSpec, compute: jnp.dtype):
+    def __init__(self, spec: NetworkSpec, compute: jnp.dtype, method: str = "auto"):
         width = spec.stem[-1].channels if spec.stem else spec.image[2]
         self.spec = spec.primary
-        super().__init__(width, self.spec.channels, self.spec.kernel, self.spec.stride, compute)
+        first = self.spec
+        super().__init__(width, first.channels, first.kernel, first.stride, compute, method)
 
     def __call__(self, x_BHWC: Array, tap: Tap = no_tap) -> Array:
         """Squashed poses [B, I, K] of a feature map [B, H, W, C]."""
-        y = conv(x_BHWC, self.kernel[...], self.stride, self.compute).astype(self.bias.dtype)
+        y = self.convolved(x_BHWC, tap).astype(self.bias.dtype)
         y = tap("primary.conv", y * self.spec.scale + self.bias[None, None, None])
         return tap("primary.poses", squash(primary_poses(y, self.spec.types)))

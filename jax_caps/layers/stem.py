@@ -28,30 +28,47 @@ class Conv(nnx.Module):
         size: Height and width of the kernel.
         stride: Pixels, in both directions.
         compute: dtype of its products.
+        method: "direct", "fourier" or "auto", as in `convolution.conv`.
     """
 
-    def __init__(self, width: int, out: int, size: int, stride: int, compute: jnp.dtype):
+    def __init__(
+        self,
+        width: int,
+        out: int,
+        size: int,
+        stride: int,
+        compute: jnp.dtype,
+        method: str = "auto",
+    ):
         self.kernel = parameter(size, size, width, out)
         self.bias = parameter(out)
-        self.stride, self.compute = stride, compute
+        self.stride, self.compute, self.method = stride, compute, method
+        self.spectra = None  # of the kernel, where a Trainer has made them
+        self.processes = 1  # that share a batch; a Trainer of several says so
 
-    def __call__(self, x_BHWC: Array) -> Array:
-        """[B, H, W, in] -> [B, H', W', out], without padding."""
-        return conv(x_BHWC, self.kernel[...], self.stride, self.compute, self.bias[...])
+    def __call__(self, x_BHWC: Array, tap: Tap = no_tap) -> Array:
+        """[B, H, W, in] -> [B, H', W', out], without padding; with a tap, directly."""
+        return self.convolved(x_BHWC, tap, self.bias[...])
+
+    def convolved(self, x_BHWC: Array, tap: Tap, bias: Array | None = None) -> Array:
+        """The convolution, by the method asked for where no tap looks on."""
+        method = self.method if tap is no_tap else "direct"
+        how = method, self.processes, self.spectra
+        return conv(x_BHWC, self.kernel[...], self.stride, self.compute, bias, *how)
 
 
 class Stem(nnx.List):
     """Convolutions, each followed by relu: [B, H, W, C] -> [B, H', W', channels]."""
 
-    def __init__(self, spec: NetworkSpec, compute: jnp.dtype):
+    def __init__(self, spec: NetworkSpec, compute: jnp.dtype, method: str = "auto"):
         widths = [spec.image[2], *(each.channels for each in spec.stem)]
         super().__init__(
-            Conv(width, each.channels, each.kernel, each.stride, compute)
+            Conv(width, each.channels, each.kernel, each.stride, compute, method)
             for width, each in zip(widths, spec.stem, strict=False)
         )
 
     def __call__(self, x_BHWC: Array, tap: Tap = no_tap) -> Array:
         """The last feature map; `tap` sees each as stem.0, stem.1 and so on."""
         for n, layer in enumerate(self):
-            x_BHWC = tap(f"stem.{n}", jax.nn.relu(layer(x_BHWC)))
+            x_BHWC = tap(f"stem.{n}", jax.nn.relu(layer(x_BHWC, tap)))
         return x_BHWC

@@ -12,7 +12,7 @@ from jax import Array
 from jax_caps import losses
 from jax_caps.arrays import concrete, from_numpy, given
 from jax_caps.capsules import Tap, lengths, no_tap
-from jax_caps.layers import Decoder, DigitCapsules, PrimaryCapsules, Stem, mask
+from jax_caps.layers import Conv, Decoder, DigitCapsules, PrimaryCapsules, Stem, mask
 from jax_caps.numerics import build, dtypes
 from parity.spec import NetworkSpec, SpecError, check_images, check_parts, check_targets
 from parity.weights import draw
@@ -30,6 +30,8 @@ class CapsuleNetwork(nnx.Module):
             in float32.
         lean: Whether to route without storing the votes; False keeps the step by step routing.
         block: Input capsules a block of lean routing; None chooses from the sizes.
+        convolution: "direct", "fourier", or "auto", which chooses from the sizes; where every
+            tensor is looked at, by a tap, convolutions are direct.
 
     Raises:
         SpecError: Where the precision is unknown.
@@ -42,12 +44,13 @@ class CapsuleNetwork(nnx.Module):
         precision: str = "float32",
         lean: bool = True,
         block: int | None = None,
+        convolution: str = "auto",
     ):
         build()
         self.spec, self.precision = spec, precision
         self.dtype, compute = dtypes(precision)
-        self.stem = Stem(spec, compute)
-        self.primary = PrimaryCapsules(spec, compute)
+        self.stem = Stem(spec, compute, convolution)
+        self.primary = PrimaryCapsules(spec, compute, convolution)
         self.digit = DigitCapsules(spec, lean, block)
         self.decoder = Decoder(spec, compute) if spec.decoder is not None else None
         from_numpy(self, draw(spec, seed))
@@ -152,6 +155,11 @@ class CapsuleNetwork(nnx.Module):
             reconstruction = tap("loss.reconstruction", terms["reconstruction"].mean())
             loss = loss + self.spec.loss.reconstruction * reconstruction
         return tap("loss", loss), terms["correct"].mean()
+
+    def convolutions(self) -> dict[str, Conv]:
+        """The layers that convolve, by name, as `NetworkSpec.convolutions` has their sizes."""
+        layers: list[Any] = [*self.stem, self.primary]
+        return dict(zip(self.spec.convolutions(), layers, strict=True))
 
     def images(self, images_BHWC: Any) -> Array:
         """Images in this network's dtype; SpecError where they do not fit."""

@@ -61,6 +61,8 @@ class Flags:
     """Route without storing the votes."""
     block: Annotated[int | None, _shown("INT", "from the sizes")]
     """Input capsules whose votes lean routing holds at a time."""
+    convolution: Annotated[str, _shown("{auto,direct,fourier}")]
+    """How convolutions are computed; auto chooses from the sizes."""
     checkpoint_every: int
     """Steps between checkpoints; 0: at the end of each epoch alone."""
     out: Annotated[str | None, _shown("DIR", "runs/PRESET-DATASET-BACKEND-SEED")]

@@ -16,6 +16,7 @@ from parity.cli.flags import Flags, defaults, of_run, pick, recipe, usual_datase
 from parity.cli.output import go_on, steadily
 from parity.cli.reporting import reporting
 from parity.spec import PRESETS, RunOptions, TrainingSpec, TwincapsError, preset_card
+from parity.spec.convolution import remarks
 from parity.wing import processes
 from parity.wing.load import UsageError, make_trainer
 from parity.wing.processes import Place
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 RESUMABLE = (
     *("backend", "epochs", "data_dir"),
-    *("device", "compile", "lean", "block", "checkpoint_every"),
+    *("device", "compile", "lean", "block", "convolution", "checkpoint_every"),
 )
 
 
@@ -179,6 +180,9 @@ def _announce(run: "Run", trainer: "Trainer") -> None:
     ]
     if departures:
         print(f"departs from the preset: {', '.join(departures)}")
+    images, precision = training.batch_size, training.precision
+    for remark in remarks(run.spec.convolutions(), images, precision, options):
+        print(remark)
     print(f"run folder {run.path}", flush=True)
 
 

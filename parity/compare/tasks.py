@@ -38,12 +38,13 @@ class Wing:
         self.package.numerics.strict(precision)
         self._trainers: dict[tuple, Any] = {}
 
-    def trainer(self, optimizer: str, clips: bool = True, **how: bool) -> Any:
-        """A Trainer of plain routing unless `how` says otherwise; made once, as compiling is slow.
+    def trainer(self, optimizer: str, clips: bool = True, **how: Any) -> Any:
+        """A Trainer of plain routing and direct convolutions unless `how` says otherwise.
 
-        Whoever asks sets its state. Without `clips`, its gradients are left as they are.
+        Made once, as compiling is slow. Whoever asks sets its state. Without `clips`,
+        its gradients are left as they are.
         """
-        how = {"lean": False, **how}
+        how = {"lean": False, "convolution": "direct", **how}
         key = (optimizer, clips, *sorted(how.items()))
         if key not in self._trainers:
             training = self.subject.trained_by(optimizer, self.precision)
@@ -190,7 +191,7 @@ def _save(wing: Wing, trainer: Any, folder: Path) -> None:
     checkpoints.write(folder, wing.subject.spec, *arrays, step=state["step"], **seen, **none)
 
 
-def mode(wing: Wing, **how: bool) -> Result:
+def mode(wing: Wing, **how: Any) -> Result:
     """Poses, loss and gradients of one SGD step in a mode of the Trainer.
 
     From a momentum of 0 the first step's momentum is the gradient, whatever the mode.
@@ -206,9 +207,12 @@ def mode(wing: Wing, **how: bool) -> Result:
     )
 
 
-def speed(wing: Wing, batch: int, steps: int, **how: bool) -> Result:
+def speed(wing: Wing, batch: int, steps: int, **how: Any) -> Result:
     """Seconds of each of some training steps, after two that are not counted."""
-    trainer, subject = wing.trainer("adam", **{"lean": True, **how}), wing.subject
+    trainer, subject = (
+        wing.trainer("adam", **{"lean": True, "convolution": "auto", **how}),
+        wing.subject,
+    )
     trainer.set_state(subject.fresh("adam", wing.precision))
     places = np.arange(batch) % len(subject.labels)
     seconds = []

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from parity.spec.checks import COUNT, FROM_ZERO, POSITIVE, WHOLE, check, fields, normalise, require
+from parity.spec.convolution import METHODS
 from parity.spec.plain import LATER
 
 PRECISIONS = ("float32", "float64", "bfloat16")
@@ -81,6 +82,7 @@ class RunOptions:
     Attributes:
         block: Input capsules a block of lean routing, None to choose from the sizes.
         checkpoint_every: Steps between checkpoints, 0 for the end of each epoch alone.
+        convolution: "direct", "fourier", or "auto" to choose from the sizes.
     """
 
     backend: str = "torch"
@@ -90,12 +92,17 @@ class RunOptions:
     block: int | None = None
     checkpoint_every: int = 0
     data_dir: str | None = None
+    convolution: str = field(default="auto", metadata=LATER)
 
     def __post_init__(self) -> None:
         normalise(self)
         require(
             self.backend in BACKENDS,
             f"backend {self.backend!r} is unknown; expected one of {', '.join(BACKENDS)}",
+        )
+        require(
+            self.convolution in METHODS,
+            f"convolution {self.convolution!r} is unknown; expected one of {', '.join(METHODS)}",
         )
         check("run", WHOLE, checkpoint_every=self.checkpoint_every)
         if self.block is not None:

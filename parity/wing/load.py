@@ -57,7 +57,8 @@ def make_trainer(
             f"--backend {backend}: {missing} is not installed; "
             f"install it with: pip install 'twincaps[{backend}]'"
         ) from None
-    how = {name: getattr(options, name) for name in ("device", "compile", "lean", "block")}
+    names = ("device", "compile", "lean", "block", "convolution")
+    how = {name: getattr(options, name) for name in names}
     group = None
     try:
         if several and (group := _join(backend, options.device, training, place)) is not None:

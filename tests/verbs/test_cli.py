@@ -36,6 +36,7 @@ FLAGS = [
         "--validation",
         "--lean",
         "--block",
+        "--convolution",
         "--checkpoint-every",
     ),
     *("--out", "--resume"),

@@ -35,6 +35,7 @@ MATHS = [
 ]
 # Of a wing's arguments those that the oracle, which has one dtype, needs not.
 OF_WINGS = ("dtype", "compute", "bias=None")
+OF_WINGS += ("method='auto'", "processes=1", "spectra=None")
 
 
 def public(name: str) -> bool:

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from parity.spec import NetworkSpec
 from torch_caps.capsules import Tap, no_tap, squash
-from torch_caps.convolution import conv
 from torch_caps.layers.stem import Conv
 
 
@@ -32,13 +31,14 @@ def primary_poses(x_BHWC: Tensor, types: int) -> Tensor:
 class PrimaryCapsules(Conv):
     """A convolution, grouped into poses and squashed: [B, H, W, C] -> [B, I, K]."""
 
-    def __init__(self, spec: NetworkSpec, compute: torch.dtype):
+    def __init__(self, spec: NetworkSpec, compute: torch.dtype, method: str = "auto"):
         width = spec.stem[-1].channels if spec.stem else spec.image[2]
         self.spec = spec.primary
-        super().__init__(width, self.spec.channels, self.spec.kernel, self.spec.stride, compute)
+        first = self.spec
+        super().__init__(width, first.channels, first.kernel, first.stride, compute, method)
 
     def forward(self, x_BHWC: Tensor, tap: Tap = no_tap) -> Tensor:
         """Squashed poses [B, I, K] of a feature map [B, H, W, C]."""
-        y = conv(x_BHWC, self.kernel, self.stride, self.compute).to(self.bias.dtype)
+        y = self.convolved(x_BHWC, tap).to(self.bias.dtype)
         y = tap("primary.conv", y * self.spec.scale + self.bias)
         return tap("primary.poses", squash(primary_poses(y, self.spec.types)))

@@ -26,32 +26,48 @@ class Conv(nn.Module):
         size: Height and width of the kernel.
         stride: Pixels, in both directions.
         compute: dtype of its products.
+        method: "direct", "fourier" or "auto", as in `convolution.conv`.
     """
 
-    def __init__(self, width: int, out: int, size: int, stride: int, compute: torch.dtype):
+    def __init__(
+        self,
+        width: int,
+        out: int,
+        size: int,
+        stride: int,
+        compute: torch.dtype,
+        method: str = "auto",
+    ):
         super().__init__()
         kernel = torch.empty(out, size, size, width)  # in memory, as the convolution reads it
         self.kernel = nn.Parameter(kernel.permute(0, 3, 1, 2))
         self.bias = parameter(out)
-        self.stride, self.compute = stride, compute
+        self.stride, self.compute, self.method = stride, compute, method
+        self.processes = 1  # that share a batch; a Trainer of several says so
 
-    def forward(self, x_BHWC: Tensor) -> Tensor:
-        """[B, H, W, in] -> [B, H', W', out], without padding."""
-        return conv(x_BHWC, self.kernel, self.stride, self.compute, self.bias)
+    def forward(self, x_BHWC: Tensor, tap: Tap = no_tap) -> Tensor:
+        """[B, H, W, in] -> [B, H', W', out], without padding; with a tap, directly."""
+        return self.convolved(x_BHWC, tap, self.bias)
+
+    def convolved(self, x_BHWC: Tensor, tap: Tap, bias: Tensor | None = None) -> Tensor:
+        """The convolution, by the method asked for where no tap looks on."""
+        method = self.method if tap is no_tap else "direct"
+        how = method, self.processes
+        return conv(x_BHWC, self.kernel, self.stride, self.compute, bias, *how)
 
 
 class Stem(nn.ModuleList):
     """Convolutions, each followed by relu: [B, H, W, C] -> [B, H', W', channels]."""
 
-    def __init__(self, spec: NetworkSpec, compute: torch.dtype):
+    def __init__(self, spec: NetworkSpec, compute: torch.dtype, method: str = "auto"):
         widths = [spec.image[2], *(each.channels for each in spec.stem)]
         super().__init__(
-            Conv(width, each.channels, each.kernel, each.stride, compute)
+            Conv(width, each.channels, each.kernel, each.stride, compute, method)
             for width, each in zip(widths, spec.stem, strict=False)
         )
 
     def forward(self, x_BHWC: Tensor, tap: Tap = no_tap) -> Tensor:
         """The last feature map; `tap` sees each as stem.0, stem.1 and so on."""
         for n, layer in enumerate(self):
-            x_BHWC = tap(f"stem.{n}", F.relu(layer(x_BHWC)))
+            x_BHWC = tap(f"stem.{n}", F.relu(layer(x_BHWC, tap)))
         return x_BHWC

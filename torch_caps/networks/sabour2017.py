@@ -13,7 +13,7 @@ from parity.weights import draw
 from torch_caps import losses
 from torch_caps.arrays import concrete, from_numpy, given
 from torch_caps.capsules import Tap, lengths, no_tap
-from torch_caps.layers import Decoder, DigitCapsules, PrimaryCapsules, Stem, mask
+from torch_caps.layers import Conv, Decoder, DigitCapsules, PrimaryCapsules, Stem, mask
 from torch_caps.numerics import build, dtypes
 
 
@@ -29,6 +29,8 @@ class CapsuleNetwork(nn.Module):
             in float32.
         lean: Whether to route without storing the votes; False keeps the step by step routing.
         block: Input capsules a block of lean routing; None chooses from the sizes.
+        convolution: "direct", "fourier", or "auto", which chooses from the sizes; where every
+            tensor is looked at, by a tap, convolutions are direct.
 
     Raises:
         SpecError: Where the precision is unknown.
@@ -41,13 +43,14 @@ class CapsuleNetwork(nn.Module):
         precision: str = "float32",
         lean: bool = True,
         block: int | None = None,
+        convolution: str = "auto",
     ):
         build()
         super().__init__()
         self.spec, self.precision = spec, precision
         dtype, compute = dtypes(precision)
-        self.stem = Stem(spec, compute)
-        self.primary = PrimaryCapsules(spec, compute)
+        self.stem = Stem(spec, compute, convolution)
+        self.primary = PrimaryCapsules(spec, compute, convolution)
         self.digit = DigitCapsules(spec, lean, block)
         self.decoder = Decoder(spec, compute) if spec.decoder is not None else None
         self.to(dtype)
@@ -152,6 +155,11 @@ class CapsuleNetwork(nn.Module):
             reconstruction = tap("loss.reconstruction", terms["reconstruction"].mean())
             loss = loss + self.spec.loss.reconstruction * reconstruction
         return tap("loss", loss), terms["correct"].mean()
+
+    def convolutions(self) -> dict[str, Conv]:
+        """The layers that convolve, by name, as `NetworkSpec.convolutions` has their sizes."""
+        layers: list[Any] = [*self.stem, self.primary]
+        return dict(zip(self.spec.convolutions(), layers, strict=True))
 
     def images(self, images_BHWC: Any) -> Tensor:
         """Images in this network's dtype, on its device; SpecError where they do not fit."""

@@ -15,7 +15,7 @@ from parity.weights import Arrays, table
 
 
 def in_modes(climb: Climb) -> list[Row]:
-    """Rung 7: each wing in its other modes (compiled, eager, lean) against its usual one."""
+    """Rung 7: each wing in its other modes against its usual one."""
     rows = []
     plain = climb.pair.ask("mode")
     if "compiled" in climb.modes:
@@ -30,6 +30,11 @@ def in_modes(climb: Climb) -> list[Row]:
         for wing, answer in lean.items():
             found = _in_order(climb, plain[wing].arrays, answer.arrays)
             rows.append(climb.row(7, f"{wing} lean against plain", found))
+    if "fourier" in climb.modes:
+        fourier = climb.pair.ask("mode", convolution="fourier")
+        for wing, answer in fourier.items():
+            found = _in_order(climb, plain[wing].arrays, answer.arrays)
+            rows.append(climb.row(7, f"{wing} Fourier convolution against direct", found))
     return rows
 
 

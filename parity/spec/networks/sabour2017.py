@@ -3,11 +3,13 @@
 Sabour, Frosst, Hinton, "Dynamic Routing Between Capsules" (2017), figures 1 and 2.
 """
 
+import itertools
 import math
 import typing
 from dataclasses import dataclass
 
 from parity.spec.checks import COUNT, FINITE, FROM_ZERO, check, fields, normalise, require
+from parity.spec.convolution import Sizes
 from parity.spec.layers import Conv, Primary, Tensor
 from parity.spec.losses import Loss
 from parity.spec.routings import Routing
@@ -77,6 +79,17 @@ class NetworkSpec:
             yield name, (conv.kernel, conv.stride), (height, width)
             height = (height - conv.kernel) // conv.stride + 1
             width = (width - conv.kernel) // conv.stride + 1
+
+    def convolutions(self) -> dict[str, Sizes]:
+        """The sizes of each convolution, by the name of its layer."""
+        outs = [*(each.channels for each in self.stem), self.primary.channels]
+        channels = [self.image[2], *outs]
+        return {
+            name: Sizes(area, (kernel, kernel), stride, *pair)
+            for (name, (kernel, stride), area), pair in zip(
+                self._convolutions(), itertools.pairwise(channels), strict=True
+            )
+        }
 
     @property
     def grid(self) -> tuple[int, int]:
