@@ -105,7 +105,8 @@ def _forward(
 
 def _backward(of: Sizes, kept: tuple[Array, list[Array]], dy_BHWO: Array) -> tuple[Array, Array]:
     """The gradients of x and of the kernel."""
-    kernel, spectra = kept
+    # A barrier, or XLA would keep the kernel's spectra of the pass forward.
+    (kernel, spectra), dy_BHWO = lax.optimization_barrier((kept, dy_BHWO))
     D_ROB = _analysed("for_input", dy_BHWO.transpose(1, 2, 3, 0), of.places, of)
     D_RBO = _analysed("for_kernel", dy_BHWO.transpose(1, 2, 0, 3), of.places, of)
     grid, dk_HWIO = {}, jnp.zeros_like(kernel)
