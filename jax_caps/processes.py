@@ -1,4 +1,4 @@
-"""Several processes that train one run: what they have to agree on, over jax.distributed."""
+"""Several processes that train one run, over jax.distributed."""
 
 import os
 import re
@@ -71,7 +71,7 @@ class Group:
 
     def lost(self, error: Exception) -> str | None:
         """Why an error means that another process is gone; None where it does not."""
-        # JAX tells of it by a JaxRuntimeError, and on a CPU by a ValueError.
+        # JAX reports it as a JaxRuntimeError, and on a CPU as a ValueError.
         ours = self.count == 1 or isinstance(error, TwincapsError)
         if ours or not isinstance(error, RuntimeError | ValueError):
             return None

@@ -26,21 +26,23 @@ def trace(
     *,
     compile: bool | None = None,
 ) -> tuple[canonical.Arrays, canonical.Arrays]:
-    """The value and the gradient of every tensor of one pass, by name.
+    """Records the value and the gradient of every tensor of one pass, by name.
 
-    A tap adds a zero to its tensor: the gradient of that zero is the tensor's own.
+    The pass computes the loss of the batch. Each tap adds a zero to its tensor, and the gradient by
+    that zero is the tensor's own.
 
     Args:
-        net: The network; its weights stay as they are.
-        images_BHWC: In 0 to 1.
+        net: The network, which is not changed.
+        images_BHWC: Floating, in 0 to 1.
         targets: Integer labels [B], or 0/1 [B, J]; see `CapsuleNetwork.terms`.
         parts: What each image is made of, if that is known.
         compile: True for jax.jit, False for operation by operation; None for this wing's
             usual, jax.jit.
 
     Returns:
-        Values, and gradients of the loss, of every tapped tensor and after them every parameter,
-        in the order of execution; parameters are named `parameter/<name>`, in canonical axes.
+        Two dictionaries of arrays: the values, and the gradients of the loss by them. Both have
+        first the taps, then the parameters as `parameter/<name>` in canonical axes, each in the
+        order of execution.
     """
     graph, params = nnx.split(net, nnx.Param)
     labels = given(targets)

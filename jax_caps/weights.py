@@ -1,4 +1,4 @@
-"""Weights in files: canonical ones, native ones, and those that come with twincaps."""
+"""Weights in files: canonical, native, and those that come with twincaps."""
 
 import os
 from typing import Any

@@ -1,4 +1,4 @@
-"""python -m parity VERB: every check and tool, a function of the module its row names."""
+"""python -m parity VERB: every check and tool, each a function of a module."""
 
 import sys
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Several processes that train one run: what they have to agree on, over torch.distributed."""
+"""Several processes that train one run, over torch.distributed."""
 
 import os
 import re

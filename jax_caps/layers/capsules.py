@@ -1,4 +1,4 @@
-"""The class capsules: a vote of every input for every output capsule, then routing.
+"""The class capsules: a vote of every input for every class, then routing.
 
 Axes: B batch, I input capsules, J output capsules, K size of an input pose, D of an output pose.
 """

@@ -28,19 +28,19 @@ def evaluate(
     shifts: int = 0,
     json: bool = False,
 ) -> None:
-    """Print the test accuracy of a run or of a file of weights, and its 95 % interval.
+    """Print the test accuracy of a run or a weights file, with its 95 % interval.
 
     Of a run, its newest checkpoint is evaluated; the interval is Wilson's. An image that shows
     several classes counts as right when all of them are found.
 
     Args:
         run: A run folder, one of its checkpoints, a .safetensors file, or the name of a network
-            that comes with twincaps.
+            of the package.
         backend: torch or jax; unless given, the run's own, or torch.
-        dataset: Whose test images; unless given, those of what it was trained on.
+        dataset: The data set to test on; unless given, the one it was trained on.
         data_dir: Where the files of the data set are.
-        ema: Take the moving averages of the weights, which a run with `ema` keeps beside them.
-        shifts: Give each image the mean capsule lengths of itself moved by up to so many pixels.
+        ema: Evaluate the moving averages of the weights, which a run with `ema` keeps.
+        shifts: Average capsule lengths over shifts of each image by up to this many pixels.
         json: Print one JSON object instead.
     """
     known = find(run, averaged=ema)
@@ -67,20 +67,22 @@ def evaluate(
 
 
 def shifted(trainer: Trainer, split: Split, batch_size: int, reach: int) -> dict[str, Any]:
-    """Accuracy over a split by capsule lengths that are means over shifts of each image.
+    """Accuracy on a split, with capsule lengths averaged over shifts of each image.
+
+    Every image is shifted by -reach to reach pixels down and right, with zeros moving in; the class
+    of the largest mean length over these (2 * reach + 1)^2 shifts is the answer.
 
     Args:
-        trainer: Whose network is asked.
-        split: The images; they are shifted by up to `reach` pixels in each direction, and zeros
-            move in.
-        batch_size: Images at a time.
-        reach: Pixels; (2 * reach + 1)^2 shifts are averaged.
+        trainer: The Trainer of the network.
+        split: The images and labels.
+        batch_size: Images of one batch.
+        reach: The largest shift, in pixels.
 
     Returns:
-        `accuracy` and `count`, the number of images.
+        `accuracy`, and `count`, the number of images.
 
     Raises:
-        TwincapsError: Where `reach` is negative, or moves an image out of the picture.
+        TwincapsError: If `reach` is negative, or as large as an image.
     """
     height, width, _ = split.shape
     if not 0 <= reach < min(height, width):

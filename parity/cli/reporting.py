@@ -35,8 +35,8 @@ def call(module: str, function: str, argv: Sequence[str], prog: str) -> int:
 def reporting(place: Place | None = None) -> Iterator[list[int]]:
     """Turns a user's mistake into one message and code 2, an interruption into 130.
 
-    One of several processes is named in its messages; the first alone warns, and tells of an
-    interruption.
+    One of several processes is named in its messages; only the first prints warnings and
+    interruptions.
     """
     who = "" if place is None else f"{place}: "
     from parity.data import DataWarning

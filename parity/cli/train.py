@@ -54,7 +54,7 @@ def _main(argv: Sequence[str] | None, prog: str) -> int:
 
 
 def _train_together(first: Flags, parse: Callable[[Flags], Flags], place: Place) -> None:
-    """`_train`, and the end: what frameworks do last may wait for processes that are gone."""
+    """`_train` as one of several processes, which never waits for dead ones at exit."""
     with reporting(place) as code:
         try:
             _train(first, parse, place)
@@ -88,7 +88,7 @@ def _options(flags: Flags, before: RunOptions) -> RunOptions:
 
 
 def _resumed(flags: Flags) -> Path | None:
-    """Where the run to go on with is or, with `auto`, would be; None without --resume."""
+    """The run folder to resume, or the one `auto` may make; None without --resume."""
     if flags.resume == "auto":
         return Path(flags.out or _default_out(flags))
     return None if flags.resume is None else Path(flags.resume)
@@ -230,7 +230,7 @@ def _accompany(trainer: "Trainer", dataset: "Dataset") -> None:
 
 
 def _illustrate(run: "Run", trainer: "Trainer", dataset: "Dataset") -> None:
-    """Draws the figures of a training that is over, or says in a line why there are none."""
+    """Draws the figures at the end of a training, or prints why there are none."""
     from parity.figures import command
     from parity.loop import tensorboard
 

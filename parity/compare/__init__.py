@@ -1,4 +1,4 @@
-"""The ladder: the same network, weights and batch in both wings, and the first that differs."""
+"""The ladder: one network in both wings, and the first tensor that differs."""
 
 from parity.compare.ascent import MODES, PRECISIONS, Report, ladder
 from parity.compare.rungs import RUNGS

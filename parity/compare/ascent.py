@@ -1,4 +1,4 @@
-"""The ladder, climbed: every rung in each precision, and the kind of each difference."""
+"""The ladder, climbed: every rung in each precision, each difference explained."""
 
 import contextlib
 import dataclasses
@@ -184,7 +184,7 @@ def _ascent(climbs: _Climbs, precision: str, rungs: list[int], keep_going: bool)
 
 
 def _explained(climbs: _Climbs, row: Row) -> Row:
-    """A row that differs, with the kind of its difference: rounding, or semantic and whose."""
+    """Adds to a row that differs its kind: rounding, or semantic, and whose."""
     if row.verdict != DIFFERS:
         return row
     if row.what in (FORWARD, BACKWARD):

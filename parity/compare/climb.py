@@ -1,4 +1,4 @@
-"""A climb: both wings in one precision, and a row for each comparison of what they said."""
+"""A climb: both wings in one precision, and a row for each comparison."""
 
 import dataclasses
 import functools

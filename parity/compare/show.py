@@ -1,4 +1,4 @@
-"""What a check found, printed: a table for each precision, reasons, switches, verdict."""
+"""A report of the ladder, printed: tables, reasons, switches, verdict."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What one wing computes for the ladder; each task is a function of a `Wing` and its options.
+"""The tasks of the ladder, each a function of one `Wing` and some options.
 
 A task returns arrays and the header of the file they are written to, so that both wings answer
 alike whether they share a process or not.
@@ -39,7 +39,9 @@ class Wing:
         self._trainers: dict[tuple, Any] = {}
 
     def trainer(self, optimizer: str, clips: bool = True, **how: bool) -> Any:
-        """A Trainer of plain routing unless `how` says otherwise; made once, as compiling is slow.
+        """A Trainer of this wing, without lean routing unless `how` says so.
+
+        Trainers are kept, as compiling one is slow.
 
         Whoever asks sets its state. Without `clips`, its gradients are left as they are.
         """

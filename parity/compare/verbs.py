@@ -1,4 +1,4 @@
-"""The verbs check, trace and compare: the ladder and its traces from the command line."""
+"""The verbs check, trace and compare: the command line of the ladder."""
 
 import json as jsonlib
 import tempfile
@@ -39,7 +39,9 @@ def check(
     torch_python: Python = None,
     jax_python: Python = None,
 ) -> int:
-    """Climb the ladder: are the two wings one network? 0 where every rung holds, 1 where not.
+    """Climb the ladder: are the two wings one network?
+
+    Exits with 0 where every rung holds, else with 1.
 
     Args:
         run: small-mnist, a run, one of its checkpoints, or .safetensors: its network and weights.
@@ -114,7 +116,7 @@ def compare(
     b: Annotated[Path, tyro.conf.arg(metavar="B")],
     json: bool = False,
 ) -> int:
-    """Hold two traces against each other; 0 where every tensor agrees, 1 where one does not.
+    """Compare two traces; exit with 0 where every tensor agrees, else with 1.
 
     Args:
         a: A file of `python -m parity trace`.

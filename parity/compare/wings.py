@@ -1,4 +1,4 @@
-"""The two wings as the ladder asks them: each in a process of its own, or both in this one."""
+"""The two wings, each in a process of its own, or both in this one."""
 
 import contextlib
 import json
@@ -58,7 +58,7 @@ class Handle(Protocol):
 
 
 class Here:
-    """A wing in this process; for float64 JAX's 64-bit types must be on before JAX is imported."""
+    """A wing in this process; float64 needs JAX's 64-bit types on from the start."""
 
     def __init__(self, name: str, precision: str, device: str, subject: Subject):
         self.name, self.precision = name, precision

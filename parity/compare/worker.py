@@ -1,4 +1,4 @@
-"""A process that computes with one wing: requests come as lines of JSON, answers go to files.
+"""A process that computes with one wing: JSON lines in, files of arrays out.
 
 `wings.COMMAND` starts it. The first line says which wing, precision and device, the subject's file,
 and a patch: a "module:function" to call before anything runs, with which tests break a wing on
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def described(error: Exception) -> dict[str, str]:
-    """An error as a reply: its kind and what it says first; all of it goes to the log."""
+    """An error as a reply: its kind and first lines; the traceback goes to the log."""
     traceback.print_exception(error)
     if isinstance(error, ModuleNotFoundError):
         return {"kind": "missing", "error": str(error.name).partition(".")[0]}

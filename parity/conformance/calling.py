@@ -1,4 +1,4 @@
-"""Calling somebody else's function in each framework that is there, its answers as NumPy arrays."""
+"""Calls somebody else's function in each installed framework."""
 
 import importlib
 import importlib.util

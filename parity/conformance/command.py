@@ -1,4 +1,4 @@
-"""The verb: load somebody's function, hold it against the oracle, say what is wrong with it.
+"""The verb `conformance`: checks somebody's function against the oracle.
 
 python -m parity conformance --module path.to.module:function     (or file.py:function)
 """
@@ -98,7 +98,7 @@ def show(report: Report, module: str) -> None:
 
 
 def as_dict(report: Report, module: str) -> dict[str, Any]:
-    """The report as JSON values; a difference is null where one side alone is not finite."""
+    """The report as JSON values; a difference that is not finite is null."""
     rows = [
         {**dataclasses.asdict(row), "holds": row.holds}
         | ({} if math.isfinite(row.difference) else {"difference": None})

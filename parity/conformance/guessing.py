@@ -1,4 +1,4 @@
-"""The ways in which a function may want to be called, read from the names of its parameters.
+"""How a function may want to be called, read from its parameters' names.
 
 Each guess is an expression of `expressions.py`, with a rank: 0 where the names say it, more where
 they say less. `judging.py` decides which guess is believed.
@@ -118,7 +118,7 @@ def _has_place(parameter: inspect.Parameter) -> bool:
 
 
 def _role(name: str) -> str | None:
-    """Whether a parameter's name speaks of the targets or of what a network gives, y_pred say."""
+    """Whether a parameter's name means targets, predictions (y_pred), or neither."""
     words = _words(name)
     if words & PREDICTIONS and not words & {"true", "target", "targets", "label", "labels"}:
         return PREDICTION
@@ -145,7 +145,7 @@ def _routing(kind: Kind, function: Callable[..., Any], theirs: Parameters) -> It
 
 
 def _counts(theirs: Parameters, but: Mapping[str, str]) -> dict[str, int]:
-    """The parameters that may be the number of iterations, each with the rank of its guess."""
+    """The parameters that may be the number of iterations, with their ranks."""
     ranks = {}
     for place, (name, each) in enumerate(theirs.items()):
         iters = re.search("(?<!cr)iter", name.lower())  # a criterion is no iteration
@@ -170,7 +170,7 @@ def _takes_number(parameter: inspect.Parameter) -> bool:
 
 
 def _names(kind: Kind, function: Callable[..., Any], theirs: Parameters) -> dict[str, str]:
-    """What a routing function is given by name: its own argument's name -> what that is here.
+    """The arguments of a routing besides votes: the function's name -> ours.
 
     All that the routing owns, and each option that the function has; a switch that is off only
     where the function has no default for it.

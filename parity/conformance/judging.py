@@ -67,7 +67,10 @@ Running = Callable[[Iterable[Guess]], Iterator[Attempt]]
 
 @dataclass(frozen=True)
 class Judged:
-    """An attempt with its report; `explained` where known mistakes give all of its numbers."""
+    """An attempt with its report.
+
+    `explained` says whether known mistakes give all of its numbers.
+    """
 
     attempt: Attempt
     report: Report
@@ -126,7 +129,7 @@ def check_callable(
 
 
 def _decide(kind: Kind, ran: Iterable[Attempt]) -> Judged | None:
-    """The first call that is decided; without one the only call that the names allow, if any."""
+    """The first call that is decided, or else the only one that the names allow."""
     judged = []
     for each in ran:
         judged.append(_judge(kind, each))
@@ -137,7 +140,7 @@ def _decide(kind: Kind, ran: Iterable[Attempt]) -> Judged | None:
 
 
 def _decide_routing(kind: Kind, likely: list[Guess], running: Running) -> Judged | None:
-    """The same, of the calls in which the number of iterations makes the difference that it must.
+    """The same for a routing, where the number of iterations must make a difference.
 
     A parameter whose name says that it is this number comes before all others. One that makes no
     difference forbids to call the function without it: what it is for would be unknown. So it is
@@ -165,7 +168,7 @@ def _decide_routing(kind: Kind, likely: list[Guess], running: Running) -> Judged
 
 
 def _counts(tried: Attempt) -> bool:
-    """Whether other numbers of iterations give other answers, where they do in the oracle."""
+    """Whether numbers of iterations that differ in the oracle differ here too."""
     if "r" not in tried.call.inputs:
         return True
     for answers in tried.answers.values():
@@ -208,7 +211,7 @@ def _rows(kind: Kind, framework: str, answers: Answers) -> list[Row]:
 
 
 def _unclear(function: Function, kind: Kind, tried: list[Attempt]) -> ConformanceError:
-    """The error that asks how to call a function: what was tried, and the words of --call."""
+    """The error that asks for --call: what was tried, and the names it may use."""
     name = getattr(function, "__qualname__", type(function).__qualname__)
     lines, ran = {}, {framework for each in tried for framework in each.answers}
     for each in tried:

@@ -1,4 +1,4 @@
-"""What a function is held to: squash, margin loss, or a routing of `parity.spec.ROUTINGS`.
+"""What a function is compared with: squash, margin loss, or any routing.
 
 Of dynamic routing many mistakes are known, and `mistakes.py` has its cases with them. The cases of
 any other routing come from its dataclass: its default options, two and three iterations where it
@@ -130,7 +130,7 @@ class Kind:
 
 
 def kind_of(name: str, routing: str | None = None, inputs: Collection[str] = ()) -> Kind:
-    """The kind of this name; raises ConformanceError, or SpecError for an unknown routing.
+    """The kind of this name; raises ConformanceError or SpecError if unknown.
 
     A routing has a parameter that it may go without where that is among the `inputs`.
     """

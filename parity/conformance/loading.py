@@ -16,10 +16,10 @@ FORM = "path.to.module:function or file.py:function"
 
 
 def load(module: str) -> Callable[..., Any]:
-    """The function that `path.to.module:name` or `file.py:name` means; the module is run.
+    """The function that `module:name` or `file.py:name` means; runs the module.
 
-    It is run as if it were called without arguments, from the working folder. Of a class whose
-    instances are functions one is made, without arguments. Raises ConformanceError.
+    The module runs as a script without arguments, from the working folder. A class whose instances
+    are functions is called, without arguments, for one. Raises ConformanceError.
     """
     path, _, name = module.rpartition(":")
     if not path or not name:

@@ -1,4 +1,4 @@
-"""The mistakes of public capsule code: squash, routing and margin loss, each one step from right.
+"""The mistakes of public capsule code, each one switch away from the oracle.
 
 Each function here is the oracle's (`parity.reference`) with switches that make it wrong, and
 each row of `MISTAKES` is a setting of the switches. `judging.py` runs somebody else's

@@ -1,4 +1,4 @@
-"""`convert`: weights of any kind of file, in any layout of the table, into any format."""
+"""`convert`: weights of any kind of file and any layout, into any format."""
 
 import contextlib
 import os
@@ -29,7 +29,7 @@ def convert(
     best: bool = False,
     force: bool = False,
 ) -> Adopted:
-    """Reads weights from `src`, whatever it is, and writes them to `dst`; returns them.
+    """Reads weights of any kind from `src`, writes them to `dst` and returns them.
 
     Args:
         src: .safetensors, .pt, .msgpack, .h5, .npz, an orbax checkpoint, a run folder or one
@@ -112,7 +112,7 @@ def _telling(path: Path, what: str) -> Iterator[None]:
 
 
 def _checkpoint(path: Path, best: bool) -> Path:
-    """A checkpoint itself, or of a run the newest whole one, or the one of the best accuracy."""
+    """A checkpoint itself, or of a run the newest whole or the best one."""
     if formats.kind_of(path) == "checkpoint":
         return path
     _, found = chosen(path, best=best)
@@ -128,7 +128,7 @@ def own_layouts(file: File) -> list[str]:
 
 
 def layouts_for(file: File, asked: str | Layout | None) -> Mapping[str, Layout]:
-    """The layouts that a file without a header may have, by name: those asked for, or all."""
+    """The layouts that a file without a header may have, by name."""
     if isinstance(asked, Layout):
         return {"given": asked}
     own = own_layouts(file)

@@ -1,4 +1,4 @@
-"""Whether matched tensors are a network of a spec, its sizes by them, and their canonical form.
+"""Fits matched tensors to a spec: faults, sizes, and the canonical arrays.
 
 Here a pattern has every axis spelt out: an axis that layers do not share carries its layer's name
 ("stem.0.out"), input capsules are "(h w type)", channels of the primary layer "(type k)", pixels
@@ -54,7 +54,7 @@ def sizes(spec: NetworkSpec) -> Sizes:
 
 
 def faults(found: Match, layout: Layout, tensors: Arrays, spec: NetworkSpec) -> list[str]:
-    """Everything that keeps the tensors of a file from being this network in this layout."""
+    """Everything that keeps a file's tensors from being this network."""
     rows, every = table(spec), sizes(spec)
     patterns, wanted = _found_patterns(found, layout, _last(spec)), _canonical_patterns(spec)
     extra = [one for name in found.sources if name not in rows for one in found.sources[name]]

@@ -1,4 +1,4 @@
-"""From tensors in any layout to canonical weights: the one layout that fits, or why none does."""
+"""Canonical weights from tensors in the one layout that fits, or why none does."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ SHOWN = 20  # names in a message, of a file that may have thousands
 
 @dataclass(frozen=True)
 class Adopted:
-    """A network read from tensors: its spec, its canonical weights, and the layout they had.
+    """A network read from tensors: its spec, canonical weights and their layout.
 
     Attributes:
         note: What the code of that layout does otherwise with the same weights.
@@ -40,7 +40,7 @@ def adopt(
     spec: NetworkSpec,
     infer_sizes: bool = False,
 ) -> Adopted:
-    """Canonical weights from the one layout of `layouts` that fits; raises WeightsError.
+    """Canonical weights from the one layout that fits; raises WeightsError.
 
     Args:
         what: The file, for messages.

@@ -19,7 +19,7 @@ from parity.weights import FORMAT, Arrays
 
 
 def describe(path: str | os.PathLike) -> dict[str, Any]:
-    """Everything that a file or folder says of itself, verified; raises TwincapsError.
+    """All that a file or folder says of itself, verified; raises TwincapsError.
 
     A file: path, kind, `taken_off_names` (what a framework's tools had put around them, absent
     without), layout (or `layouts`, those that its names fit), spec, sha256 (its
@@ -108,7 +108,7 @@ def _file(file: File) -> dict[str, Any]:
 
 
 def _axes(layout: Layout, tensors: Arrays) -> dict[str, str]:
-    """The axes of each tensor of a file, one of several stacked without the axis of the stack."""
+    """The axes of each tensor of a file; one of a stack lacks the stack's axis."""
     found, axes = match(layout, tensors), {}
     for name, group in found.sources.items():
         order = found.axes[name].split(" ", 1)[1] if name in found.stacked else found.axes[name]

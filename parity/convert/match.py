@@ -1,4 +1,4 @@
-"""Which tensors of a file are which, by their names alone: no layout is guessed from shapes."""
+"""Matches the tensors of a file with canonical ones, by their names alone."""
 
 import re
 from collections.abc import Iterable

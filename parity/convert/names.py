@@ -46,7 +46,7 @@ def unwrapped(arrays: Arrays, layout: Layout | None = None) -> tuple[Arrays, tup
 
 
 def _candidates(arrays: Arrays) -> Iterator[dict[str, str]]:
-    """{name: name without wrappers}, then without one common first part after the other."""
+    """Names without wrappers, then without one common first part after the other."""
     parts = {name: name.split(".") for name in arrays if not _is_counter(name, arrays)}
     boxed = {each[-1] for each in parts.values()} == {BOX}
     for name, each in parts.items():

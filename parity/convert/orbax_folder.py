@@ -1,4 +1,4 @@
-"""An orbax checkpoint: a folder of the pure dict of a network, with our header beside it.
+"""An orbax checkpoint: a folder of a network's pure dict, with our header.
 
     {"stem": {"0": {"kernel": ..}}, "primary": {"kernel": ..}, ...}
 
@@ -26,7 +26,7 @@ _STEP = re.compile(r"(?:.*_)?(\d+)")  # with the prefix of a manager, or without
 
 
 def write(path: Path, arrays: Arrays, header: str) -> None:
-    """Writes a folder beside `path`, then renames it, so that `path` is never half a checkpoint."""
+    """Writes a folder beside `path` and renames it: `path` is whole at all times."""
     orbax = needed("orbax.checkpoint", path)
     tree: dict[str, Any] = {}
     for name, array in arrays.items():
@@ -51,7 +51,7 @@ def write(path: Path, arrays: Arrays, header: str) -> None:
 
 
 def checkpoint(path: Path) -> Path | None:
-    """The checkpoint of arrays that a folder is, or that orbax keeps in it; None without one.
+    """The checkpoint of arrays that a folder is or holds; None without one.
 
     A CheckpointManager's folder has a folder for each step ("123", "step_123"), of which the
     newest is taken, and that one for each item, of which "default" or "params" is, or the only

@@ -1,4 +1,4 @@
-"""A look at a .pt file before torch reads it: every size in it must fit the file's length.
+"""Checks a .pt file before torch reads it: its sizes must fit its length.
 
 torch.load(weights_only=True) runs nothing of a file, but it takes the sizes in it on trust.
 """
@@ -24,7 +24,7 @@ LEGACY = 5  # pickles of a file of before version 1.6: a number, versions, syste
 
 
 class _Nothing(dict):
-    """In the place of whatever a pickle names or makes: takes everything, does nothing."""
+    """Stands for whatever a pickle names or makes: takes everything, does nothing."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class _Nothing(dict):
 
 
 class _Sizes(pickle.Unpickler):
-    """Reads a pickle for the storages that it refers to: (key, bytes) of each, in `held`."""
+    """Reads from a pickle only the storages it refers to: (key, bytes) of each."""
 
     def __init__(self, content: io.BytesIO) -> None:
         super().__init__(content, encoding="latin1")

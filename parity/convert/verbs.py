@@ -71,7 +71,7 @@ def convert(
 
 
 def inspect(path: Annotated[str, tyro.conf.arg(metavar="PATH")], json: bool = False) -> None:
-    """Show what a file of weights, a checkpoint or a run holds: names, axes, spec, checksums.
+    """Show what weights, a checkpoint or a run hold: names, axes, spec, checksums.
 
     Args:
         path: Anything that `convert` reads.

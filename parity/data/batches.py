@@ -1,4 +1,4 @@
-"""The one order of batches and augmentation: the same bytes for either wing and any resume."""
+"""The order of batches and augmentation, the same in both wings and any resume."""
 
 from collections.abc import Iterator
 from dataclasses import fields
@@ -28,7 +28,7 @@ def training(
     start: int = 0,
     rows: slice = slice(None),
 ) -> Iterator[Batch]:
-    """The batches of an epoch from the `start`-th on: shuffled, augmented, all of one size.
+    """The batches of an epoch from number `start` on: shuffled, augmented, equal.
 
     The order, and what is random about the image at a place in it, depend on (seed, epoch, place)
     alone, so `start` batches may be skipped without making them. The last partial one is dropped.
@@ -49,7 +49,7 @@ def training(
 
 
 def evaluation(split: Split, batch_size: int, rows: slice = slice(None)) -> Iterator[Batch]:
-    """Every image once, in order, never augmented; the last batch is padded with weight 0.
+    """Every image once, in order, not augmented; padding has weight 0.
 
     Of each batch only the images of `rows` are made.
     """

@@ -1,4 +1,4 @@
-"""The verb `data`: what can be trained on, where it is on this machine, and how to get it."""
+"""The verb `data`: the data sets, where they are here, and how to get them."""
 
 import json as jsonlib
 import os
@@ -14,7 +14,7 @@ from parity.data.splits import DataError, NotFoundError
 
 
 def listing(*, data_dir: Path | None = None, json: bool = False) -> None:
-    """List the data sets: images and classes, where a copy was found, licence and source.
+    """List the data sets: images, classes, the copy found here, licence, source.
 
     Files are known by their names and sizes; what is in them is checked when they are loaded.
 
@@ -36,7 +36,7 @@ def listing(*, data_dir: Path | None = None, json: bool = False) -> None:
 
 
 def describe(name: str, data_dir: Path | None = None) -> dict[str, Any]:
-    """What is said of one data set; `fault` is what is wrong with the copy that was found."""
+    """One data set as a row; its `fault` is what is wrong with the copy found."""
     found = entry(name)
     row = {"title": found.title, "shape": found.shape, "classes": found.classes}
     row |= {"train": None, "test": None, "place": None, "fault": None}

@@ -25,7 +25,7 @@ Contents = dict[str, bytes]
 
 @dataclass(frozen=True)
 class Copy:
-    """A whole copy: the folder or archive it was found in, and the unpacked content by name."""
+    """A whole copy: its folder or archive, and the unpacked content by name."""
 
     place: Path
     contents: Contents
@@ -33,7 +33,7 @@ class Copy:
 
 @dataclass(frozen=True)
 class File:
-    """A file's usual name, and the size and MD5 of its unpacked content, None if not published."""
+    """A file's usual name, and the size and MD5 of its unpacked content, if known."""
 
     name: str
     size: int | None
@@ -94,7 +94,7 @@ def look(source: Source, data_dir: Path | None = None) -> Path:
 def _search(
     source: Source, data_dir: Path | None, tried: list[str], whole: bool = True
 ) -> Copy | None:
-    """The first copy; where it was looked for in vain is added to `tried`."""
+    """The first copy found; the places searched before it are added to `tried`."""
     if data_dir is not None and not os.path.isdir(data_dir):
         raise DataError(
             f"{source.name}: the data folder {data_dir} is no folder; name the one that holds "
@@ -119,7 +119,9 @@ def _search(
 
 
 def cache() -> Path | None:
-    """Where downloads and compiled code are kept: $XDG_CACHE_HOME/twincaps, ~/.cache/twincaps.
+    """The folder of downloads and compiled code: `twincaps` in the user's cache.
+
+    That is $XDG_CACHE_HOME, or else ~/.cache.
 
     None where the user has no home. A relative XDG_CACHE_HOME counts as unset, as its
     specification asks: https://specifications.freedesktop.org/basedir-spec/latest/
@@ -145,7 +147,7 @@ def _wanted(source: Source) -> str:
 
 
 def _copy(source: Source, folder: Path, faults: list[str], whole: bool = True) -> Copy | None:
-    """The copy in a folder, if there is one; what is wrong with it is added to `faults`.
+    """The copy in a folder, if there is one; its faults are added to `faults`.
 
     Without `whole` it is one by its names and sizes, and its content is left out.
     """
@@ -189,7 +191,7 @@ def _names(folder: Path, file: File) -> list[Path]:
 
 
 def _content(file: File, paths: list[Path], faults: list[str], whole: bool) -> bytes | None:
-    """That of the first path that is what it should be; without `whole` its size alone is."""
+    """The content of the first path that passes; without `whole`, by size alone."""
     for path in paths:
         try:
             content = packed.read(path, file.size) if whole else b""
@@ -230,7 +232,7 @@ def _check(file: File, content: bytes, what: str) -> None:
 
 
 def _download(source: Source, tried: list[str]) -> Copy:
-    """Downloads into a folder beside the cache's, checks, then moves each file into place."""
+    """Downloads to a temporary folder, checks, then moves each file into place."""
     places = "\n  ".join(tried)
     looked = f"{source.name}: no whole copy found; looked in\n  {places}\n"
     fix = (

@@ -17,7 +17,9 @@ from parity.spec import TrainedOn
 
 @dataclass(frozen=True)
 class Found:
-    """A copy of a data set: where it lies, None for nowhere, and its images to train and to test.
+    """A copy of a data set: its place, and the numbers of its images.
+
+    Those are images to train and to test; a place of None means that there are no files.
 
     Attributes:
         classes: Where the files decide how many.
@@ -99,10 +101,15 @@ def load(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
 
 
 def described(name: str, data_dir: str | os.PathLike | None = None) -> TrainedOn:
-    """What a run trained on that is too old to have saved it: what its data set declares.
+    """What a run that did not save it was trained on, by its data set's name.
 
-    The fingerprints of its splits are unknown, and class names that a folder decides are read
-    from that folder as it is today.
+    Args:
+        name: The data set of the run; a name that is not in the registry is kept alone.
+        data_dir: The run's data folder. Where a folder decides the names of the classes, they are
+            read from it as it is today, with a DataWarning.
+
+    Returns:
+        What the data set's file declares; the fingerprints of its splits are unknown.
     """
     try:
         found = entry(name)

@@ -1,4 +1,4 @@
-"""Which images each figure shows: all that can be drawn of a network and a split of test images."""
+"""The figures that can be drawn of a network and a split of test images."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ SOME = 10  # images or classes in a row
 
 
 def album(seen: Seen, names: Sequence[str], note: str) -> Iterator[tuple[str, "Figure"]]:
-    """(name, figure) of each that suits the network and the data, drawn as it is asked for.
+    """(name, figure) of each that suits the network and data, drawn one at a time.
 
     Args:
         seen: Test images, and what the network makes of them.
@@ -78,7 +78,7 @@ def _confusion(seen: Seen, names: Sequence[str], note: str) -> "Figure":
 
 
 def _pairs(seen: Seen) -> tuple[np.ndarray, np.ndarray]:
-    """The two longest capsules of each image, [N, 2], and whether they are its two classes, [N]."""
+    """The two longest capsules of each image, [N, 2], and whether both are right."""
     answers = reference.longest(seen.lengths, 2)
     right = np.take_along_axis(seen.labels, answers, 1).sum(1) == 2
     return answers, right
@@ -98,7 +98,7 @@ def _separations(seen: Seen, answers: np.ndarray, right: np.ndarray, note: str) 
 
 
 def _one_a_class(seen: Seen, right: np.ndarray, *, strict: bool) -> np.ndarray:
-    """The first right image of each of the first classes; unless `strict`, else the first one."""
+    """The first right image of each class; unless `strict`, else the first image."""
     places = []
     for label in range(seen.model.spec.classes):
         of_class = np.flatnonzero(seen.labels == label)

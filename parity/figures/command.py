@@ -28,7 +28,9 @@ def figures(
     ema: bool = False,
     json: bool = False,
 ) -> None:
-    """Draw a run: its learning curves, and what its newest checkpoint makes of the test images.
+    """Draw a run: learning curves, and what its network makes of test images.
+
+    The network is that of its newest checkpoint.
 
     Each figure is written twice, as PNG and as SVG.
 
@@ -38,7 +40,7 @@ def figures(
         backend: torch or jax; unless given, the run's own, or torch.
         against: Another run: draw the curves of both in one figure, and nothing else.
         out: The folder to write to; unless given, figures/ in the run.
-        dataset: Whose test images; unless given, those of what it was trained on.
+        dataset: The data set of the test images; unless given, the one it was trained on.
         data_dir: Where the files of the data set are.
         ema: Show what the moving averages of the weights make of them.
         json: Print one JSON object instead: the paths of each figure by its name.
@@ -83,7 +85,9 @@ def _drawn(
 
 
 def illustrate(run: Run, trainer: object, dataset: Dataset) -> dict[str, np.ndarray]:
-    """Draws a training that is over, of the first `QUICK` test images; the pictures [H, W, C].
+    """Draws the figures at the end of a training; returns pictures [H, W, C].
+
+    They are of the first `QUICK` test images.
 
     A Trainer that is not a wing's has nothing to show.
     """

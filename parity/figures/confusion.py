@@ -22,7 +22,7 @@ def matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarra
 
 
 def worst(lengths_NJ: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
-    """The mistakes whose capsule is longest beyond that of the right class, worst first."""
+    """The mistakes whose capsule exceeds that of the right class most, in order."""
     own = lengths_NJ[np.arange(len(labels)), labels]
     over = lengths_NJ.max(1) - own
     wrong = np.flatnonzero(lengths_NJ.argmax(1) != labels)

@@ -1,4 +1,4 @@
-"""Which primary capsules send where: the coupling coefficients over an image, by iteration.
+"""Routing coefficients over an image: which primary capsules send where.
 
 Axes: T iterations, I primary capsules, J classes, H W C the image, H'xW' the capsules' grid.
 """
@@ -22,7 +22,7 @@ AROUND = 0.1  # of the grid's height and width, shown on each side of it
 
 
 def strongest(couplings_TIJ: np.ndarray, spec: NetworkSpec) -> np.ndarray:
-    """The largest coefficient among the types of capsules at each place: [T, J, H', W'].
+    """The largest coefficient of the types at each place: [T, J, H', W'].
 
     A mean over the types would hide it: most capsules have short poses, and split evenly.
     """

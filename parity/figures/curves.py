@@ -21,7 +21,7 @@ LEFT, GAP, BELOW = 0.5, 0.62, 0.36  # of the first panel, between two, for the l
 
 @dataclass(frozen=True)
 class Curve:
-    """What was measured at some steps: loss, share of errors, learning rate, all [steps]."""
+    """Loss, share of errors and learning rate by step, each [steps]."""
 
     steps: np.ndarray
     loss: np.ndarray
@@ -93,7 +93,7 @@ def draw(lines: Sequence[Line], note: str) -> "Figure":
 
 @style.quiet()
 def draw_both(runs: Mapping[str, Sequence[Line]], note: str) -> "Figure":
-    """The curves of two runs in one figure, and how far their losses are apart, step by step."""
+    """The curves of two runs in one figure, and how far apart their losses are."""
     first, second = parts = [curves(lines) for lines in runs.values()]
     window = max(_window(train) for train, *_ in parts)
     subtitle = f"training, as mean of {window} steps; test, each epoch, as marks"
@@ -121,7 +121,7 @@ def draw_both(runs: Mapping[str, Sequence[Line]], note: str) -> "Figure":
 
 
 def _shown(curve: Curve, name: str, floor: float) -> np.ndarray:
-    """What a panel shows of a curve; no error is at the floor, as a logarithm has no 0."""
+    """A panel's values of a curve; no error is at the floor, as log 0 is not."""
     return curve.loss if name == "loss" else np.maximum(curve.error, floor)
 
 
@@ -164,7 +164,7 @@ def _panels(figure: "Figure", columns: int, height: float) -> list["Axes"]:
 
 
 def _floor(*curves: Curve) -> float:
-    """An error a little below the smallest there is: where no error is shown on the axis."""
+    """A little below the smallest error: where "no error" is drawn on the axis."""
     errors = np.concatenate([each.error for each in curves])
     return float(errors[errors > 0].min(initial=1.0)) / 1.5
 

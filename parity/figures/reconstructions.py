@@ -1,4 +1,4 @@
-"""Originals beside what the decoder makes of their capsules, right and wrong ones."""
+"""Images beside their reconstructions, of right answers and of wrong ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Two overlapping digits taken apart: the reconstructions of both, in two colours on one sheet."""
+"""Two overlapping digits taken apart: both reconstructions in two colours."""
 
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ COLOURS = (style.WARM, style.COOL)
 
 
 def overlay(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Two grey images [..., H, W, 1] printed over one another in two inks: [..., H, W, 3]."""
+    """Two grey images [..., H, W, 1] overprinted in two inks: [..., H, W, 3]."""
     from matplotlib.colors import to_rgb
 
     sheet = np.ones((*first.shape[:-1], 3), np.float32)
@@ -35,7 +35,7 @@ def draw(
     answers: ArrayLike,
     note: str,
 ) -> "Figure":
-    """Pairs of digits, what they are made of, and what the network takes them apart into.
+    """Pairs of digits, what they are made of, and their reconstructions.
 
     Args:
         images: [N, H, W, 1].

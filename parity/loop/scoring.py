@@ -21,7 +21,7 @@ def evaluate(trainer: Trainer, split: Split, batch_size: int) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def averaged(trainer: Trainer) -> Iterator[None]:
-    """Gives a Trainer its averages for weights inside the block, then its own state again."""
+    """Swaps a Trainer's weights for their averages inside the block."""
     state = trainer.get_state()
     trainer.set_state({**state, "weights": weights.averages(state["optimizer"])})
     try:
@@ -65,7 +65,7 @@ def epoch_scores(
 
 
 def validation_accuracy(more: dict[str, float]) -> float | None:
-    """The better accuracy on validation images of the weights and of their averages, if any."""
+    """The better validation accuracy of weights and averages; None without one."""
     names = "validation_accuracy", f"{weights.AVERAGE}_validation_accuracy"
     return max((more[name] for name in names if name in more), default=None)
 

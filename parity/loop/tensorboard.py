@@ -93,7 +93,7 @@ def writer() -> Callable[..., Any] | None:
 
 
 class Events:
-    """TensorBoard scalars, through tensorboardX, and what `look` sees after each evaluation."""
+    """TensorBoard scalars, and after each evaluation what `look` returns."""
 
     name = "events for TensorBoard"
 

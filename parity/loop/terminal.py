@@ -17,7 +17,7 @@ DUMB = ("dumb", "unknown")  # terminals, by TERM
 def watchers(
     trainer: Any, test: Split, per_epoch: int, folder: os.PathLike | None
 ) -> list[Watcher]:
-    """A bar or plain lines, whichever suits stdout, and TensorBoard where there is a folder."""
+    """A bar or plain lines, whichever suits stdout, and TensorBoard with a folder."""
     shown: list[Watcher] = []
     with spared("progress"):
         shown += [_progress(Telling(trainer.training, per_epoch))]
@@ -35,7 +35,7 @@ def _progress(told: "Telling") -> Watcher:
 
 
 class Telling:
-    """The words of a line of metrics; loss, accuracy and speed are means over recent steps."""
+    """A line of metrics in words; loss, accuracy and speed are recent means."""
 
     def __init__(self, training: TrainingSpec, per_epoch: int) -> None:
         self.training, self.per_epoch = training, per_epoch

@@ -82,7 +82,7 @@ def prepare(
 
 
 def ink(grey_HW: np.ndarray) -> np.ndarray:
-    """How far each pixel [H, W] stands out from the paper, which is the border's middle value.
+    """How far each pixel [H, W] stands out from the paper, the border's median.
 
     Darker or lighter than it, whichever there is more of; the other counts as paper.
     """
@@ -103,7 +103,7 @@ def crop(ink_HW: np.ndarray, edge: float) -> np.ndarray | None:
 
 
 def resized(ink_HW: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The same, antialiased and with its aspect kept, as large as fits into this size."""
+    """The same, antialiased, scaled by one factor to just fit into this size."""
     from PIL import Image
 
     scale = min(height / ink_HW.shape[0], width / ink_HW.shape[1])

@@ -1,4 +1,4 @@
-"""The verb `predict`: what a network says of pictures, with either wing or with both."""
+"""The verb `predict`: what a network says of pictures, with one wing or both."""
 
 import importlib.util
 import json as jsonlib
@@ -75,7 +75,7 @@ def predict(
     out: Annotated[str | None, _shown("DIR", "write nothing")] = None,
     json: bool = False,
 ) -> None:
-    """Say what pictures show: the class, or both digits, and the length of every class's capsule.
+    """Say what pictures show: the class or classes, and each capsule's length.
 
     Args:
         images: Pictures, PNG for example, of any size: drawn dark on light or light on dark.
@@ -111,7 +111,7 @@ def predict(
 
 
 def asked(backend: str | None) -> list[str]:
-    """The wings asked for, in their order: unless one is named, those that are installed."""
+    """The wings asked for, in their order; unless one is named, the installed."""
     if backend == "both":
         return list(BACKENDS)
     if backend is not None:
@@ -150,7 +150,7 @@ def see(known: Known, images: np.ndarray, backends: list[str]) -> list[Predictio
 
 
 def write(folder: Path, images: list[str], predictions: list[Prediction]) -> list[dict[str, str]]:
-    """Writes NAME-input.png and NAME-reconstruction.png of each picture; returns their paths.
+    """Writes NAME-input.png and NAME-reconstruction.png; returns their paths.
 
     Of an image of several things each reconstruction's name ends in its class. Nothing that was
     asked about is replaced, nor one picture's files by another's of its name.

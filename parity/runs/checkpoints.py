@@ -40,7 +40,7 @@ PACKAGES = ("twincaps", "numpy", "safetensors", "torch", "jax", "flax", "optax")
 
 @dataclass(frozen=True)
 class State:
-    """What `state.json` holds: where the run stood, and the checksums of the files beside it.
+    """The content of `state.json`: where the run stood, and the files' checksums.
 
     Attributes:
         step: Training steps done.
@@ -67,7 +67,7 @@ class State:
 
     @property
     def score(self) -> float | None:
-        """What checkpoints are chosen by: the accuracy on validation images, or on the test set."""
+        """The score that checkpoints are chosen by: validation accuracy, or else test."""
         return self.accuracy if self.validation is None else self.validation
 
     def __post_init__(self) -> None:
@@ -110,7 +110,9 @@ def write(
     trained_on: TrainedOn | None = None,
     **state: Any,
 ) -> Path:
-    """Writes one checkpoint, then deletes all but the last three and the best; returns its path.
+    """Writes a checkpoint, then deletes all but the last three and the best.
+
+    Returns its path.
 
     `state` has the fields of `State` except the checksums of the two files and the versions.
     """
@@ -193,7 +195,7 @@ def read_state(path: Path) -> State:
 
 
 def read(path: Path, spec: NetworkSpec) -> Checkpoint:
-    """A checkpoint, every byte of it verified; raises TwincapsError naming the file at fault."""
+    """A checkpoint, every byte verified; raises TwincapsError naming the file."""
     state = read_state(path)
     files = path / "weights.safetensors", path / "optimizer.safetensors"
     for file, expected in zip(files, (state.weights_sha256, state.optimizer_sha256), strict=True):

@@ -1,4 +1,4 @@
-"""The run folder: consistent at every instant, verified when read, readable by either wing.
+"""The run folder: whole at every instant, verified, the same for either wing.
 
     spec.json        the network
     training.json    the training, the options of the run, its preset's name, what it trains on
@@ -82,13 +82,13 @@ class Run:
         options: RunOptions | None = None,
         preset: str = "",
     ) -> "Run":
-        """Makes a run folder and locks it for writing; raises RunError where something is there.
+        """Makes a run folder and locks it; raises RunError where something is there.
 
         Of several processes that make the same one at once, one does, and the others raise.
         """
         path, options = _named(path), options or RunOptions()
         refuse_occupied(path)
-        with telling(path, "make a run folder", "nothing was made: mend this, or name another"):
+        with telling(path, "make a run folder", "nothing was made: fix this, or name another"):
             path.parent.mkdir(parents=True, exist_ok=True)
             _clear_unfinished(path)
             new, lock = _hidden(path)
@@ -117,7 +117,7 @@ class Run:
 
     @classmethod
     def open(cls, path: str | os.PathLike, *, read_only: bool = False) -> "Run":
-        """Opens a run: for writing under its lock, or to read it beside whoever is writing.
+        """Opens a run: to write under its lock, or to read beside a writer.
 
         Raises RunError where there is no run, another process is writing to it, or one of its
         two descriptions was altered.
@@ -229,14 +229,14 @@ class Run:
     def newest(self) -> Checkpoint | None:
         """The newest whole checkpoint, or None; see `checkpoints.newest`.
 
-        Each epoch ends with one: those that metrics.jsonl tells of and that were deleted are
-        missed, with a warning where there is an earlier one, as RunError where there is none.
+        Each epoch ends with a checkpoint. Where those of epochs in metrics.jsonl are missing, an
+        earlier one is taken with a warning, and RunError is raised where there is none.
         """
         folder = self.path / "checkpoints"
         found = checkpoints.newest(folder, self.spec)
         begun = [x.get("epoch", 1) for x in self.metrics() if x.get("event") == "train"]
         done = max(begun, default=1) - 1
-        told = f"though metrics.jsonl tells of {done} whole epochs; it was deleted"
+        told = f"though metrics.jsonl records {done} whole epochs; it was deleted"
         if found is None and done > 0:
             raise RunError(
                 f"{folder}: holds no checkpoint, {told}: put one back, or start another run with "
@@ -302,7 +302,7 @@ class Run:
 
 
 def chosen(path: Path, *, best: bool = False) -> tuple[Run, Checkpoint]:
-    """A run, read only, and its newest whole checkpoint, or the best one that has a score.
+    """A run, read only, and its newest whole checkpoint, or its best one.
 
     Raises RunError where it has none yet.
     """

@@ -72,7 +72,7 @@ class Known:
         elif classes := data.renamed(before, now):
             raise TwincapsError(
                 f"{self.name}: the classes of {now.dataset} are no longer those it was trained on "
-                f"({classes}); give the folders their old names, or train anew"
+                f"({classes}); give the folders their old names, or train again"
             )
         elif test := data.changed(before.test, now.test, "test"):
             what = f"{now.dataset} is not what it was in training ({test})"
@@ -93,7 +93,7 @@ class Known:
 
 
 def find(name: str, averaged: bool = False) -> Known:
-    """A network that comes with twincaps, by its name, or that of a run, checkpoint or file.
+    """A saved network by its name: one of the package, a run, checkpoint or file.
 
     Args:
         name: A name of `weights.pretrained_names()`, a run folder (its newest checkpoint), one
@@ -134,7 +134,10 @@ def find(name: str, averaged: bool = False) -> Known:
 def _of_run(
     name: str, run: Run, path: Path, spec: NetworkSpec, arrays: Arrays, about: TrainedOn | None
 ) -> Known:
-    """The network in a checkpoint of a run; of an old one, what its data set's name tells."""
+    """The network in a checkpoint of a run.
+
+    Of an old run, what it was trained on is what its data set declares.
+    """
     source = f"run {run.path.name} at step {int(path.name.removeprefix('step-'))}"
     about = about or described(run.training.dataset, run.options.data_dir)
     return Known(name, source, spec, arrays, about, run.training, run.options, run.preset)

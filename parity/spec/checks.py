@@ -29,13 +29,13 @@ def gist(error: BaseException) -> str:
 
 
 def printable(text: str, besides: str = "") -> str:
-    """Names of others as they can be shown anywhere: what is not printable is escaped.
+    """Text with everything that is not printable escaped.
 
-    That is the end of a line, a terminal's code, a byte of a file's name that is no text.
+    So a name cannot break a line, send codes to a terminal, or fail to encode.
 
     Args:
-        text: The name, or a message with names in it.
-        besides: What is left as it is, a line's end in a message.
+        text: A name, or a message with names in it.
+        besides: Characters that stay as they are, such as line ends in a message.
     """
     return "".join(
         each if each.isprintable() or each in besides else each.encode("unicode_escape").decode()
@@ -68,7 +68,7 @@ _FITS: dict[str, Callable[[Any], bool]] = {
 
 
 def check(owner: str, expected: str, **numbers: Any) -> None:
-    """Raises SpecError unless each number is what is expected, one of the words above."""
+    """Raises SpecError unless each number is as `expected`, one of the words above."""
     for name, number in numbers.items():
         require(_FITS[expected](number), f"{owner}: {name} is {number!r}; expected {expected}")
 

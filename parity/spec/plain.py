@@ -31,7 +31,7 @@ def _plain(value: Any) -> Any:
 
 
 def from_dict(kind: type[T], values: Any) -> T:
-    """A spec of `kind` from `to_dict`'s values; every unknown and missing name in one error.
+    """A spec of `kind` from the values of `to_dict`; one error names every fault.
 
     A name whose default is None, or that was added later, may be missing. Of several
     kinds of spec, as routings are, the values' own `name` says which it is.

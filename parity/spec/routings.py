@@ -1,4 +1,4 @@
-"""The table of routings: a frozen dataclass for each, with its options and what it owns.
+"""The table of routings: a dataclass each, with its options and parameters.
 
 A routing `NAME` is its dataclass here and a function in `routing/_NAME.py` of the oracle and of
 each wing; `lean/_NAME.py` of a wing may hold a twin that does not store the votes. Weights, layers,
@@ -43,7 +43,7 @@ class Owned:
 
 @dataclass(frozen=True, init=False)
 class Routing:
-    """A routing of `ROUTINGS` and its options: Routing("dynamic", num_iters=2) is a Dynamic.
+    """A routing of `ROUTINGS` with options: Routing("dynamic") is a Dynamic.
 
     A subclass gives `name` its default, says its `source`, and `owns` its parameters by name;
     one with a field of the same name, a bool, is there where that is true.

@@ -1,4 +1,4 @@
-"""The first tensor that differs, in the order of execution: forward, then backward."""
+"""The first tensor that differs: in order forward, then backward."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from parity.traces.recording import Trace
 
 @dataclass(frozen=True)
 class First:
-    """The first tensor that differs: its name, in which pass, by how much, and what was allowed."""
+    """The first tensor that differs: name, pass, difference and tolerance."""
 
     name: str
     backward: bool
@@ -23,7 +23,9 @@ class First:
 def first_difference(
     a: Trace, b: Trace, tolerance: float, gradients: float | None = None
 ) -> First | None:
-    """The first tensor of two traces that differs by more than `tolerance`, None if none does.
+    """The first tensor of two traces that differs by more than `tolerance`.
+
+    None where none does.
 
     The values are walked in the order of execution, and where they all agree the gradients from
     the loss backwards; `gradients` is the tolerance there, unless given the same. A tensor that

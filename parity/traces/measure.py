@@ -1,4 +1,4 @@
-"""The ladder's measure: how far two arrays are apart, and which of many is the furthest."""
+"""The ladder's measure: how far apart two arrays are, and the worst of many."""
 
 from collections.abc import Iterable, Mapping
 

@@ -1,4 +1,4 @@
-"""Rounding or meaning: whether two wings differ in float64, and which leaves the oracle.
+"""Rounding or semantic: what a difference is, and which wing leaves the oracle.
 
 A difference in float32 alone is *rounding*. One that is there in float64 too is *semantic*: the
 two wings compute different things, and the oracle (`parity.reference`) says which is right.
@@ -40,7 +40,7 @@ class Verdict:
 
 
 def verdict(a: Trace, b: Trace, tolerance: float, gradients: float | None = None) -> Verdict:
-    """What a difference between two wings is, by their float64 traces of the same request."""
+    """What a difference between two wings is, by their float64 traces."""
     assert a.request["precision"] == b.request["precision"] == "float64"
     first = first_difference(a, b, tolerance, gradients)
     if first is None:
@@ -61,7 +61,7 @@ def values(trace: Trace) -> Arrays:
 
 
 def distances_to_oracle(a: Trace, b: Trace, first: First) -> dict[str, float]:
-    """Name of each trace -> how far it is from the oracle at the tensor that differs first.
+    """Name of each trace -> its distance from the oracle where they first differ.
 
     A value by the ladder's measure; a gradient as a share of the gap between the two, along
     that gap, so that the right one has 0 and the wrong one 1.

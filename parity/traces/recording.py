@@ -1,4 +1,4 @@
-"""A trace: every named tensor of one forward and backward pass of one wing, as one file.
+"""A trace: every named tensor of a forward and backward pass, in one file.
 
     value/<name>      the tensor at each tap and every parameter (`parameter/<name>`)
     gradient/<name>   the gradient of the loss by it
@@ -33,7 +33,7 @@ class TraceError(TwincapsError):
 
 
 def execution_order(names: Iterable[str], spec: NetworkSpec) -> list[str]:
-    """Taps in the order given, each parameter just before the first tap that depends on it.
+    """Names in order of execution: each parameter just before its first tap.
 
     The backward pass visits the same names from the last to the first.
     """
@@ -102,13 +102,13 @@ def make(
 
 
 def load(path: str | os.PathLike) -> Trace:
-    """The trace in a file; raises a TwincapsError for one that is torn, altered or another kind."""
+    """The trace in a file; raises TwincapsError if it is not a whole trace."""
     arrays, header = load_arrays(path, FORMAT)
     order: list[str] = _told(header, "order", [])
     request: dict[str, Any] = _told(header, "request", {})
     names = [f"{kind}/{name}" for name in order for kind in ("value", "gradient")]
     if set(request) != set(REQUEST) or set(arrays) != {"labels", *names} or not order:
-        raise TraceError(f"{path}: a trace whose header does not name its tensors; make it anew")
+        raise TraceError(f"{path}: a trace whose header does not name its tensors; trace it again")
     from_dict(NetworkSpec, request["spec"])
     values, gradients = (
         {name: arrays[f"{kind}/{name}"] for name in order} for kind in ("value", "gradient")
@@ -123,7 +123,7 @@ def _told(header: Mapping[str, Any], name: str, otherwise: Any) -> Any:
 
 
 def refuse_unlike(a: Trace, b: Trace) -> None:
-    """Raises TraceError, naming every point, where two traces are not of the same thing."""
+    """Raises TraceError, with every mismatch, for traces of different requests."""
     unlike = [name for name in SHARED if a.request[name] != b.request[name]]
     if unlike:
         listed = "\n  ".join(

@@ -1,4 +1,4 @@
-"""How two traces differ, printed: the worst tensors, the first that differs, its meaning."""
+"""Prints how two traces differ: worst tensors, the first, its meaning."""
 
 import math
 from typing import Any
@@ -25,7 +25,7 @@ def wide_console() -> Console:
 
 
 def plain(one: Trace, other: Trace, tolerances: tuple[float, float]) -> dict[str, Any]:
-    """The same as JSON values: every difference, null where one side alone is not finite."""
+    """The same as JSON values: every difference, null where it is not finite."""
     rows = [
         {"pass": kind, "tensor": name, "difference": apart if math.isfinite(apart) else None}
         | {"tolerance": tolerance, "holds": apart <= tolerance}

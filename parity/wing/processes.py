@@ -84,15 +84,17 @@ class Place:
 def place(
     environment: Mapping[str, str] = os.environ, typed: Callable[[], bool] | None = None
 ) -> Place | None:
-    """Where a launcher put this process, None where it is alone.
+    """The place of this process among those a launcher started; None if it is alone.
 
-    torchrun's variables go before SLURM's. SLURM's count in a step that srun started. They do not
-    count in the batch script around it, nor in a shell that is a step itself (`srun --pty bash`);
-    a shell gets a line on standard error.
+    Reads torchrun's variables, or else SLURM's. SLURM's are ignored in a batch script outside of
+    srun, and in an interactive shell (`srun --pty bash`), which gets a line on standard error.
 
     Args:
-        environment: The variables; ProcessError where they are invalid.
-        typed: Whether somebody types at this process; unless given, whether it has a terminal.
+        environment: The environment variables.
+        typed: Whether somebody types at this process; by default, whether it has a terminal.
+
+    Raises:
+        ProcessError: If the variables are no whole numbers, or the rank is not below the count.
     """
     if {"RANK", "WORLD_SIZE"} <= environment.keys():
         names = "RANK", "WORLD_SIZE", "LOCAL_RANK"

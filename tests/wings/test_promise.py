@@ -1,7 +1,7 @@
 """A routing touches four places and no test: tried on a copy of the repository, in both wings.
 
 The copy is given the routing of `promised.py` (its dataclass, and a file each in the oracle and
-the wings) and, as a new routing asks, `make stubs`, which writes three stubs anew. Nothing else
+the wings) and, as a new routing asks, `make stubs`, which writes three stubs. Nothing else
 of it is changed: everything must then know the routing, and tell when one wing has it wrong.
 Every command runs in a process of its own that sees the copy alone.
 """

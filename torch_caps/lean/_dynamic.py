@@ -170,7 +170,7 @@ def _through_squash(sum_JDB: Tensor, dposes_JDB: Tensor) -> Tensor:
 
 
 def _inside(inputs_BIK: Tensor, kernel_IJKD: Tensor) -> tuple[Tensor, Tensor]:
-    """inputs_IKB and kernel_IKM: operations on votes run along the batch, the last axis."""
+    """inputs_IKB and kernel_IKM, the batch last: operations on votes run along it."""
     return inputs_BIK.permute(1, 2, 0).contiguous(), kernel_IJKD.transpose(1, 2).flatten(2)
 
 

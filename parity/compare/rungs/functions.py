@@ -1,4 +1,4 @@
-"""Rung 1: the pure functions of a wing against the oracle, on ordinary and on edge inputs.
+"""Rung 1: the pure functions of a wing, edge inputs too, against the oracle.
 
 Axes: J output capsules, D size of an output pose.
 Inputs are numbers of float32, so that both precisions and the oracle are given the same.
@@ -66,7 +66,7 @@ def _squashes() -> Iterator[tuple[str, Case]]:
 
 
 def _routings() -> Iterator[tuple[str, Case]]:
-    """Every routing of the table with every option, plain, and lean where it has such a twin."""
+    """Every routing of the table with every option, and some on zero or large votes."""
     votes = _normal("votes", *SHAPES["votes"])
     some = votes.copy()
     some[0], some[1, :, 1] = 0, 0
@@ -85,7 +85,7 @@ def _routings() -> Iterator[tuple[str, Case]]:
 
 
 def _lean() -> Iterator[tuple[str, Case]]:
-    """The twins that store no votes, with every option: of inputs and kernel, in blocks of two."""
+    """The routings that store no votes, with every option, in blocks of two inputs."""
     inputs = {name: _normal(name, *SHAPES[name]) for name in ("inputs", "kernel")}
     for kind in ROUTINGS.values():
         for routing in kind.examples():
@@ -143,7 +143,7 @@ def _function(package: ModuleType, case: Case) -> Callable[..., Any]:
 
 
 def _run(function: Callable[..., Any], case: Case, arrays: Any, targets: Any, **more: Any) -> Any:
-    """The function on these arrays; the first of what it returns where that is several things."""
+    """The first value that the function returns for these arrays."""
     given = dict(zip(case.inputs, arrays, strict=True))
     named = {name: given.pop(name) for name in case.inputs if "_" in name}
     plus = [] if case.targets is None else [targets]
@@ -152,7 +152,7 @@ def _run(function: Callable[..., Any], case: Case, arrays: Any, targets: Any, **
 
 
 def _taps(case: Case, tapped: Arrays, numpy: Callable[[Any], np.ndarray]) -> dict[str, Any]:
-    """The argument that makes a function show what it computes on the way, where it has one."""
+    """The `tap` argument that records intermediates, for a function that takes one."""
 
     def tap(name: str, x: Any) -> Any:
         tapped[name] = numpy(x)

@@ -15,7 +15,7 @@ from parity.weights import Arrays, table
 
 
 def in_modes(climb: Climb) -> list[Row]:
-    """Rung 7: each wing in its other modes (compiled, eager, lean) against its usual one."""
+    """Rung 7: each wing compiled, eager and lean, against its usual mode."""
     rows = []
     plain = climb.pair.ask("mode")
     if "compiled" in climb.modes:
@@ -59,7 +59,7 @@ def _in_order(climb: Climb, plain: Arrays, other: Arrays) -> dict[str, float]:
 
 
 def on_gpu(cpu: Climb, gpu: Climb) -> list[Row]:
-    """Rung 8: both wings on a GPU against each other, and each against itself on the CPU."""
+    """Rung 8: the two wings on a GPU, and each against itself on the CPU."""
     pairs = {"torch against jax": (gpu.traces["torch"], gpu.traces["jax"])}
     for wing in BACKENDS:
         pairs[f"{wing} on GPU against CPU"] = gpu.traces[wing], cpu.traces[wing]

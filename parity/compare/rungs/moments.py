@@ -1,4 +1,4 @@
-"""Rungs 0 to 4: weights, functions, one pass forward and backward, one optimiser step."""
+"""Rungs 0 to 4: weights, functions, a forward and backward pass, a step."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ FORWARD, BACKWARD = "forward, torch against jax", "gradients, torch against jax"
 
 
 def round_trip(climb: Climb) -> list[Row]:
-    """Rung 0: weights and state into each wing and out of it by every way, bit for bit."""
+    """Rung 0: weights and state into each wing and out again, bit for bit."""
     answers = climb.pair.ask("round_trip", folder=str(climb.folder))
     sent = climb.subject.ported(climb.precision)
     doors = {"to_numpy": "weights", "get_state": "weights", "load": "weights", "slots": "optimizer"}

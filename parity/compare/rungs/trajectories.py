@@ -1,4 +1,4 @@
-"""Rungs 5 and 6: many steps in both wings, and half of them in one, half in the other."""
+"""Rungs 5 and 6: many steps in both wings, and a run that changes wings."""
 
 from collections.abc import Mapping
 
@@ -18,7 +18,7 @@ def trajectory(climb: Climb) -> list[Row]:
 
 
 def along(answers: Mapping[str, Reply]) -> dict[str, float]:
-    """The differences of two runs: of the loss at each step, then of what they ended with."""
+    """The differences of two runs: the loss of each step, then the last state."""
     a, b = (answer.arrays for answer in answers.values())
     losses = zip(a["loss"], b["loss"], strict=True)
     found = {f"loss of step {n}": difference(*pair) for n, pair in enumerate(losses)}

@@ -1,4 +1,4 @@
-"""Pictures arranged in folders: which folder is a class, and which pictures train and test.
+"""Pictures arranged in folders: which are classes, which train and test.
 
     DIR/CLASS/*.png                            the caller parts each class
     DIR/train/CLASS/*.png  DIR/test/CLASS      training, testing too; any case of letters
@@ -55,7 +55,7 @@ class Arrangement:
 
 
 def arranged(folder: Path) -> Arrangement:
-    """How the pictures below a folder are arranged; raises DataError where that is not clear."""
+    """How the pictures below a folder are arranged; DataError where that is unclear."""
     below, notes = _below(folder), []
     parts = _parts(folder, below)
     if parts is None:
@@ -74,7 +74,7 @@ def arranged(folder: Path) -> Arrangement:
 
 
 def _parts(folder: Path, below: list[Path]) -> tuple[Path, Path] | None:
-    """The folders to train and to test on; None where those of `folder` are the classes."""
+    """The folders to train and to test on; None where the folders are classes."""
     found: dict[str, list[Path]] = {"train": [], "test": [], "val": []}
     for path in below:
         if kind := PARTS.get(path.name.casefold()):
@@ -132,7 +132,7 @@ def _same(folder: Path, parts: tuple[Path, Path], train: dict, test: dict) -> No
 
 
 def labelled(classes: dict[str, Path], notes: list[str]) -> list[Labelled]:
-    """The pictures of each class, by name, with its number; DataError where a class has none.
+    """The pictures of each class with its number; DataError for an empty class.
 
     What is passed over beside them is added to `notes`.
     """
@@ -182,7 +182,7 @@ def shown(name: str) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names in a message: quoted, with code points where they are not plain, no more than a few."""
+    """Some names for a message: quoted, with code points where they are not plain."""
     names = [repr(each) if each.isascii() else f"{shown(each)!r} ({each!a})" for each in names]
     more = len(names) - MOST
     return ", ".join(names[:MOST]) + (f" and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""MATLAB's files, through SciPy, which is given none whose sizes do not fit its length.
+"""MATLAB's files, through SciPy, once every size in them is checked.
 
 Source: MathWorks, "MAT-File Format", versions 5 to 7: a header of 128 bytes, then elements, each
 a tag (type, bytes) and data; an array is an element of elements.
@@ -25,7 +25,7 @@ DEPTH = 8  # of structs in structs
 
 
 def loads(content: bytes, what: str) -> dict[str, Any]:
-    """The variables of a .mat file of versions 5 to 7; DataError without SciPy or where broken."""
+    """The variables of a .mat file of versions 5 to 7; raises DataError."""
     try:
         import scipy.io
     except ImportError as error:
@@ -92,7 +92,7 @@ def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
 
 
 def _check_matrix(data: bytes, order: str, depth: int) -> None:
-    """Raises ValueError unless an array has the numbers, or arrays, that its header says."""
+    """Raises ValueError unless an array holds what its header says."""
     if not data:
         return  # an empty array
     if depth == 0:

@@ -1,4 +1,4 @@
-"""affNIST: MNIST placed at random on 40x40, tested on digits under affine transforms.
+"""affNIST: trained on MNIST placed at random on 40x40, tested on affine maps.
 
 The test the paper reports 79 % in (a CNN 66 %): the 320,000 images of affNIST's test.mat, each an
 MNIST test digit rotated, sheared, scaled and moved, never seen in training. Source:
@@ -30,10 +30,10 @@ SOURCE = locate.Source(
 
 @dataclass(frozen=True, eq=False)
 class Placed(Split):
-    """Digits with a border of `EDGE`, moved over all of it in training whatever a run's shift."""
+    """Digits with a border of `EDGE`, over all of which training moves them."""
 
     def draw(self, random: np.random.Generator, shift: int) -> np.ndarray:
-        """(down, right) of each digit, [N, 2], uniform from -EDGE to EDGE; `shift` is not used."""
+        """(down, right) of each digit, [N, 2], from -EDGE to EDGE; ignores `shift`."""
         return super().draw(random, EDGE)
 
 
@@ -44,7 +44,7 @@ def placed(split: Split) -> Placed:
 
 
 def load(data_dir: Path | None) -> Dataset:
-    """The data set; raises DataError where its files or MNIST's are not found, or SciPy is not."""
+    """The data set; raises DataError without its files, MNIST's, or SciPy."""
     copy = locate.find(SOURCE, data_dir)
     train = placed(mnist.DATASET.load(data_dir).train)
     test = tested(copy.contents[TEST])

@@ -25,7 +25,7 @@ EVERY = 5
 
 
 def load(data_dir: Path | None) -> Dataset:
-    """The pictures below `data_dir`; raises DataError naming the invalid file or folder."""
+    """The pictures below `data_dir`; raises DataError naming what is invalid."""
     names, train, test = _divided(data_dir)
     images = read([path for path, _ in train + test])
     labels = np.array([label for _, label in train + test])
@@ -49,7 +49,7 @@ def classes(folder: Path) -> list[str]:
 
 
 def _divided(folder: Path | None) -> tuple[list[str], Labelled, Labelled]:
-    """Names of the classes, and the pictures to train and to test; warns of what is not used."""
+    """Class names, and the pictures to train and to test; warns of unused ones."""
     if folder is None or not folder.is_dir():
         raise NotFoundError(
             f"folder: {folder} is no folder; name the one that holds a subfolder for each class "

@@ -79,7 +79,7 @@ def forward(
     tap: Tap = no_tap,
     parts: tuple | None = None,
 ) -> dict[str, Array]:
-    """Every tensor of a forward pass and its losses, by the name of its tap, in order.
+    """Every tensor of a forward pass and its losses, by tap name, in order.
 
     With parts there is a reconstruction of each of them, from the capsule of its class; without,
     one of the image, from the capsules of the labels. A network without a decoder has no

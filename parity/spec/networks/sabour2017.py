@@ -31,7 +31,9 @@ class Init:
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """A capsule network of any size; `preset` has named ones, `dataclasses.replace` varies them.
+    """A capsule network of any size.
+
+    `preset` has named ones, `dataclasses.replace` varies them.
 
     Attributes:
         image: Height, width, channels of the input, pixels in [0, 1].
