@@ -43,25 +43,25 @@ def evaluate(
         shifts: Average capsule lengths over shifts of each image by up to this many pixels.
         json: Print one JSON object instead.
     """
-    known = find(run, averaged=ema)
-    training, options, images = known.asked(backend, dataset, data_dir)
-    trainer = known.trainer(training, options, images)
+    network = find(run, averaged=ema)
+    training, options, images = network.asked(backend, dataset, data_dir)
+    trainer = network.trainer(training, options, images)
     if shifts == 0:
-        found = scoring.evaluate(trainer, images.test, training.batch_size)
+        scores = scoring.evaluate(trainer, images.test, training.batch_size)
     else:
-        found = shifted(trainer, images.test, training.batch_size, shifts)
-    count, right = found["count"], round(found["accuracy"] * found["count"])
+        scores = shifted(trainer, images.test, training.batch_size, shifts)
+    count, right = scores["count"], round(scores["accuracy"] * scores["count"])
     low, high = interval(right, count)
     if json:
         where = {"run": run, "dataset": images.name, "backend": options.backend}
         how = {"ema": ema, "shifts": shifts, "interval_kind": "Wilson, 95 %"}
-        print(jsonlib.dumps({**where, **how, **found, "correct": right, "interval": [low, high]}))
+        print(jsonlib.dumps({**where, **how, **scores, "correct": right, "interval": [low, high]}))
         return
     how = ", averaged weights" * ema
     if shifts:
         how += f", mean lengths over {(2 * shifts + 1) ** 2} shifts of up to {shifts} pixels"
     print(
-        f"test accuracy {found['accuracy']:.4f} ({right:,} of {count:,} images of {images.name}, "
+        f"test accuracy {scores['accuracy']:.4f} ({right:,} of {count:,} images of {images.name}, "
         f"{options.backend}{how}), 95 % interval {low:.4f} to {high:.4f} (Wilson)"
     )
 
@@ -91,11 +91,11 @@ def shifted(trainer: Trainer, split: Split, batch_size: int, reach: int) -> dict
             f"{height}x{width}"
         )
     steps = range(-reach, reach + 1)
-    moves = [np.full((batch_size, 2), each) for each in itertools.product(steps, steps)]
+    moves = [np.full((batch_size, 2), offset) for offset in itertools.product(steps, steps)]
     right = count = 0.0
     for batch in batches.evaluation(split, batch_size):
-        poses = (trainer.poses(translate(batch.images, each)) for each in moves)
-        lengths_BJ = np.mean([reference.lengths(each) for each in poses], axis=0)
+        poses = (trainer.poses(translate(batch.images, offsets_B2)) for offsets_B2 in moves)
+        lengths_BJ = np.mean([reference.lengths(poses_BJD) for poses_BJD in poses], axis=0)
         right += (reference.correct(lengths_BJ, batch.labels) * batch.weights).sum()
         count += batch.weights.sum()
     return {"accuracy": round(right) / round(count), "count": round(count)}

@@ -101,5 +101,5 @@ def of_run(
 
 def pick(kind: type, source: Any) -> dict[str, Any]:
     """The fields of a dataclass that `source` has too."""
-    names = [each.name for each in dataclasses.fields(kind)]
+    names = [field.name for field in dataclasses.fields(kind)]
     return {name: getattr(source, name) for name in names if hasattr(source, name)}

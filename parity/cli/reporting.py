@@ -25,7 +25,7 @@ def call(module: str, function: str, argv: Sequence[str], prog: str) -> int:
     with reporting() as code:
         run = getattr(importlib.import_module(module), function)
         arguments = inspect.signature(run).parameters.values()
-        by_place = any(each.kind is not each.KEYWORD_ONLY for each in arguments)
+        by_place = any(argument.kind is not argument.KEYWORD_ONLY for argument in arguments)
         config = (tyro.conf.FlagCreatePairsOff, *[tyro.conf.PositionalRequiredArgs] * by_place)
         code[0] = tyro.cli(run, prog=prog, args=argv, config=config) or 0
     return code[0]
@@ -58,8 +58,8 @@ def reporting(place: Place | None = None) -> Iterator[list[int]]:
             show(message, category, *place, **more)
 
     with warnings.catch_warnings():
-        for each in ours:
-            warnings.simplefilter("always", each)
+        for kind in ours:
+            warnings.simplefilter("always", kind)
         warnings.showwarning = tell
         try:
             yield code

@@ -111,7 +111,7 @@ def _album(
     most: int | None = None,
 ) -> Iterator[list[Path]]:
     names = dataset.class_names or [str(n) for n in range(dataset.classes)]
-    names = [style.legible(each) for each in names]
+    names = [style.legible(name) for name in names]
     seen = look(model, dataset.test, training.batch_size, most)
     for name, figure in album(seen, names, note):
         yield style.save(figure, folder, name)
@@ -120,12 +120,13 @@ def _album(
 def _overlay(run: Run, other: str, folder: Path) -> list[Path]:
     with Run.open(other, read_only=True) as against:
         both = (run, against)
-        names = [each.path.name for each in both]
+        names = [one.path.name for one in both]
         if names[0] == names[1]:
-            names = [str(each.path) for each in both]
+            names = [str(one.path) for one in both]
+        # A label that begins with "_" would be left out of matplotlib's legend.
         names = [style.legible(f"./{name}" if name.startswith("_") else name) for name in names]
-        names = [f"{name}, {each.options.backend}" for name, each in zip(names, both, strict=True)]
-        lines = dict(zip(names, (each.metrics() for each in both), strict=True))
+        names = [f"{name}, {one.options.backend}" for name, one in zip(names, both, strict=True)]
+        lines = dict(zip(names, (one.metrics() for one in both), strict=True))
         figure = curves.draw_both(lines, "\n".join(map(_note, both)))
         return style.save(figure, folder, f"curves-against-{against.path.name}")
 

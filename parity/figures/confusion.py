@@ -78,7 +78,7 @@ def _cells(axes, counts: np.ndarray, names: Sequence[str]) -> None:
     classes = len(counts)
     errors = counts * (1 - np.eye(classes, dtype=int))
     axes.imshow(errors, cmap="Greys", vmin=0, vmax=max(1.6 * errors.max(), 1))
-    names = [style.short(each, LONGEST) for each in names]
+    names = [style.short(name, LONGEST) for name in names]
     turned = 90 if max(map(len, names)) > 2 else 0
     axes.set_xticks(range(classes), names, rotation=turned, parse_math=False)
     axes.set_yticks(range(classes), names, parse_math=False)

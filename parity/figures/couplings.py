@@ -85,11 +85,11 @@ def draw(
         start = SIDE + column * (tile + GAP)
         heads = {"ha": "center", "weight": "bold" if j in labels else "normal"}
         style.word(figure, start + tile / 2, 0.1, style.short(names[j], 10), **heads)
-        said = f"{lengths_J[j]:.2f}"
-        style.word(figure, start + tile / 2, 0.24, said, ha="center", size=6, color=style.GREY)
-        for t, each in enumerate(maps[:, j]):
+        length = f"{lengths_J[j]:.2f}"
+        style.word(figure, start + tile / 2, 0.24, length, ha="center", size=6, color=style.GREY)
+        for t, map_HW in enumerate(maps[:, j]):
             axes = style.box(figure, start, TOP + t * (height + GAP), tile, height)
-            drawn.append(axes.imshow(each, **how))
+            drawn.append(axes.imshow(map_HW, **how))
             _trim(axes, image, extent(spec))
     for t in range(len(maps)):
         down = TOP + t * (height + GAP) + height / 2
@@ -103,7 +103,7 @@ def draw(
 
 def _numbers(low: float, high: float) -> list[str]:
     digits = 2 if high - low > 0.1 else 3
-    return [f"{each:.{digits}f}" for each in np.linspace(low, high, 5)]
+    return [f"{tick:.{digits}f}" for tick in np.linspace(low, high, 5)]
 
 
 def _whole(figure: "Figure", image: np.ndarray, grid: tuple[float, float, float, float]) -> None:

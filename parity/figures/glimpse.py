@@ -35,12 +35,14 @@ def glimpse(model: Model, split: Split, batch_size: int) -> Callable[[], Glimpse
     images = batch[: min(SOME, len(split))]
 
     def take() -> Glimpse:
-        found = model.couplings(images)
-        pictures = {"couplings": _maps(couplings.strongest(found[:, 0], model.spec))}
+        coefficients = model.couplings(images)
+        pictures = {"couplings": _maps(couplings.strongest(coefficients[:, 0], model.spec))}
         if model.spec.decoder is not None:  # a whole batch, as JAX has compiled that already
             pictures |= _decoded(model, images, model.poses(batch)[: len(images)])
-        zoomed = {name: each.repeat(ZOOM, 0).repeat(ZOOM, 1) for name, each in pictures.items()}
-        return Glimpse(entropies(found[-1]).ravel(), zoomed)
+        zoomed = {
+            name: picture.repeat(ZOOM, 0).repeat(ZOOM, 1) for name, picture in pictures.items()
+        }
+        return Glimpse(entropies(coefficients[-1]).ravel(), zoomed)
 
     return take
 

@@ -53,12 +53,12 @@ def draw(
         "stands under the right one"
     )
     figure = style.page("Two digits taken apart", subtitle, note, strips * step)
-    true, told = (overlay(each[:, 0], each[:, 1]) for each in (parts, reconstructions))
+    true, overlays = (overlay(pair[:, 0], pair[:, 1]) for pair in (parts, reconstructions))
     blank = np.zeros_like(reconstructions[:, 0])
     rows = {
         "image": style.rgb(images, ink=True),
         "made of": true,
-        "taken apart": told,
+        "taken apart": overlays,
         "first alone": overlay(reconstructions[:, 0], blank),
         "second alone": overlay(blank, reconstructions[:, 1]),
     }

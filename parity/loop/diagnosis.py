@@ -51,8 +51,8 @@ def since(
     """
     step = epoch = cursor = 0
     try:
-        if run is not None and (found := run.newest()) is not None:
-            state, where = found.trainer_state, found.state
+        if run is not None and (checkpoint := run.newest()) is not None:
+            state, where = checkpoint.trainer_state, checkpoint.state
             step, epoch, cursor = where.step, where.epoch, where.cursor
         else:
             state = began or first_state(trainer.spec, trainer.training)

@@ -66,13 +66,13 @@ def prepare(
     picture.thumbnail((max(ENOUGH, width), max(ENOUGH, height)))
     if fit == "whole":
         return _whole(picture, image, frame or (height, width))
-    found = crop(ink(np.asarray(picture.convert("L"), np.float32) / 255), EDGE[fit])
-    if found is None:
+    box = crop(ink(np.asarray(picture.convert("L"), np.float32) / 255), EDGE[fit])
+    if box is None:
         raise PictureError(
             f"{path}: empty, nothing in it stands out from its border (by a tenth of the way from "
             "black to white); what is transparent counts as white"
         )
-    small = resized(found, side or height, side or width)
+    small = resized(box, side or height, side or width)
     down, right = (height + 1 - small.shape[0]) // 2, (width + 1 - small.shape[1]) // 2
     if side is not None:
         small /= small.max()  # thin lines are faint when they are small, MNIST's are not

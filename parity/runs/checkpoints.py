@@ -93,13 +93,13 @@ class Checkpoint:
 
 def versions() -> dict[str, str]:
     """Versions of the packages that may affect a checkpoint; imports none of them."""
-    found = {}
+    installed = {}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def write(
@@ -204,8 +204,8 @@ def read(path: Path, spec: NetworkSpec) -> Checkpoint:
         with telling(file, "read it"):
             if sha256_of(file) != expected:
                 raise RunError(f"{file}: its content does not match its sha256; it was altered")
-    found, arrays = weights.load(files[0])
-    if found != spec:
+    file_spec, arrays = weights.load(files[0])
+    if file_spec != spec:
         raise RunError(f"{files[0]}: is of another network than the run's spec.json")
     optimizer, _ = weights.load_arrays(files[1], OPTIMIZER)
     return Checkpoint(path, state, arrays, optimizer)
@@ -229,13 +229,13 @@ def newest(folder: Path, spec: NetworkSpec) -> Checkpoint | None:
     faults = []
     for path in reversed(listed(folder)):
         try:
-            found = read(path, spec)
+            checkpoint = read(path, spec)
         except TwincapsError as error:
             faults.append(str(error))
             continue
         for fault in faults:
             warnings.warn(f"{fault}; going on from {path} instead", RunWarning, stacklevel=2)
-        return found
+        return checkpoint
     if faults:
         listing = "\n  ".join(faults)
         raise RunError(

@@ -51,15 +51,15 @@ class Known:
         where no data set is known, or its classes have changed since the training; warns where its
         test images have, or where it is another data set with other classes.
         """
-        if not (wanted := dataset or self.trained_on.dataset):
+        if not (name := dataset or self.trained_on.dataset):
             raise TwincapsError(
                 f"{self.name}: does not say what it was trained on; name the data set with "
                 "--dataset"
             )
         training, options = self.training or TrainingSpec(), self.options or RunOptions()
-        training = dataclasses.replace(training, dataset=wanted, ema=None, validation=0)
+        training = dataclasses.replace(training, dataset=name, ema=None, validation=0)
         options = dataclasses.replace(options, backend=backend or options.backend)
-        images = data.load(wanted, data_dir or options.data_dir)
+        images = data.load(name, data_dir or options.data_dir)
         self._compare(images)
         return training, options, images
 
@@ -85,11 +85,11 @@ class Known:
 
         Raises as `make_trainer` does.
         """
-        made = make_trainer(self.spec, training, options, dataset)
-        state = made.get_state()
-        held = {name: self.arrays[name].astype(a.dtype) for name, a in state["weights"].items()}
-        made.set_state({**state, "weights": held})
-        return made
+        trainer = make_trainer(self.spec, training, options, dataset)
+        state = trainer.get_state()
+        arrays = {name: self.arrays[name].astype(a.dtype) for name, a in state["weights"].items()}
+        trainer.set_state({**state, "weights": arrays})
+        return trainer
 
 
 def find(name: str, averaged: bool = False) -> Known:
@@ -145,10 +145,10 @@ def _of_run(
 
 def _averages(checkpoint: Checkpoint) -> Arrays:
     """The moving averages of the weights beside those of a checkpoint."""
-    found = weights.averages(checkpoint.optimizer)
-    if not found:
+    averages = weights.averages(checkpoint.optimizer)
+    if not averages:
         raise RunError(
             f"{checkpoint.path}: its weights were not averaged; a TrainingSpec with ema=0.999 does "
             "that"
         )
-    return found
+    return averages

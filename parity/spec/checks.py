@@ -38,8 +38,10 @@ def printable(text: str, besides: str = "") -> str:
         besides: Characters that stay as they are, such as line ends in a message.
     """
     return "".join(
-        each if each.isprintable() or each in besides else each.encode("unicode_escape").decode()
-        for each in text
+        letter
+        if letter.isprintable() or letter in besides
+        else letter.encode("unicode_escape").decode()
+        for letter in text
     )
 
 
@@ -81,9 +83,11 @@ def normalise(spec: Any) -> None:
     numbers are left to `check`.
     """
     hints = typing.get_type_hints(type(spec))
-    for each in dataclasses.fields(spec):
-        value = _plain(hints[each.name], getattr(spec, each.name), type(spec).__name__, each.name)
-        object.__setattr__(spec, each.name, value)
+    for field in dataclasses.fields(spec):
+        value = _plain(
+            hints[field.name], getattr(spec, field.name), type(spec).__name__, field.name
+        )
+        object.__setattr__(spec, field.name, value)
 
 
 def _plain(hint: Any, value: Any, owner: str, name: str) -> Any:
@@ -94,7 +98,7 @@ def _plain(hint: Any, value: Any, owner: str, name: str) -> Any:
         value = value.tolist()
     if typing.get_origin(hint) is tuple:
         require(isinstance(value, list | tuple), f"{owner}: {name} is {value!r}; expected a tuple")
-        return tuple(_plain(inner[0], each, owner, name) for each in value)
+        return tuple(_plain(inner[0], item, owner, name) for item in value)
     if hint in (int, float):
         if isinstance(value, bool) or not isinstance(value, int | float):
             return value

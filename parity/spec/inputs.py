@@ -62,10 +62,10 @@ def check_targets(targets: Any, classes: int, batch: int | None = None) -> None:
     shape = _shape(targets)
     fits = len(shape) in (1, 2) and shape[1:] in ((), (classes,)) and batch in (None, shape[0])
     if not fits:
-        many = "batch" if batch is None else batch
+        size = "batch" if batch is None else batch
         raise SpecError(
-            f"targets have shape {shape}; expected labels ({many},), or zeros and "
-            f"ones ({many}, {classes})"
+            f"targets have shape {shape}; expected labels ({size},), or zeros and "
+            f"ones ({size}, {classes})"
         )
     if len(shape) == 1:
         check_labels(targets, classes, "targets")

@@ -94,9 +94,9 @@ def read_arrays(path: str | os.PathLike) -> tuple[Arrays, Any]:
 def verify(path: str | os.PathLike, arrays: Arrays, header: Any, kind: str) -> None:
     """Raises WeightsError unless a header is of this kind, schema and these arrays."""
     if not isinstance(header, dict) or header.get("format") != kind:
-        found = header.get("format") if isinstance(header, dict) else None
+        file_kind = header.get("format") if isinstance(header, dict) else None
         raise WeightsError(
-            f"{path}: holds {found or 'no twincaps header'}, expected {kind}; "
+            f"{path}: holds {file_kind or 'no twincaps header'}, expected {kind}; "
             "`python -m parity convert` reads files of other kinds"
         )
     if header.get("schema") != SCHEMA:
@@ -143,9 +143,9 @@ def load_known(path: str | os.PathLike) -> tuple[NetworkSpec, Arrays, TrainedOn 
     axes = {name: row.axes for name, row in table(spec).items()}
     if header.get("axes") != axes:
         raise WeightsError(f"{path}: axes {header.get('axes')}, expected {axes}")
-    told = header.get("trained_on")
-    known = None if told is None else from_dict(TrainedOn, told)
-    return spec, {name: arrays[name] for name in axes}, known
+    plain = header.get("trained_on")
+    trained_on = None if plain is None else from_dict(TrainedOn, plain)
+    return spec, {name: arrays[name] for name in axes}, trained_on
 
 
 def trained_on(path: str | os.PathLike) -> TrainedOn | None:
@@ -160,8 +160,8 @@ def _pretrained() -> Any:
 
 def pretrained_names() -> list[str]:
     """The networks that come with this package, sorted."""
-    held = _pretrained().iterdir()
-    return sorted(file.name.removesuffix(ENDS) for file in held if file.name.endswith(ENDS))
+    files = _pretrained().iterdir()
+    return sorted(file.name.removesuffix(ENDS) for file in files if file.name.endswith(ENDS))
 
 
 def pretrained_file(name: str) -> Path:

@@ -46,8 +46,8 @@ def make_trainer(
     try:
         numerics = importlib.import_module(f"{backend}_caps.numerics")
         numerics.strict(training.precision)
-        if (kept := cache.folder()) is not None:
-            numerics.cache(kept)
+        if (compiled := cache.folder()) is not None:
+            numerics.cache(compiled)
         wing = importlib.import_module(f"{backend}_caps.training")
     except ModuleNotFoundError as error:
         missing = (error.name or "").split(".")[0]

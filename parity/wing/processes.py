@@ -131,9 +131,9 @@ def _shell(environment: Mapping[str, str], typed: Callable[[], bool]) -> bool:
     """
     if environment.get("SLURM_STEP_ID") == INTERACTIVE:
         return True
-    started = environment.get("SLURM_TASK_PID") == str(os.getpid())
-    named = environment.get("SLURM_JOB_NAME") in SHELLS
-    return named and environment["SLURM_PROCID"] == "0" and not started and typed()
+    own = environment.get("SLURM_TASK_PID") == str(os.getpid())
+    by_name = environment.get("SLURM_JOB_NAME") in SHELLS
+    return by_name and environment["SLURM_PROCID"] == "0" and not own and typed()
 
 
 def _has_terminal() -> bool:
@@ -185,8 +185,8 @@ def _number(name: str, value: str) -> int:
 
 def first_host(nodes: str) -> str:
     """The first of SLURM's list of machines: "node[007-9,12],gpu1" -> "node007"."""
-    found = re.match(r"([^,\[]*)(?:\[([^,\-\]]*)[^\]]*\])?([^,\[]*)", nodes)
-    return "" if found is None else "".join(each or "" for each in found.groups())
+    match = re.match(r"([^,\[]*)(?:\[([^,\-\]]*)[^\]]*\])?([^,\[]*)", nodes)
+    return "" if match is None else "".join(part or "" for part in match.groups())
 
 
 def check_batch(batch_size: int, shares: int, what: str = "processes") -> None:
@@ -217,7 +217,7 @@ def rows(group: Group | None, batch_size: int) -> slice:
     return slice(group.rank * size, (group.rank + 1) * size)
 
 
-def told(group: Group | None) -> str:
+def in_words(group: Group | None) -> str:
     """The number of processes and of devices as words, "" where there is one of each."""
     if group is None:
         return ""
