@@ -97,8 +97,8 @@ def restore() -> None:
 
 
 def _switches() -> dict[str, Any]:
-    held = {name: getattr(_CONFIG, name) for name in _SWITCHES}
-    return {**held, "XLA_FLAGS": os.environ.get("XLA_FLAGS")}
+    switches = {name: getattr(_CONFIG, name) for name in _SWITCHES}
+    return {**switches, "XLA_FLAGS": os.environ.get("XLA_FLAGS")}
 
 
 def _started() -> bool:

@@ -59,17 +59,19 @@ def trace(
         loss, _ = nnx.merge(graph, params).loss(images_BHWC, labels, tap, parts)
         return loss, tapped
 
+    # A first pass, of shapes alone, finds the taps; the second adds a zero at each.
     _, shapes = jax.eval_shape(run, params, {})
     names = tuple(order)
     zeros = {name: jnp.zeros(shapes[name].shape, shapes[name].dtype) for name in names}
+    # One backward pass for all: by the parameters, and by the zeros.
     with jax.disable_jit(compile is False):
         backward = compiled(jax.grad(run, argnums=(0, 1), has_aux=True))
         (slopes, gradients), values = backward(params, zeros)
     values = {name: numpy(values[name]) for name in names}
     gradients = {name: numpy(gradients[name]) for name in names}
     slopes = _by_name(slopes)
-    for name, each, orders in parameters(net):
-        values[f"parameter/{name}"] = to_canonical(each[...], orders)
+    for name, parameter, orders in parameters(net):
+        values[f"parameter/{name}"] = to_canonical(parameter[...], orders)
         gradients[f"parameter/{name}"] = to_canonical(slopes[name][...], orders)
     return values, gradients
 
@@ -89,4 +91,4 @@ def differentiate(
     """
     value, pull = jax.vjp(function, *map(jnp.array, arrays))
     slopes = pull(jnp.broadcast_to(jnp.asarray(cotangent, value.dtype), value.shape))
-    return numpy(value), [numpy(each) for each in slopes]
+    return numpy(value), [numpy(slope) for slope in slopes]
