@@ -133,8 +133,9 @@ class _Climbs:
 
     def __call__(self, precision: str, device: str = "cpu") -> Climb:
         if (precision, device) not in self._made:
-            made = pair(self.subject, precision, self.folder, device=device, **self.how)
-            wings = self._stack.enter_context(made)
+            wings = self._stack.enter_context(
+                pair(self.subject, precision, self.folder, device=device, **self.how)
+            )
             self._made[precision, device] = Climb(self.subject, wings, self.folder, self.modes)
             for wing, answer in wings.ask("report").items():
                 self.environment[f"{wing} {precision} {device}"] = answer.facts["report"]
@@ -154,7 +155,7 @@ class _Climbs:
         if self.gpu is None or (self.gpu == "cuda" and not any(map(Path.exists, NVIDIA))):
             return "no NVIDIA GPU here"
         self(precision, self.gpu)
-        seen = {name: told["device"] for name, told in self.environment.items()}
+        seen = {name: report["device"] for name, report in self.environment.items()}
         blind = [name for name in seen if name.endswith("cuda") and seen[name].endswith(" cpu")]
         return f"no CUDA for {', '.join(blind)}" if blind else ""
 
@@ -193,7 +194,7 @@ def _explained(climbs: _Climbs, row: Row) -> Row:
         return dataclasses.replace(row, why=str(verdict))
     if row.precision == "float64":
         return dataclasses.replace(row, why="semantic: this is float64")
-    same = [each for each in climbs.rows("float64", row.rung) if each.what == row.what]
-    holds = bool(same) and all(each.verdict == HOLDS for each in same)
+    same = [other for other in climbs.rows("float64", row.rung) if other.what == row.what]
+    holds = bool(same) and all(other.verdict == HOLDS for other in same)
     why = "rounding: in float64 it holds" if holds else "semantic: in float64 it does not hold"
     return dataclasses.replace(row, why=why)

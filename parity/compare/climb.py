@@ -73,11 +73,11 @@ class Climb:
                 self._rows[rung] = [raised(rung, self.precision, error)]
         return self._rows[rung]
 
-    def row(self, rung: int, what: str, found: Mapping[str, float]) -> Row:
+    def row(self, rung: int, what: str, distances: Mapping[str, float]) -> Row:
         """The row of these differences, which stand in the order of execution."""
         tolerance = RUNGS[rung].tolerance(self.precision)
-        name, apart = worst(found)
-        first = first_beyond(found, tolerance)
+        name, apart = worst(distances)
+        first = first_beyond(distances, tolerance)
         verdict = HOLDS if first is None else DIFFERS
         return Row(rung, self.precision, what, name, apart, tolerance, verdict, first or "")
 

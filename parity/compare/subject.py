@@ -165,12 +165,12 @@ def from_preset(name: str, *, seed: int = 0, batch: int = BATCH) -> Subject:
 
 def from_saved(name: str, *, seed: int = 0, batch: int = BATCH) -> Subject:
     """A saved network with its weights (`saved.find`); raises TwincapsError."""
-    found = find(name)
+    saved = find(name)
     weights = {
         key: array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
-        for key, array in found.arrays.items()
+        for key, array in saved.arrays.items()
     }
-    return of(found.spec, found.training, weights, source=found.source, seed=seed, batch=batch)
+    return of(saved.spec, saved.training, weights, source=saved.source, seed=seed, batch=batch)
 
 
 def ragged(spec: NetworkSpec, seed: int) -> Arrays:

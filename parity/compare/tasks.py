@@ -83,13 +83,15 @@ def round_trip(wing: Wing, folder: str) -> Result:
     file = Path(folder) / f"{wing.name}-{wing.precision}.safetensors"
     weights.save(net, file)
     loaded = weights.load(file)
-    found = {
+    by_door = {
         "to_numpy": weights.to_numpy(net),
         "get_state": back["weights"],
         "load": weights.to_numpy(loaded),
         "slots": back["optimizer"],
     }
-    arrays = {f"{door}/{name}": a for door, held in found.items() for name, a in held.items()}
+    arrays = {
+        f"{door}/{name}": a for door, tensors in by_door.items() for name, a in tensors.items()
+    }
     again = file.with_suffix(".again.safetensors")
     weights.save(loaded, again)
     native, turned = file.with_suffix(NATIVE[wing.name]), file.with_suffix(".turned.safetensors")
@@ -135,9 +137,9 @@ def step(wing: Wing, optimizer: str) -> Result:
     """One step from a state in the middle of a run."""
     trainer = wing.trainer(optimizer)
     trainer.set_state(wing.subject.midway(optimizer, wing.precision))
-    told = trainer.step(*wing.subject.at(0))
+    metrics = trainer.step(*wing.subject.at(0))
     after = trainer.get_state()
-    arrays = {name: np.float64(told[name]) for name in ("learning_rate", "loss")}
+    arrays = {name: np.float64(metrics[name]) for name in ("learning_rate", "loss")}
     arrays |= after["optimizer"]
     arrays |= {f"parameter/{name}": array for name, array in after["weights"].items()}
     return _plain({name: np.asarray(array) for name, array in arrays.items()}, step=after["step"])

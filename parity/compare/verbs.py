@@ -102,13 +102,15 @@ def trace(
         tempfile.TemporaryDirectory() as folder,
         wings.pair(whole, precision, Path(folder), only=backend) as pair,
     ):
-        made = pair.trace(mode=mode)[backend]
-    made.save(out)
+        record = pair.trace(mode=mode)[backend]
+    record.save(out)
     if json:
-        told = {"wrote": str(out), "tensors": list(made.values), "source": whole.source}
-        print(jsonlib.dumps({**told, "wing": made.name, "precision": precision}))
+        answer = {"wrote": str(out), "tensors": list(record.values), "source": whole.source}
+        print(jsonlib.dumps({**answer, "wing": record.name, "precision": precision}))
         return
-    print(f"wrote {out}: {len(made.values)} tensors of {whole.source}, {made.name}, {precision}")
+    print(
+        f"wrote {out}: {len(record.values)} tensors of {whole.source}, {record.name}, {precision}"
+    )
 
 
 def compare(
@@ -128,9 +130,9 @@ def compare(
     precision = one.request["precision"]
     tolerances = RUNGS[2].tolerance(precision), RUNGS[3].tolerance(precision)
     if json:
-        told = plain(one, other, tolerances)
-        print(jsonlib.dumps(told, indent=1))
-        return 0 if told["agree"] else 1
+        answer = plain(one, other, tolerances)
+        print(jsonlib.dumps(answer, indent=1))
+        return 0 if answer["agree"] else 1
     return 0 if show_traces(one, other, tolerances) else 1
 
 
@@ -144,6 +146,6 @@ def _subject(run: str | None, preset: str | None, seed: int, batch: int) -> Subj
 
 def _numbers(rungs: str) -> list[int]:
     try:
-        return [int(each) for each in rungs.split(",")]
+        return [int(number) for number in rungs.split(",")]
     except ValueError as error:
         raise TwincapsError(f"--rungs {rungs}; expected numbers like 0,1,2") from error

@@ -23,11 +23,11 @@ def begin(
     wing: str, precision: str, device: str, subject_path: str, patch: str | None
 ) -> tasks.Wing:
     """The wing that a first line asks for."""
-    made = tasks.Wing(wing, precision, device, subject.load(subject_path))
+    instance = tasks.Wing(wing, precision, device, subject.load(subject_path))
     if patch is not None:
         module, _, function = patch.partition(":")
         getattr(importlib.import_module(module), function)()
-    return made
+    return instance
 
 
 def perform(wing: tasks.Wing, task: str, path: str, options: dict[str, Any]) -> None:

@@ -26,10 +26,10 @@ def shape(pattern: str, sizes: Mapping[str, int]) -> tuple[int, ...]:
 
 def reorder(array: np.ndarray, source: str, target: str, sizes: Mapping[str, int]) -> np.ndarray:
     """The same numbers in another pattern of the same axes, as an array of its own."""
-    held = [axis for group in parse(source) for axis in group]
+    axes = [axis for group in parse(source) for axis in group]
     wanted = [axis for group in parse(target) for axis in group]
-    apart = array.reshape([sizes[axis] for axis in held])
-    turned = apart.transpose([held.index(axis) for axis in wanted])
+    apart = array.reshape([sizes[axis] for axis in axes])
+    turned = apart.transpose([axes.index(axis) for axis in wanted])
     return np.array(turned.reshape(shape(target, sizes)), order="C")
 
 
@@ -46,8 +46,8 @@ def solve(tensors: Iterable[tuple[str, tuple[int, ...]]], known: Mapping[str, in
     sizes = dict(known)
     rows = [
         (group, size)
-        for pattern, found in tensors
-        for group, size in zip(parse(pattern), found, strict=False)
+        for pattern, dimensions in tensors
+        for group, size in zip(parse(pattern), dimensions, strict=False)
     ]
     while True:
         before = len(sizes)

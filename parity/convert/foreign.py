@@ -55,12 +55,12 @@ def adopt(
     fitting: dict[str, NetworkSpec] = {}
     faulty: dict[str, list[str]] = {}
     for name, layout in layouts.items():
-        found = match(layout, tensors)
-        faulty[name] = faults(found, layout, tensors, spec)
-        other = infer(found, layout, tensors, spec) if infer_sizes and faulty[name] else None
+        hits = match(layout, tensors)
+        faulty[name] = faults(hits, layout, tensors, spec)
+        other = infer(hits, layout, tensors, spec) if infer_sizes and faulty[name] else None
         if not faulty[name]:
             fitting[name] = spec
-        elif other is not None and not faults(found, layout, tensors, other):
+        elif other is not None and not faults(hits, layout, tensors, other):
             fitting[name] = other
     if not fitting:
         raise WeightsError(_unfit(what, faulty, tensors, layouts))
@@ -93,10 +93,10 @@ def _unfit(
             + more
         )
     listed = "\n  ".join(sorted(faulty[nearest]))
-    told = f"not this network in layout {nearest}"
+    fault = f"not this network in layout {nearest}"
     if len(faulty) > 1:
-        told += f", the nearest of {', '.join(faulty)}"
-    return f"{what}: {told}; faults: {len(faulty[nearest])}\n  {listed}"
+        fault += f", the nearest of {', '.join(faulty)}"
+    return f"{what}: {fault}; faults: {len(faulty[nearest])}\n  {listed}"
 
 
 def _ambiguous(what: str, fitting: Mapping[str, Layout]) -> str:

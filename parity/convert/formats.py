@@ -122,8 +122,8 @@ def read(path: Path, layout: Layout | None = None) -> File:
         except (ValueError, RecursionError) as error:
             raise WeightsError(f"{path}: its twincaps header is no JSON ({error})") from error
     if header is not None:
-        found = header.get("format") if isinstance(header, dict) else None
-        expected = found if isinstance(found, str) else "weights of twincaps"
+        header_format = header.get("format") if isinstance(header, dict) else None
+        expected = header_format if isinstance(header_format, str) else "weights of twincaps"
         weights.verify(path, arrays, header, expected)
         return File(path, kind, arrays, header)
     named, taken = unwrapped(arrays, layout)
@@ -173,12 +173,12 @@ def _refuse_swollen(item: Any, length: int) -> None:
 def format_of(path: Path, to: str | None) -> str:
     """The format to write: `to`, or what the suffix says; raises TwincapsError."""
     if to is None:
-        found = [name for name, suffixes in SUFFIXES.items() if path.suffix in suffixes]
-        if not path.suffix or not found:
+        formats = [name for name, suffixes in SUFFIXES.items() if path.suffix in suffixes]
+        if not path.suffix or not formats:
             raise TwincapsError(
                 f"{path}: its suffix names no format; say --to {', '.join(SUFFIXES)}"
             )
-        return found[0]
+        return formats[0]
     if to not in SUFFIXES:
         raise TwincapsError(f"format {to!r} is unknown; expected one of {', '.join(SUFFIXES)}")
     if to != "orbax" and path.suffix not in SUFFIXES[to]:

@@ -51,7 +51,7 @@ def native(orders: Mapping[str, str], source: str) -> Layout:
     """The layout of canonical names; `orders` has the axes a wing orders otherwise."""
     with_all = NetworkSpec(routing=Routing(bias=True))
     axes = {re.sub(r"\d+", "{n}", name): row.axes for name, row in table(with_all).items()}
-    rows = {name: (name, orders.get(each, each)) for name, each in axes.items()}
+    rows = {name: (name, orders.get(order, order)) for name, order in axes.items()}
     return Layout(source, rows, capsules="h w type", pixels="H W C")
 
 

@@ -47,7 +47,7 @@ class _Sizes(pickle.Unpickler):
 
     def __init__(self, content: io.BytesIO) -> None:
         super().__init__(content, encoding="latin1")
-        self.held: list[tuple[str, int]] = []
+        self.storages: list[tuple[str, int]] = []
 
     def find_class(self, module_name: str, global_name: str) -> Any:
         if module_name.startswith("torch") and global_name in SIZES:
@@ -60,7 +60,7 @@ class _Sizes(pickle.Unpickler):
         _, kind, key, _, count = pid[:5]
         if type(kind) is not str or type(count) is not int or count < 0:
             raise ValueError(f"a storage of {kind!r}, {count!r} numbers")
-        self.held.append((str(key), count * SIZES[kind]))
+        self.storages.append((str(key), count * SIZES[kind]))
         return _Nothing()
 
 
@@ -82,7 +82,7 @@ def check(path: Path) -> None:
 def _check_zip(file: bytes) -> None:
     with zipfile.ZipFile(io.BytesIO(file)) as archive:
         packed.refuse_swollen(archive, len(file))
-        members = {each.filename: each for each in archive.infolist()}
+        members = {entry.filename: entry for entry in archive.infolist()}
         names = [name for name in members if name.endswith("data.pkl")]
         if len(names) != 1 or len(members) != len(archive.infolist()):
             raise ValueError(f"{len(names)} files data.pkl among {len(archive.infolist())}")
@@ -91,11 +91,11 @@ def _check_zip(file: bytes) -> None:
         pickled.refuse_swollen(content)
         reader = _Sizes(io.BytesIO(content))
         reader.load()
-        for key, size in reader.held:
+        for key, size in reader.storages:
             member = members.get(f"{folder}data/{key}")
             if member is None or member.file_size != size:
-                found = None if member is None else member.file_size
-                raise ValueError(f"storage {key} is of {size} bytes, the file has {found}")
+                actual = None if member is None else member.file_size
+                raise ValueError(f"storage {key} is of {size} bytes, the file has {actual}")
 
 
 def _check_legacy(content: bytes) -> None:
@@ -106,6 +106,6 @@ def _check_legacy(content: bytes) -> None:
         file.seek(start)
         reader = _Sizes(file)
         reader.load()
-        total += sum(dict(sorted(reader.held)).values())  # of two sizes, the larger
+        total += sum(dict(sorted(reader.storages)).values())  # of two sizes, the larger
     if total > len(content) - file.tell():
         raise ValueError(f"storages of {total} bytes, the file has {len(content) - file.tell()}")

@@ -58,7 +58,7 @@ def evaluation(split: Split, batch_size: int, rows: slice = slice(None)) -> Iter
     firsts = range(0, len(split), batch_size)
     indices = (np.arange(first, min(first + batch_size, len(split))) for first in firsts)
     size = len(range(batch_size)[rows])
-    return (_padded(split.batch(each[rows]), size) for each in indices)
+    return (_padded(split.batch(places[rows]), size) for places in indices)
 
 
 def _padded(batch: Batch, size: int) -> Batch:
@@ -69,4 +69,4 @@ def _padded(batch: Batch, size: int) -> Batch:
     def longer(array: np.ndarray) -> np.ndarray:
         return np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1))
 
-    return type(batch)(*(longer(getattr(batch, each.name)) for each in fields(batch)))
+    return type(batch)(*(longer(getattr(batch, field.name)) for field in fields(batch)))

@@ -22,10 +22,10 @@ def hold_out(dataset: Dataset, training: TrainingSpec) -> Dataset:
     if not training.validation or dataset.validation is not None:
         return dataset
     places = drawn(dataset.train.labels, training.validation, training.seed)
-    kept = np.setdiff1d(np.arange(len(dataset.train)), places)
+    rest = np.setdiff1d(np.arange(len(dataset.train)), places)
     return alike(
         dataset,
-        train=subset(dataset.train, kept),
+        train=subset(dataset.train, rest),
         validation=subset(dataset.train, places),
         held_out=sha256(places, "<i8"),
     )

@@ -103,9 +103,9 @@ def _search(
     for root in ([] if data_dir is None else [data_dir]) + _roots():
         faults: list[str] = []
         for folder in source.folders:
-            found = _copy(source, root / folder, faults, whole)
-            if found is not None:
-                return found
+            copy = _copy(source, root / folder, faults, whole)
+            if copy is not None:
+                return copy
         if faults and root == data_dir:
             raise DataError(
                 f"{source.name}: the copy in {data_dir} is not whole:\n  "
@@ -136,8 +136,8 @@ def _roots() -> list[Path]:
     keras = Path(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras"))
     usual = [keras / "datasets", keras, SYSTEM]
     usual = [root for root in usual if root.parts[0] != "~"]  # which stays where there is no home
-    if (kept := cache()) is not None:
-        usual.append(kept)
+    if (user_cache := cache()) is not None:
+        usual.append(user_cache)
     return [Path(os.path.expanduser(named)), *usual] if named else usual
 
 
@@ -152,32 +152,32 @@ def _copy(source: Source, folder: Path, faults: list[str], whole: bool = True) -
     Without `whole` it is one by its names and sizes, and its content is left out.
     """
     for files in (source.files, *source.others):
-        found = _together(files, folder, faults, whole)
-        if found is not None:
-            return Copy(folder, found)
+        contents = _together(files, folder, faults, whole)
+        if contents is not None:
+            return Copy(folder, contents)
     if source.archive is None:
         return None
     path = folder / source.archive.name
     if not os.path.isfile(path):
         return None
-    found = _unpacked(source, path, source.archive, faults) if whole else {}
-    return None if found is None else Copy(path, found)
+    contents = _unpacked(source, path, source.archive, faults) if whole else {}
+    return None if contents is None else Copy(path, contents)
 
 
 def _together(
     files: tuple[File, ...], folder: Path, faults: list[str], whole: bool
 ) -> Contents | None:
-    found: Contents = {}
+    contents: Contents = {}
     missing = []
     for file in files:
         paths = [path for path in _names(folder, file) if os.path.isfile(path)]
         content = _content(file, paths, faults, whole)
         if content is not None:
-            found[file.name] = content
+            contents[file.name] = content
         elif not paths:
             missing.append(f"{folder / file.name}: is missing beside the others")
-    if len(found) == len(files):
-        return found
+    if len(contents) == len(files):
+        return contents
     if len(missing) < len(files):
         faults += missing
     return None
@@ -245,18 +245,18 @@ def _download(source: Source, tried: list[str]) -> Copy:
         raise NotFoundError(
             f"{looked}TWINCAPS_OFFLINE forbids the download from {source.url}; {fix}"
         )
-    kept = cache()
-    if kept is None:
+    store = cache()
+    if store is None:
         raise NotFoundError(
             f"{looked}there is no home to keep a download from {source.url} in; set "
             f"XDG_CACHE_HOME to a folder, or {fix}"
         )
     try:
-        kept.mkdir(parents=True, exist_ok=True)
-        beside = tempfile.TemporaryDirectory(prefix=f".{source.name}-", dir=kept)
+        store.mkdir(parents=True, exist_ok=True)
+        beside = tempfile.TemporaryDirectory(prefix=f".{source.name}-", dir=store)
     except OSError as error:
         raise NotFoundError(
-            f"{looked}a download from {source.url} would be kept in {kept}, which cannot be "
+            f"{looked}a download from {source.url} would be kept in {store}, which cannot be "
             f"written ({error.strerror or error}); set XDG_CACHE_HOME to another folder, or {fix}"
         ) from error
     import http.client
@@ -272,7 +272,7 @@ def _download(source: Source, tried: list[str]) -> Copy:
             if fetched is None:
                 listed = "\n  ".join(faults)
                 raise DataError(f"{looked}what came from {url} is not it:\n  {listed}\n{fix}")
-            place = kept / source.name
+            place = store / source.name
             place.mkdir(exist_ok=True)
             for name in source.remote:
                 os.replace(Path(folder) / name, place / name)

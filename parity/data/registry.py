@@ -73,27 +73,27 @@ class Entry:
 def names() -> list[str]:
     """The known names, sorted."""
     modules = (module.name for module in pkgutil.iter_modules(sets.__path__))
-    return sorted(found.name for name in modules if (found := _declared(_module(name))))
+    return sorted(declared.name for name in modules if (declared := _declared(_module(name))))
 
 
 def entry(name: str) -> Entry:
     """What a data set's file declares; raises DataError with the known names."""
     known = {module.name for module in pkgutil.iter_modules(sets.__path__)}
     module = name.replace("-", "_")
-    found = _declared(_module(module)) if module in known else None
-    if found is None or found.name != name:
+    declared = _declared(_module(module)) if module in known else None
+    if declared is None or declared.name != name:
         raise DataError(f"data set {name!r} is unknown; expected one of {', '.join(names())}")
-    return found
+    return declared
 
 
 def load(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
     """A data set by name, its files looked for in `data_dir` first; raises DataError."""
     folder = None if data_dir is None else Path(os.path.expanduser(data_dir))
     declared = entry(name)
-    found = declared.load(folder)
+    dataset = declared.load(folder)
     return alike(
-        found,
-        class_names=found.class_names or declared.class_names,
+        dataset,
+        class_names=dataset.class_names or declared.class_names,
         fit=declared.fit,
         frame=declared.frame,
         things=declared.things,
@@ -112,19 +112,19 @@ def described(name: str, data_dir: str | os.PathLike | None = None) -> TrainedOn
         What the data set's file declares; the fingerprints of its splits are unknown.
     """
     try:
-        found = entry(name)
+        declared = entry(name)
     except DataError:  # somebody's own arrays, under a name of theirs
         return TrainedOn(dataset=name)
-    names = found.class_names
-    if found.classes_in is not None and data_dir is not None:
-        names = tuple(found.classes_in(Path(os.path.expanduser(data_dir))))
+    names = declared.class_names
+    if declared.classes_in is not None and data_dir is not None:
+        names = tuple(declared.classes_in(Path(os.path.expanduser(data_dir))))
         warnings.warn(
             "this run was made before runs held the names of their classes: they are called as "
             f"{data_dir} has them now, {', '.join(names)}",
             DataWarning,
             stacklevel=2,
         )
-    return TrainedOn(name, found.fit, found.frame, found.things, names)
+    return TrainedOn(name, declared.fit, declared.frame, declared.things, names)
 
 
 def _module(name: str) -> ModuleType:
@@ -132,5 +132,5 @@ def _module(name: str) -> ModuleType:
 
 
 def _declared(module: ModuleType) -> Entry | None:
-    found = getattr(module, "DATASET", None)
-    return found if isinstance(found, Entry) else None
+    declared = getattr(module, "DATASET", None)
+    return declared if isinstance(declared, Entry) else None

@@ -48,6 +48,6 @@ def first_gradient(a: Trace, b: Trace, tolerance: float) -> First | None:
     return None
 
 
-def first_beyond(found: Mapping[str, float], tolerance: float) -> str | None:
+def first_beyond(distances: Mapping[str, float], tolerance: float) -> str | None:
     """The first name whose difference is not within the tolerance."""
-    return next((name for name, apart in found.items() if not apart <= tolerance), None)
+    return next((name for name, apart in distances.items() if not apart <= tolerance), None)

@@ -68,10 +68,10 @@ def distances_to_oracle(a: Trace, b: Trace, first: First) -> dict[str, float]:
     """
     name = first.name
     if first.backward:
-        slopes = {each.name: each.gradients.get(name) for each in (a, b)}
+        slopes = {trace.name: trace.gradients.get(name) for trace in (a, b)}
         return _shares(a, name, slopes)
     expected = values(a)
-    return {each.name: differences(expected, each.values, [name])[name] for each in (a, b)}
+    return {trace.name: differences(expected, trace.values, [name])[name] for trace in (a, b)}
 
 
 def _shares(trace: Trace, name: str, slopes: dict[str, np.ndarray | None]) -> dict[str, float]:
@@ -95,7 +95,7 @@ def slope_along(trace: Trace, name: str, direction: np.ndarray) -> float:
     """The oracle's derivative of the loss by a tap or a parameter along a direction."""
     head = "parameter/"
     arrays = {n.removeprefix(head): a for n, a in trace.values.items() if n.startswith(head)}
-    held = arrays.get(name.removeprefix(head), np.zeros_like(direction))
+    point = arrays.get(name.removeprefix(head), np.zeros_like(direction))
 
     def loss(x: np.ndarray) -> np.ndarray:
         def tap(tapped: str, value: np.ndarray) -> np.ndarray:
@@ -105,4 +105,4 @@ def slope_along(trace: Trace, name: str, direction: np.ndarray) -> float:
         seen = reference.forward(trace.spec, changed, trace.values["image"], trace.labels, tap)
         return seen["loss"]
 
-    return float(reference.derivative(loss, held, direction))
+    return float(reference.derivative(loss, point, direction))

@@ -40,7 +40,7 @@ def execution_order(names: Iterable[str], spec: NetworkSpec) -> list[str]:
     names = list(names)
     first = next((name for name in names if name.startswith("routing.")), "votes")
     owned = spec.routing.owned.items()
-    feeds = {**FEEDS, **{f"digit.{name}": each.feeds or first for name, each in owned}}
+    feeds = {**FEEDS, **{f"digit.{name}": own.feeds or first for name, own in owned}}
     order = [name for name in names if not name.startswith("parameter/")]
     for name in names:
         if name.startswith("parameter/"):
@@ -75,8 +75,8 @@ class Trace:
     def pack(self) -> tuple[Arrays, dict[str, Any]]:
         """Arrays and header of the file."""
         arrays = {"labels": self.labels}
-        for kind, held in (("value", self.values), ("gradient", self.gradients)):
-            arrays |= {f"{kind}/{name}": array for name, array in held.items()}
+        for kind, tensors in (("value", self.values), ("gradient", self.gradients)):
+            arrays |= {f"{kind}/{name}": array for name, array in tensors.items()}
         header = {"format": FORMAT, "schema": SCHEMA, "order": list(self.values)}
         return arrays, header | {"request": self.request, "report": self.report}
 
@@ -95,7 +95,7 @@ def make(
     values, gradients = traced
     order = execution_order(values, from_dict(NetworkSpec, request["spec"]))
     assert set(request) == set(REQUEST), set(request) ^ set(REQUEST)
-    values, gradients = ({name: held[name] for name in order} for held in (values, gradients))
+    values, gradients = ({name: arrays[name] for name in order} for arrays in (values, gradients))
     # As a file gives it back, with lists for tuples: traces of either kind can be compared.
     plain = json.loads(json.dumps(dict(request)))
     return Trace(plain, dict(report), values, gradients, np.asarray(labels))
@@ -118,8 +118,8 @@ def load(path: str | os.PathLike) -> Trace:
 
 def _told(header: Mapping[str, Any], name: str, otherwise: Any) -> Any:
     """A value of a header, if it is of the right kind."""
-    found = header.get(name)
-    return found if isinstance(found, type(otherwise)) else otherwise
+    value = header.get(name)
+    return value if isinstance(value, type(otherwise)) else otherwise
 
 
 def refuse_unlike(a: Trace, b: Trace) -> None:

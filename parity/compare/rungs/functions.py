@@ -98,7 +98,10 @@ def _lean() -> Iterator[tuple[str, Case]]:
 def _owned(routing: Routing) -> Arrays:
     """Random values of what a routing owns, by its arguments' names."""
     sizes = dict(zip("ijkd", SHAPES["kernel"], strict=True))
-    shapes = {each.argument(name): each.shape(sizes) for name, each in routing.owned.items()}
+    shapes = {
+        parameter.argument(name): parameter.shape(sizes)
+        for name, parameter in routing.owned.items()
+    }
     return {name: 0.3 * _normal(name, *shape) for name, shape in shapes.items()}
 
 
@@ -167,21 +170,21 @@ def _cotangent(case: Case, shape: tuple[int, ...]) -> np.ndarray:
 
 def _named(name: str, case: Case, tapped: Arrays, value: np.ndarray, slopes: Any) -> Arrays:
     """What is compared of a case, in the order of execution."""
-    found = {**tapped, "value": value}
+    results = {**tapped, "value": value}
     by = dict(zip(case.inputs, slopes, strict=True))
-    found |= {f"gradient by {x}": slope for x, slope in by.items() if x not in case.fixed}
+    results |= {f"gradient by {x}": slope for x, slope in by.items() if x not in case.fixed}
     if case.finite_only:
-        found = {f"{what} is finite": np.isfinite(x).all() for what, x in found.items()}
-    return {f"{name}: {what}": np.asarray(x) for what, x in found.items()}
+        results = {f"{what} is finite": np.isfinite(x).all() for what, x in results.items()}
+    return {f"{name}: {what}": np.asarray(x) for what, x in results.items()}
 
 
 @functools.cache
 def expected() -> Arrays:
     """The oracle's answers to every case, its gradients by complex step."""
-    found: Arrays = {}
+    results: Arrays = {}
     for name, case in cases().items():
-        found |= _expected(name, case)
-    return found
+        results |= _expected(name, case)
+    return results
 
 
 def _expected(name: str, case: Case) -> Arrays:
@@ -204,10 +207,10 @@ def _expected(name: str, case: Case) -> Arrays:
 
 def answers(wing: ModuleType, precision: str) -> Arrays:
     """A wing's answers to every case."""
-    found: Arrays = {}
+    results: Arrays = {}
     for name, case in cases().items():
-        found |= _answers(wing, precision, name, case)
-    return found
+        results |= _answers(wing, precision, name, case)
+    return results
 
 
 def _answers(wing: ModuleType, precision: str, name: str, case: Case) -> Arrays:

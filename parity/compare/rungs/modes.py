@@ -23,13 +23,13 @@ def in_modes(climb: Climb) -> list[Row]:
     if "eager" in climb.modes:
         slow = climb.pair.trace_each({"jax": {"mode": "eager"}})["jax"]
         usual = climb.traces["jax"]
-        found = differences(usual.values, slow.values) | gradients(usual, slow)
-        rows.append(climb.row(7, "jax eager against jit", found))
+        distances = differences(usual.values, slow.values) | gradients(usual, slow)
+        rows.append(climb.row(7, "jax eager against jit", distances))
     if "lean" in climb.modes:
         lean = climb.pair.ask("mode", lean=True)
         for wing, answer in lean.items():
-            found = _in_order(climb, plain[wing].arrays, answer.arrays)
-            rows.append(climb.row(7, f"{wing} lean against plain", found))
+            distances = _in_order(climb, plain[wing].arrays, answer.arrays)
+            rows.append(climb.row(7, f"{wing} lean against plain", distances))
     return rows
 
 

@@ -22,17 +22,19 @@ def round_trip(climb: Climb) -> list[Row]:
     axes = {name: row.axes for name, row in table(climb.subject.spec).items()}
     rows = []
     for wing, answer in answers.items():
-        found = {
-            f"axes of {name}": 0.0 if answer.facts["axes"].get(name) == each else INFINITE
-            for name, each in axes.items()
+        distances = {
+            f"axes of {name}": 0.0 if answer.facts["axes"].get(name) == order else INFINITE
+            for name, order in axes.items()
         }
-        found["step"] = 0.0 if answer.facts["step"] == STEP else INFINITE
-        found |= {name: _bits(answer.arrays.get(name), array) for name, array in expected.items()}
-        found |= dict.fromkeys(answer.arrays.keys() - expected.keys(), INFINITE)
-        found |= {
+        distances["step"] = 0.0 if answer.facts["step"] == STEP else INFINITE
+        distances |= {
+            name: _bits(answer.arrays.get(name), array) for name, array in expected.items()
+        }
+        distances |= dict.fromkeys(answer.arrays.keys() - expected.keys(), INFINITE)
+        distances |= {
             f"bytes of {f}": 0.0 if ok else INFINITE for f, ok in answer.facts["same"].items()
         }
-        rows.append(climb.row(0, f"weights and state in and out of {wing}", found))
+        rows.append(climb.row(0, f"weights and state in and out of {wing}", distances))
     return rows
 
 
@@ -57,8 +59,8 @@ def forward(climb: Climb) -> list[Row]:
     rows = [climb.row(2, FORWARD, differences(values["torch"], values["jax"]))]
     if climb.precision == "float64":
         rows += [
-            climb.row(2, f"forward, {wing} against the oracle", differences(climb.expected, held))
-            for wing, held in values.items()
+            climb.row(2, f"forward, {wing} against the oracle", differences(climb.expected, arrays))
+            for wing, arrays in values.items()
         ]
     return rows
 
@@ -71,8 +73,8 @@ def backward(climb: Climb) -> list[Row]:
 def gradients(a: Trace, b: Trace) -> dict[str, float]:
     """The differences of two traces' gradients, in the order of the backward pass."""
     order = reversed(dict.fromkeys((*b.gradients, *a.gradients)))
-    found = differences(a.gradients, b.gradients, order)
-    return {f"gradient at {name}": apart for name, apart in found.items()}
+    distances = differences(a.gradients, b.gradients, order)
+    return {f"gradient at {name}": apart for name, apart in distances.items()}
 
 
 def step(climb: Climb) -> list[Row]:
@@ -89,12 +91,12 @@ def step(climb: Climb) -> list[Row]:
     rows = []
     for optimizer in OPTIMIZERS:
         answers = climb.pair.ask("step", optimizer=optimizer)
-        held = [
+        states = [
             {name: a[looked[name]] if name in looked else a for name, a in answer.arrays.items()}
             for answer in answers.values()
         ]
-        found = differences(*held)
+        distances = differences(*states)
         steps = {answer.facts["step"] for answer in answers.values()}
-        found["step"] = 0.0 if steps == {STEP + 1} else INFINITE
-        rows.append(climb.row(4, f"one {optimizer} step", found))
+        distances["step"] = 0.0 if steps == {STEP + 1} else INFINITE
+        rows.append(climb.row(4, f"one {optimizer} step", distances))
     return rows

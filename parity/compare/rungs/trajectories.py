@@ -21,24 +21,24 @@ def along(answers: Mapping[str, Reply]) -> dict[str, float]:
     """The differences of two runs: the loss of each step, then the last state."""
     a, b = (answer.arrays for answer in answers.values())
     losses = zip(a["loss"], b["loss"], strict=True)
-    found = {f"loss of step {n}": difference(*pair) for n, pair in enumerate(losses)}
-    return found | differences(a, b, [name for name in a if name != "loss"])
+    distances = {f"loss of step {n}": difference(*pair) for n, pair in enumerate(losses)}
+    return distances | differences(a, b, [name for name in a if name != "loss"])
 
 
 def resume(climb: Climb) -> list[Row]:
     """Rung 6: a run that changes wings halfway, against one that does not."""
     steps, test = RESUMED_STEPS[climb.precision], climb.precision != "float64"
-    half, told = steps // 2, {"optimizer": "adam", "last": steps, "test": test}
+    half, task = steps // 2, {"optimizer": "adam", "last": steps, "test": test}
     paths = {wing: climb.folder / f"{climb.precision}-{wing}" for wing in BACKENDS}
     alone = climb.pair.ask_each(
         "run",
-        {w: {**told, "first": 0, "save": {str(half): str(path)}} for w, path in paths.items()},
+        {w: {**task, "first": 0, "save": {str(half): str(path)}} for w, path in paths.items()},
     )
     begun_by = dict(zip(BACKENDS, reversed(BACKENDS), strict=True))
     handed = climb.pair.ask_each(
         "run",
         {
-            wing: {**told, "first": half, "resume": str(paths[other] / f"step-{half:08d}")}
+            wing: {**task, "first": half, "resume": str(paths[other] / f"step-{half:08d}")}
             for wing, other in begun_by.items()
         },
     )
@@ -46,10 +46,10 @@ def resume(climb: Climb) -> list[Row]:
     for wing, other in begun_by.items():
         a, b = alone[other].arrays, handed[wing].arrays
         names = [name for name in a if name.startswith("parameter/")]
-        found = differences(a, b, names)
+        distances = differences(a, b, names)
         if test:
             scores = float(a["accuracy"]), float(b["accuracy"])
             apart = round(abs(scores[0] - scores[1]), 9)
-            found = {"accuracy {:.3f} and {:.3f}".format(*scores): apart}
-        rows.append(climb.row(6, f"{half} steps in {other}, then {half} in {wing}", found))
+            distances = {"accuracy {:.3f} and {:.3f}".format(*scores): apart}
+        rows.append(climb.row(6, f"{half} steps in {other}, then {half} in {wing}", distances))
     return rows

@@ -32,7 +32,7 @@ def parse(content: bytes, what: str) -> np.ndarray:
     if zeros != 0 or kind not in TYPES or axes == 0:
         raise DataError(
             f"{what}: byte 0: magic number 0x{content[:4].hex()}; expected 0x0000TTAA with a type "
-            f"TT among {', '.join(f'{each:02x}' for each in TYPES)} and a number of axes AA above 0"
+            f"TT among {', '.join(f'{code:02x}' for code in TYPES)} and a number of axes AA above 0"
         )
     start = 4 + 4 * axes
     if len(content) < start:
@@ -73,7 +73,7 @@ def dump(array: np.ndarray) -> bytes:
     if kind is None or array.ndim == 0:
         raise DataError(
             f"an array of {array.dtype} with shape {array.shape} does not fit an IDX file; "
-            f"expected one of {', '.join(str(each) for each in kinds)} and at least one axis"
+            f"expected one of {', '.join(str(dtype) for dtype in kinds)} and at least one axis"
         )
     header = struct.pack(f">HBB{array.ndim}I", 0, kind, array.ndim, *array.shape)
     return header + array.astype(TYPES[kind]).tobytes()

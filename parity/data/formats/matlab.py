@@ -69,10 +69,10 @@ def _inflated(data: bytes, order: str) -> bytes:
     kind, size = struct.unpack(f"{order}II", zlib.decompressobj().decompress(data, TAG))
     if kind != MATRIX or size > EXPANSION * len(data):
         raise ValueError(f"{len(data)} bytes unpack to an element of type {kind}, {size} bytes")
-    found = zlib.decompressobj().decompress(data, TAG + size + 1)
-    if len(found) != TAG + size:
+    content = zlib.decompressobj().decompress(data, TAG + size + 1)
+    if len(content) != TAG + size:
         raise ValueError(f"{len(data)} bytes do not unpack to {size}")
-    return found
+    return content
 
 
 def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
@@ -101,13 +101,13 @@ def _check_matrix(data: bytes, order: str, depth: int) -> None:
     flags, sizes, (name_kind, _) = (next(parts, (0, b"")) for _ in range(3))
     if [flags[0], sizes[0], name_kind] != [UINT32, INT32, INT8] or len(flags[1]) != 8:
         raise ValueError("an array without flags, sizes and a name")
-    (told,) = struct.unpack(f"{order}I", flags[1][:4])
+    (word,) = struct.unpack(f"{order}I", flags[1][:4])
     if len(sizes[1]) % 4 or not 8 <= len(sizes[1]) <= 128:
         raise ValueError(f"{len(sizes[1])} bytes of sizes")
     shape = struct.unpack(f"{order}{len(sizes[1]) // 4}i", sizes[1])
     if min(shape) < 0 or max(shape) * 8 > EXPANSION * len(data) + 8:
         raise ValueError(f"an array of {list(shape)} in {len(data)} bytes")
-    count, kind = math.prod(shape), told & 0xFF
+    count, kind = math.prod(shape), word & 0xFF
     if kind == STRUCT:
         count *= _fields(parts, order)
     if kind in (CELL, STRUCT):
@@ -122,7 +122,7 @@ def _check_matrix(data: bytes, order: str, depth: int) -> None:
     if kind != CHAR and kind not in NUMBERS:
         raise ValueError(f"an array of class {kind}; expected numbers, text, cells or structs")
     planes = list(parts)
-    if len(planes) != (2 if told & COMPLEX else 1):
+    if len(planes) != (2 if word & COMPLEX else 1):
         raise ValueError(f"{len(planes)} parts of an array of numbers")
     for each, numbers in planes:
         exact = each in SIZES and len(numbers) == count * SIZES[each]

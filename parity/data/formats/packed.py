@@ -92,7 +92,7 @@ def npz(path: str | os.PathLike, keys: Sequence[str] | None = None) -> dict[str,
         content = Path(path).read_bytes()
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             refuse_swollen(archive, len(content))
-            named = {each.removesuffix(".npy"): each for each in archive.namelist()}
+            named = {member.removesuffix(".npy"): member for member in archive.namelist()}
             return {key: _array(archive, named[key]) for key in (keys or named)}
     except Exception as error:  # zip, zlib and NumPy each have their own
         listed = f" with {', '.join(keys)}" if keys else " file of plain arrays"
@@ -108,13 +108,13 @@ def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
         raise ValueError(f"{name} is of version {major} of the format; expected 1 or 2")
     header = form.read_array_header_1_0 if major == 1 else form.read_array_header_2_0
     shape, fortran, dtype = header(content)
-    held = content.getbuffer()[content.tell() :]
+    numbers = content.getbuffer()[content.tell() :]
     if dtype.hasobject:
         raise ValueError(f"{name} is a pickle of objects; expected numbers")
-    if math.prod(shape) * dtype.itemsize != len(held):
-        raise ValueError(f"{name} holds {len(held)} bytes; its header says {shape} of {dtype}")
+    if math.prod(shape) * dtype.itemsize != len(numbers):
+        raise ValueError(f"{name} holds {len(numbers)} bytes; its header says {shape} of {dtype}")
     order = "F" if fortran else "C"
-    return np.frombuffer(held, dtype).reshape(shape, order=order).copy(order=order)
+    return np.frombuffer(numbers, dtype).reshape(shape, order=order).copy(order=order)
 
 
 def refuse_swollen(archive: zipfile.ZipFile, length: int) -> None:
@@ -135,7 +135,7 @@ def tar(path: str | os.PathLike, sizes: Mapping[str, int | None]) -> dict[str, b
 
     Links are passed over, and no file is read that is not of the size expected, where one is.
     """
-    found = {}
+    contents = {}
     try:
         with tarfile.open(path, "r:gz") as archive:
             for member in archive:
@@ -147,12 +147,12 @@ def tar(path: str | os.PathLike, sizes: Mapping[str, int | None]) -> dict[str, b
                             f"{path}: {name}: holds {member.size} bytes, expected {sizes[name]}"
                         )
                     file = archive.extractfile(member)
-                    found[name] = file.read() if file else b""
+                    contents[name] = file.read() if file else b""
     except DataError:
         raise
     except Exception as error:  # tar, gzip and zlib each have their own
         raise DataError(f"{path}: not a whole .tar.gz ({error}); fetch it again") from error
-    return found
+    return contents
 
 
 def zipped(path: str | os.PathLike, names: Collection[str]) -> dict[str, bytes]:
@@ -161,7 +161,7 @@ def zipped(path: str | os.PathLike, names: Collection[str]) -> dict[str, bytes]:
         content = Path(path).read_bytes()
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             refuse_swollen(archive, len(content))
-            found = ((os.path.basename(each), each) for each in archive.namelist())
-            return {name: archive.read(member) for name, member in found if name in names}
+            members = ((os.path.basename(entry), entry) for entry in archive.namelist())
+            return {name: archive.read(member) for name, member in members if name in names}
     except Exception as error:  # zip and zlib each have their own
         raise DataError(f"{path}: not a whole .zip ({error}); fetch it again") from error

@@ -97,9 +97,9 @@ def loads(content: bytes, what: str) -> Any:
     """
     try:
         refuse_swollen(content)
-        found = _ArraysOnly(io.BytesIO(content), encoding="bytes").load()
+        value = _ArraysOnly(io.BytesIO(content), encoding="bytes").load()
     except Exception as error:  # a broken pickle may raise anything
         raise DataError(f"{what}: not a pickle of arrays ({error})") from error
-    if isinstance(found, dict):
-        return {k: v.view(np.ndarray) if isinstance(v, _Array) else v for k, v in found.items()}
-    return found.view(np.ndarray) if isinstance(found, _Array) else found
+    if isinstance(value, dict):
+        return {k: v.view(np.ndarray) if isinstance(v, _Array) else v for k, v in value.items()}
+    return value.view(np.ndarray) if isinstance(value, _Array) else value

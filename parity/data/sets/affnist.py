@@ -60,20 +60,20 @@ def look(data_dir: Path | None) -> Found:
 def tested(content: bytes) -> Split:
     """Images, stored [1600, N], and label_int [1, N] of the struct affNISTdata."""
     what = f"affnist: {TEST}"
-    found = matlab.loads(content, what).get("affNISTdata")
-    if found is None or not {"image", "label_int"} <= set(found.dtype.names or ()):
+    struct = matlab.loads(content, what).get("affNISTdata")
+    if struct is None or not {"image", "label_int"} <= set(struct.dtype.names or ()):
         raise DataError(f"{what}: expected a struct affNISTdata with image and label_int")
-    images, labels = (_field(found, name, what) for name in ("image", "label_int"))
+    images, labels = (_field(struct, name, what) for name in ("image", "label_int"))
     if images.ndim != 2 or len(images) != SIDE * SIDE:
         raise DataError(f"{what}: image has shape {images.shape}; expected ({SIDE * SIDE}, N)")
     images = np.ascontiguousarray(images.T).reshape(-1, SIDE, SIDE, 1)
     return Split(images, check_labels(labels.reshape(-1), len(images), f"{what}: label_int"))
 
 
-def _field(found: np.ndarray, name: str, what: str) -> np.ndarray:
-    if found.size != 1:
-        raise DataError(f"{what}: affNISTdata has shape {found.shape}; expected one struct")
-    return np.asarray(found[name].reshape(-1)[0])
+def _field(struct: np.ndarray, name: str, what: str) -> np.ndarray:
+    if struct.size != 1:
+        raise DataError(f"{what}: affNISTdata has shape {struct.shape}; expected one struct")
+    return np.asarray(struct[name].reshape(-1)[0])
 
 
 DATASET = Entry(

@@ -81,7 +81,7 @@ def bilinear(images: np.ndarray, points: np.ndarray) -> np.ndarray:
     padded = np.pad(images, ((0, 0), (1, 2), (1, 2))).astype(np.float64)
     points = np.clip(points, -1, (height, width)) + 1
     corner = np.floor(points).astype(np.int64)
-    (down, right), (row, column) = (np.moveaxis(each, -1, 0) for each in (points - corner, corner))
+    (down, right), (row, column) = (np.moveaxis(pair, -1, 0) for pair in (points - corner, corner))
     n = np.arange(len(images))[:, None]
     above = padded[n, row, column] * (1 - right) + padded[n, row, column + 1] * right
     below = padded[n, row + 1, column] * (1 - right) + padded[n, row + 1, column + 1] * right

@@ -89,9 +89,9 @@ def _pickled(name: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
     ):
         raise DataError(f"cifar10: {name}: expected bytes [N, {PIXELS}] under 'data'")
     given = batch.get(b"labels")
-    if not isinstance(given, list) or any(type(each) is not int for each in given):
+    if not isinstance(given, list) or any(type(label) is not int for label in given):
         raise DataError(f"cifar10: {name}: expected a list of whole numbers under 'labels'")
-    labels = np.array([min(max(each, -1), 2**31) for each in given], np.int64)
+    labels = np.array([min(max(label, -1), 2**31) for label in given], np.int64)
     return planes, check_labels(labels, len(planes), f"cifar10: {name}: labels")
 
 

@@ -24,10 +24,10 @@ SHA256 = "c8b2a51eb4acacb4295b546b7e32649aa90b0999afce352ef91e29944d66cd8c"
 def load(path: Path = FILE) -> Dataset:
     """The data set; raises DataError where the file was altered."""
     arrays = packed.npz(path, KEYS)
-    found = digest(arrays)
-    if found != SHA256:
+    sha256 = digest(arrays)
+    if sha256 != SHA256:
         raise DataError(
-            f"{path}: its arrays have SHA-256 {found}, expected {SHA256}; install twincaps again"
+            f"{path}: its arrays have SHA-256 {sha256}, expected {SHA256}; install twincaps again"
         )
     train = Split(arrays["train_images"], arrays["train_labels"])
     test = Split(arrays["test_images"], arrays["test_labels"])

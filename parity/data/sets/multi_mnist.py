@@ -79,8 +79,8 @@ class Pairs(Split):
         pairs = np.stack([indices, self._partners(indices, drawn[:, 0])])
         border = ((0, 0), (EDGE, EDGE), (EDGE, EDGE), (0, 0))
         first, second = (
-            translate(np.pad(self.images[each], border), offsets)
-            for each, offsets in zip(pairs, (drawn[:, 1:3], drawn[:, 3:5]), strict=True)
+            translate(np.pad(self.images[places], border), offsets)
+            for places, offsets in zip(pairs, (drawn[:, 1:3], drawn[:, 3:5]), strict=True)
         )
         merged = np.minimum(first.astype(np.uint16) + second, 255).astype(np.uint8)
         digits = self.labels[pairs].T
