@@ -6,8 +6,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from parity.compare.ascent import Report
-from parity.compare.climb import RAISES, SKIPPED, Row
+from parity.compare._ladder import Report
+from parity.compare.comparison import RAISES, SKIPPED, Row
 from parity.traces.show import COLOURS, DIFFERS, HOLDS, wide_console
 
 STYLES = {**COLOURS, RAISES: "red", SKIPPED: "yellow"}

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from parity.compare import show, subject, wings
-from parity.compare.ascent import PRECISIONS, ladder
+from parity.compare._ladder import PRECISIONS, ladder
 from parity.compare.rungs import BATCH, RUNGS
 from parity.compare.subject import Subject
 from parity.spec import TwincapsError
@@ -39,7 +39,7 @@ def check(
     torch_python: Python = None,
     jax_python: Python = None,
 ) -> int:
-    """Climb the ladder: are the two wings one network?
+    """Check the ladder: are the two wings one network?
 
     Exits with 0 where every rung holds, else with 1.
 
@@ -47,11 +47,11 @@ def check(
         run: small-mnist, a run, one of its checkpoints, or .safetensors: its network and weights.
         preset: The network to check.
         precision: float64 shows what is computed, float32 what is lost to rounding.
-        rungs: The rungs to climb.
+        rungs: The rungs to compare.
         json: Print one JSON object instead: every number, and what was installed and switched.
         batch: Images a step.
         seed: Of first weights and optimiser state.
-        keep_going: Climb on above a rung that does not hold.
+        keep_going: Go on above a rung that does not hold.
         torch_python: The interpreter that has PyTorch.
         jax_python: The interpreter that has JAX.
     """

@@ -87,12 +87,14 @@ def show(report: Report, module: str) -> None:
         console.print(f"not in {framework}: {why}", soft_wrap=True, style="dim")
     if report.conforms:
         values_only = "; gradients of NumPy code are not checked"
-        said = values_only if report.frameworks == ["numpy"] else ""
-        console.print(f"conforms: every difference is at most {TOLERANCE:g}{said}", soft_wrap=True)
+        note = values_only if report.frameworks == ["numpy"] else ""
+        console.print(f"conforms: every difference is at most {TOLERANCE:g}{note}", soft_wrap=True)
         return
     console.print("does not conform:")
     for mistake in report.mistakes or ["none of the known mistakes gives these numbers"]:
-        where = [name for name, told in report.mistakes_by_framework.items() if mistake in told]
+        where = [
+            name for name, mistakes in report.mistakes_by_framework.items() if mistake in mistakes
+        ]
         alone = f" (in {', '.join(where)})" if where not in ([], report.frameworks) else ""
         console.print(f"  {mistake}{alone}", soft_wrap=True)
 
@@ -104,5 +106,5 @@ def as_dict(report: Report, module: str) -> dict[str, Any]:
         | ({} if math.isfinite(row.difference) else {"difference": None})
         for row in report.rows
     ]
-    found = dataclasses.asdict(report) | {"rows": rows, "mistakes": report.mistakes}
-    return {"module": module, "conforms": report.conforms, "tolerance": TOLERANCE} | found
+    values = dataclasses.asdict(report) | {"rows": rows, "mistakes": report.mistakes}
+    return {"module": module, "conforms": report.conforms, "tolerance": TOLERANCE} | values

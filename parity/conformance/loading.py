@@ -28,11 +28,15 @@ def load(module: str) -> Callable[..., Any]:
     try:
         function = operator.attrgetter(name)(loaded)
     except AttributeError as error:
-        there = [each for each in vars(loaded) if each[:1] != "_" and callable(vars(loaded)[each])]
+        there = [
+            member
+            for member in vars(loaded)
+            if member[:1] != "_" and callable(vars(loaded)[member])
+        ]
         raise ConformanceError(
             f"{module}: there is no {name} ({useful(error)}); expected one of {', '.join(there)}"
         ) from error
-    if isinstance(function, type) and any("__call__" in vars(each) for each in function.__mro__):
+    if isinstance(function, type) and any("__call__" in vars(base) for base in function.__mro__):
         function = _instance(function, module)
     if not callable(function):
         raise ConformanceError(
@@ -51,12 +55,12 @@ def _imported(path: str, module: str) -> Any:
     except ModuleNotFoundError as error:
         missing = error.name or ""
         if not path.endswith(".py") and f"{path}.".startswith(f"{missing}."):
-            said = f"there is no module {missing} here ({useful(error)})"
+            fault = f"there is no module {missing} here ({useful(error)})"
             advice = f"expected {FORM}"
         else:
-            said = f"it imports {missing or 'something'}, which is not here ({useful(error)})"
+            fault = f"it imports {missing or 'something'}, which is not here ({useful(error)})"
             advice = "install it beside twincaps, or add its folder to PYTHONPATH"
-        raise ConformanceError(f"{module}: could not be loaded, {said}; {advice}") from error
+        raise ConformanceError(f"{module}: could not be loaded, {fault}; {advice}") from error
     except SystemExit as error:
         raise ConformanceError(
             f"{module}: could not be loaded, it ends the process when it is imported "

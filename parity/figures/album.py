@@ -85,7 +85,7 @@ def _pairs(seen: Seen) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _separations(seen: Seen, answers: np.ndarray, right: np.ndarray, note: str) -> "Figure":
-    places = np.concatenate([np.flatnonzero(each)[:SOME] for each in (right, ~right)])
+    places = np.concatenate([np.flatnonzero(outcome)[:SOME] for outcome in (right, ~right)])
     batch = seen.batch(places)
     assert batch.made_of is not None
     digits, parts = batch.made_of

@@ -54,7 +54,7 @@ for suffix in (".pt", ".msgpack"):
     assert same
 """
 
-CLIMB = """
+LADDER = """
 import dataclasses, sys
 from specs import PRIMES
 from parity import compare
@@ -163,8 +163,8 @@ def test_it_trains_in_either_wing_and_goes_on_in_the_other(house, tmp_path):
         python(house, "-c", TRAVEL, run, tmp_path / f"{first}-files")
 
 
-def test_it_climbs_the_ladder(house, tmp_path):
-    said = python(house, "-c", CLIMB, 7, 1, JAX_ENABLE_X64="1", JAX_PLATFORMS="cpu")
+def test_it_holds_on_the_ladder(house, tmp_path):
+    said = python(house, "-c", LADDER, 7, 1, JAX_ENABLE_X64="1", JAX_PLATFORMS="cpu")
     assert said.count("every rung holds") == 2
     assert "differs" not in said
 
@@ -188,7 +188,7 @@ def test_twice_too_much_in_one_wing_is_seen_everywhere(house, wing):
     assert right.count(promised.RIGHT) == 1
     path.write_text(right.replace(promised.RIGHT, promised.WRONG))
     try:
-        said = python(house, "-c", CLIMB, 1, 1, status=1, JAX_ENABLE_X64="1", JAX_PLATFORMS="cpu")
+        said = python(house, "-c", LADDER, 1, 1, status=1, JAX_ENABLE_X64="1", JAX_PLATFORMS="cpu")
         assert "broken: rung 1 in float64" in said
         assert "FIRST rung 1: scaled temperature=1.5: value" in said
         said = suite(

@@ -114,20 +114,20 @@ def _check_matrix(data: bytes, order: str, depth: int) -> None:
         if count * TAG > len(data):
             raise ValueError(f"{count} arrays in {len(data)} bytes")
         inner = list(parts)
-        if len(inner) != count or any(each != MATRIX for each, _ in inner):
+        if len(inner) != count or any(inner_kind != MATRIX for inner_kind, _ in inner):
             raise ValueError(f"{len(inner)} arrays; its header says {count}")
-        for _, each in inner:
-            _check_matrix(each, order, depth - 1)
+        for _, matrix in inner:
+            _check_matrix(matrix, order, depth - 1)
         return
     if kind != CHAR and kind not in NUMBERS:
         raise ValueError(f"an array of class {kind}; expected numbers, text, cells or structs")
     planes = list(parts)
     if len(planes) != (2 if word & COMPLEX else 1):
         raise ValueError(f"{len(planes)} parts of an array of numbers")
-    for each, numbers in planes:
-        exact = each in SIZES and len(numbers) == count * SIZES[each]
-        if not exact and not (kind == CHAR and each in SIZES and count <= len(numbers)):
-            raise ValueError(f"{len(numbers)} bytes of type {each} for an array of {list(shape)}")
+    for number, numbers in planes:
+        exact = number in SIZES and len(numbers) == count * SIZES[number]
+        if not exact and not (kind == CHAR and number in SIZES and count <= len(numbers)):
+            raise ValueError(f"{len(numbers)} bytes of type {number} for an array of {list(shape)}")
 
 
 def _fields(parts: Iterator[tuple[int, bytes]], order: str) -> int:

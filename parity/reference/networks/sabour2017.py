@@ -114,8 +114,10 @@ def forward(
             decoded = decode(spec, arrays, mask(poses_BJD, labels))
         else:
             classes_PB, goal = np.transpose(parts[0]), double(parts[1])
-            each = [decode(spec, arrays, mask(poses_BJD, classes_B)) for classes_B in classes_PB]
-            decoded = np.stack(each, 1)
+            images_PB = [
+                decode(spec, arrays, mask(poses_BJD, classes_B)) for classes_B in classes_PB
+            ]
+            decoded = np.stack(images_PB, 1)
         keep("reconstruction", decoded)
     # The losses; only the reconstruction is weighted here, as `margin` takes its own scale.
     margins = {name: getattr(spec.loss, name) for name in ("positive", "negative", "down_weight")}

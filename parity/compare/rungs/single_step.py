@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from parity.compare.climb import Climb, Row
+from parity.compare.comparison import Comparison, Row
 from parity.compare.rungs import SHARE_OF_LARGEST, functions
 from parity.compare.subject import STEP
 from parity.spec import OPTIMIZERS
@@ -13,13 +13,13 @@ from parity.weights import table
 FORWARD, BACKWARD = "forward, torch against jax", "gradients, torch against jax"
 
 
-def round_trip(climb: Climb) -> list[Row]:
+def round_trip(comparison: Comparison) -> list[Row]:
     """Rung 0: weights and state into each wing and out again, bit for bit."""
-    answers = climb.pair.ask("round_trip", folder=str(climb.folder))
-    sent = climb.subject.ported(climb.precision)
+    answers = comparison.pair.ask("round_trip", folder=str(comparison.folder))
+    sent = comparison.subject.ported(comparison.precision)
     doors = {"to_numpy": "weights", "get_state": "weights", "load": "weights", "slots": "optimizer"}
     expected = {f"{d}/{n}": a for d, part in doors.items() for n, a in sent[part].items()}
-    axes = {name: row.axes for name, row in table(climb.subject.spec).items()}
+    axes = {name: row.axes for name, row in table(comparison.subject.spec).items()}
     rows = []
     for wing, answer in answers.items():
         distances = {
@@ -34,7 +34,7 @@ def round_trip(climb: Climb) -> list[Row]:
         distances |= {
             f"bytes of {f}": 0.0 if ok else INFINITE for f, ok in answer.facts["same"].items()
         }
-        rows.append(climb.row(0, f"weights and state in and out of {wing}", distances))
+        rows.append(comparison.row(0, f"weights and state in and out of {wing}", distances))
     return rows
 
 
@@ -44,30 +44,34 @@ def _bits(a: np.ndarray | None, b: np.ndarray) -> float:
     return 0.0 if a.tobytes() == b.tobytes() and a.shape == b.shape else difference(a, b) or 1.0
 
 
-def pure_functions(climb: Climb) -> list[Row]:
+def pure_functions(comparison: Comparison) -> list[Row]:
     """Rung 1: the functions of each wing, with their gradients, against the oracle."""
     expected = functions.expected()
     return [
-        climb.row(1, f"functions, {wing} against the oracle", differences(expected, answer.arrays))
-        for wing, answer in climb.pair.ask("pure_functions").items()
+        comparison.row(
+            1, f"functions, {wing} against the oracle", differences(expected, answer.arrays)
+        )
+        for wing, answer in comparison.pair.ask("pure_functions").items()
     ]
 
 
-def forward(climb: Climb) -> list[Row]:
+def forward(comparison: Comparison) -> list[Row]:
     """Rung 2: every tensor of a forward pass; in float64 against the oracle too."""
-    values = {wing: trace.values for wing, trace in climb.traces.items()}
-    rows = [climb.row(2, FORWARD, differences(values["torch"], values["jax"]))]
-    if climb.precision == "float64":
+    values = {wing: trace.values for wing, trace in comparison.traces.items()}
+    rows = [comparison.row(2, FORWARD, differences(values["torch"], values["jax"]))]
+    if comparison.precision == "float64":
         rows += [
-            climb.row(2, f"forward, {wing} against the oracle", differences(climb.expected, arrays))
+            comparison.row(
+                2, f"forward, {wing} against the oracle", differences(comparison.expected, arrays)
+            )
             for wing, arrays in values.items()
         ]
     return rows
 
 
-def backward(climb: Climb) -> list[Row]:
+def backward(comparison: Comparison) -> list[Row]:
     """Rung 3: the gradients of the loss by every tensor."""
-    return [climb.row(3, BACKWARD, gradients(*climb.traces.values()))]
+    return [comparison.row(3, BACKWARD, gradients(*comparison.traces.values()))]
 
 
 def gradients(a: Trace, b: Trace) -> dict[str, float]:
@@ -77,12 +81,12 @@ def gradients(a: Trace, b: Trace) -> dict[str, float]:
     return {f"gradient at {name}": apart for name, apart in distances.items()}
 
 
-def step(climb: Climb) -> list[Row]:
+def step(comparison: Comparison) -> list[Row]:
     """Rung 4: one step of each optimiser: weights, slots and the count of steps.
 
     Of a parameter, what has a gradient too small for its sign to be sure is left out.
     """
-    slopes = climb.double_gradients
+    slopes = comparison.double_gradients
     looked = {
         name: np.abs(slope) > SHARE_OF_LARGEST * np.abs(slope).max(initial=0)
         for name, slope in slopes.items()
@@ -90,7 +94,7 @@ def step(climb: Climb) -> list[Row]:
     }
     rows = []
     for optimizer in OPTIMIZERS:
-        answers = climb.pair.ask("step", optimizer=optimizer)
+        answers = comparison.pair.ask("step", optimizer=optimizer)
         states = [
             {name: a[looked[name]] if name in looked else a for name, a in answer.arrays.items()}
             for answer in answers.values()
@@ -98,5 +102,5 @@ def step(climb: Climb) -> list[Row]:
         distances = differences(*states)
         steps = {answer.facts["step"] for answer in answers.values()}
         distances["step"] = 0.0 if steps == {STEP + 1} else INFINITE
-        rows.append(climb.row(4, f"one {optimizer} step", distances))
+        rows.append(comparison.row(4, f"one {optimizer} step", distances))
     return rows

@@ -1,4 +1,4 @@
-"""A climb: both wings in one precision, and a row for each comparison."""
+"""Both wings in one precision on one device, and a row for each tensor compared."""
 
 import dataclasses
 import functools
@@ -50,7 +50,7 @@ def raised(rung: int, precision: str, error: Exception) -> Row:
     return dataclasses.replace(row, verdict=RAISES, why=str(error))
 
 
-class Climb:
+class Comparison:
     """The ladder in one precision on one device, with the rows compared so far.
 
     Args:
@@ -64,7 +64,7 @@ class Climb:
         self.modes = tuple(modes)
         self._rows: dict[int, list[Row]] = {}
 
-    def once(self, rung: int, compare: "Callable[[Climb], list[Row]]") -> list[Row]:
+    def once(self, rung: int, compare: "Callable[[Comparison], list[Row]]") -> list[Row]:
         """The rows of a rung by the function that compares there, called once."""
         if rung not in self._rows:
             try:
