@@ -71,6 +71,7 @@ def test_a_training_ends_with_its_figures(told):
         assert events.count(f"figures/{name}".encode()) == 1
 
 
+@pytest.mark.slow
 def test_the_command_draws_a_run_of_either_wing_with_the_other(told, tmp_path):
     backend, path, _ = told
     other = wings.NAMES[wings.NAMES.index(backend) - 1]
