@@ -65,7 +65,7 @@ def dynamic(
     logits_BIJ = coupling_BIJ = jax.lax.optimization_barrier(zeros_BIJ)
     poses_BJD = jnp.zeros(votes_BIJD[:, 0].shape, votes_BIJD.dtype)
     for t in range(num_iters):
-        if t > 0:  # the agreement with the last poses (line 7); nobody uses that of the final ones
+        if t > 0:  # line 7: agreement with the last poses; that of the final ones is not needed
             logits_BIJ = logits_BIJ + jnp.einsum("bijd,bjd->bij", votes_BIJD, poses_BJD)
         logits_BIJ = tap(f"routing.{t}.logits", logits_BIJ)
         # Line 4: the routing coefficients.

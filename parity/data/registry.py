@@ -119,8 +119,8 @@ def described(name: str, data_dir: str | os.PathLike | None = None) -> TrainedOn
     if declared.classes_in is not None and data_dir is not None:
         names = tuple(declared.classes_in(Path(os.path.expanduser(data_dir))))
         warnings.warn(
-            "this run was made before runs held the names of their classes: they are called as "
-            f"{data_dir} has them now, {', '.join(names)}",
+            "this run was made before runs saved the names of their classes; they are read from "
+            f"{data_dir} as it is now: {', '.join(names)}",
             DataWarning,
             stacklevel=2,
         )

@@ -287,7 +287,7 @@ def _recognise(run: Run, dataset: Dataset, *, new: bool) -> None:
     if before is None:
         if new:
             run.remember(now)
-        return  # a run from before this was held: nobody knows
+        return  # a run made before this was saved: nothing to compare
     names = renamed(before, now)
     if fault := changed(before.train, now.train, "training"):
         faults = "; ".join(filter(None, (fault, names)))

@@ -134,7 +134,7 @@ class Run:
             values = read_json(file, TRAINING)
             training, options = _specs(file, values, training=TrainingSpec, options=RunOptions)
             run = cls(path, spec, training, options, str(values.get("preset", "")), lock)
-            if "trained_on" in values:  # which runs that were made before it was held lack
+            if "trained_on" in values:  # absent in runs made before it was saved
                 (run.trained_on,) = _specs(file, values, trained_on=TrainedOn)
             if not read_only:
                 with telling(path, "clear up after an earlier process"):
