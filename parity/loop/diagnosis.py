@@ -89,6 +89,8 @@ def first_fault(
                 named(values, gradients) or spoilt(after["weights"]) or spoilt(after["optimizer"])
             )
             at = state["step"] + step + 1
+            if not name:  # a trace convolves directly and stores the votes
+                return f"step {at} is finite with --convolution direct --no-lean"
             return f"the first tensor that is not finite is {name}, in step {at}"
     return ""
 

@@ -49,9 +49,8 @@ class Caught:
 def ladder(rungs: Iterable[int] = RUNGS) -> compare.Report:
     """The ladder in float64, both wings in this process."""
     whole = subject.of(SPEC, TRAINING, source="mutants")
-    return compare.ladder(
-        whole, rungs=rungs, precisions=("float64",), modes=("lean",), isolated=False, gpu=None
-    )
+    how = {"precisions": ("float64",), "modes": ("lean", "fourier"), "isolated": False}
+    return compare.ladder(whole, rungs=rungs, gpu=None, **how)
 
 
 @contextlib.contextmanager

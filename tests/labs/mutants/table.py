@@ -297,6 +297,23 @@ MUTANTS = [
         3,
         "stem.0",
     ),
+    # Fourier convolution.
+    Mutant(
+        "a spectrum not conjugated in the gradient of a kernel",
+        "torch fourier",
+        '_analysed("for_kernel", dy_HWBO',
+        '_analysed("for_input", dy_HWBO',
+        7,
+        "gradient/primary.kernel",
+    ),
+    Mutant(
+        "a phase of the stride left out",
+        "jax fourier",
+        "Y_ROB = product_ROB if Y_ROB is None else Y_ROB + product_ROB",
+        "Y_ROB = product_ROB if Y_ROB is None else Y_ROB",
+        7,
+        "poses",
+    ),
     # Weights.
     Mutant(
         "a square kernel transposed",
