@@ -58,8 +58,8 @@ def conv(
         else:
             _kept.pop(kernel, None)
     if spectra is None:
-        return _Convolution.apply(x_BHWC, kernel, stride)[0]  # pyright: ignore[reportIndexIssue]
-    return _forward(x_BHWC, kernel, stride, spectra)[0]
+        return _Convolution.apply(x_BHWC, kernel, stride)  # pyright: ignore[reportReturnType]
+    return _forward(x_BHWC, kernel, stride, spectra)
 
 
 def spectra(kernel: Tensor, of: Sizes) -> list[Tensor]:
@@ -110,47 +110,59 @@ def _of_kernel(kernel: Tensor, phase: Phase, of: Sizes) -> Tensor:
     return _analysed("kernel", k_OHWC.permute(1, 2, 0, 3), phase.taps, of)
 
 
+def _of_input(x_BHWC: Tensor, phase: Phase, of: Sizes) -> Tensor:
+    phase_BHWC = _of_phase(x_BHWC, phase, phase.area, of.stride)
+    return _analysed("input", phase_BHWC.permute(1, 2, 0, 3), phase.area, of)
+
+
 def _forward(
     x_BHWC: Tensor, kernel: Tensor, stride: int, known: list[Tensor] | None = None
-) -> tuple[Tensor, ...]:
-    """The result [B, H', W', O], and the spectra X_RBC of the phases of x."""
-    of, spectra, Y_RBO = sizes(x_BHWC, kernel, stride), [], None
+) -> Tensor:
+    """The result [B, H', W', O]."""
+    of, Y_RBO = sizes(x_BHWC, kernel, stride), None
     for n, phase in enumerate(of.phases):
-        phase_BHWC = _of_phase(x_BHWC, phase, phase.area, stride)
-        X_RBC = _analysed("input", phase_BHWC.permute(1, 2, 0, 3), phase.area, of)
+        X_RBC = _of_input(x_BHWC, phase, of)
         K_ROC = known[n] if known else _of_kernel(kernel, phase, of)
         # The phases' products add up in the spectrum, and the result is synthesised once.
-        Y_RBO = torch.bmm(X_RBC, K_ROC.mT) if Y_RBO is None else Y_RBO.baddbmm_(X_RBC, K_ROC.mT)
-        spectra.append(X_RBC)
+        Y_RBO = (
+            torch.bmm(X_RBC, K_ROC.mT) if Y_RBO is None else torch.baddbmm(Y_RBO, X_RBC, K_ROC.mT)
+        )
     assert Y_RBO is not None
     y_HWBO = _synthesised("output", Y_RBO, of.places, of)
-    return y_HWBO.permute(2, 0, 1, 3).contiguous(), *spectra
+    return y_HWBO.permute(2, 0, 1, 3).contiguous()
 
 
 def _backward(
-    dy_BHWO: Tensor, kernel: Tensor, of: Sizes, needed: tuple[bool, bool], spectra: list[Tensor]
+    dy_BHWO: Tensor, x_BHWC: Tensor, kernel: Tensor, of: Sizes, needed: tuple[bool, bool]
 ) -> tuple[Tensor | None, Tensor | None]:
     """The gradients of x and of the kernel, those that are needed."""
     dx_BHWC = dk_OHWC = None
     dy_HWBO = dy_BHWO.permute(1, 2, 0, 3)
     if needed[0]:
-        # dX = dY K, phase by phase; K is made again, as keeping it would take the most memory.
+        # dX = dY K, phase by phase; spectra are made again, as they would take the most memory.
         D_RBO = _analysed("for_input", dy_HWBO, of.places, of)
         dx_BHWC = dy_BHWO.new_zeros(len(dy_BHWO), *of.image, of.channels)
         for phase in of.phases:
-            products_RBC = torch.bmm(D_RBO, _of_kernel(kernel, phase, of))
-            dx_HWBC = _synthesised("input", products_RBC, phase.area, of)
+            # Nothing large has a name that would hold it in memory beside the next phase's.
             view_BHWC = _of_phase(dx_BHWC, phase, phase.area, of.stride)
-            view_BHWC.copy_(dx_HWBC.permute(2, 0, 1, 3))
+            view_BHWC.copy_(
+                _synthesised(
+                    "input", torch.bmm(D_RBO, _of_kernel(kernel, phase, of)), phase.area, of
+                ).permute(2, 0, 1, 3)
+            )
+        del D_RBO
     if needed[1]:
         # dK = dY^T X; every tap belongs to one phase.
         D_RBO = _analysed("for_kernel", dy_HWBO, of.places, of)
         dk_OHWC = dy_BHWO.new_empty(of.out, *of.kernel, of.channels)
-        for phase, X_RBC in zip(of.phases, spectra, strict=True):
-            products_ROC = torch.bmm(D_RBO.mT, X_RBC)
-            dk_HWOC = _synthesised("kernel", products_ROC, phase.taps, of)
+        for phase in of.phases:
+            X_RBC = _of_input(x_BHWC, phase, of)
             view_OHWC = _of_phase(dk_OHWC, phase, phase.taps, of.stride)
-            view_OHWC.copy_(dk_HWOC.permute(2, 0, 1, 3))
+            view_OHWC.copy_(
+                _synthesised("kernel", torch.bmm(D_RBO.mT, X_RBC), phase.taps, of).permute(
+                    2, 0, 1, 3
+                )
+            )
         dk_OHWC = dk_OHWC.permute(0, 3, 1, 2)
     return dx_BHWC, dk_OHWC
 
@@ -163,7 +175,7 @@ def _refusal(what: str) -> TwincapsError:
 
 
 class _Convolution(torch.autograd.Function):
-    """The result, and for the gradient the spectra of x."""
+    """The result [B, H', W', O]."""
 
     generate_vmap_rule = True
 
@@ -175,14 +187,12 @@ class _Convolution(torch.autograd.Function):
     def setup_context(ctx, inputs, output):
         x_BHWC, kernel, stride = inputs
         ctx.of = sizes(x_BHWC, kernel, stride)
-        ctx.mark_non_differentiable(*output[1:])
-        ctx.save_for_backward(kernel, *output[1:])
+        ctx.save_for_backward(x_BHWC, kernel)
 
     @staticmethod
     def backward(ctx, *dy_BHWO):
-        kernel, *spectra = ctx.saved_tensors
         needed = ctx.needs_input_grad[:2]
-        found = _Gradient.apply(dy_BHWO[0], kernel, ctx.of, needed, *spectra)
+        found = _Gradient.apply(dy_BHWO[0], *ctx.saved_tensors, ctx.of, needed)
         return *found, None  # pyright: ignore[reportGeneralTypeIssues]
 
     @staticmethod
@@ -196,8 +206,8 @@ class _Gradient(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(dy_BHWO, kernel, of, needed, *spectra):
-        return _backward(dy_BHWO, kernel, of, needed, list(spectra))
+    def forward(dy_BHWO, x_BHWC, kernel, of, needed):
+        return _backward(dy_BHWO, x_BHWC, kernel, of, needed)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
