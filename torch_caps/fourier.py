@@ -124,9 +124,10 @@ def _forward(
         X_RBC = _of_input(x_BHWC, phase, of)
         K_ROC = known[n] if known else _of_kernel(kernel, phase, of)
         # The phases' products add up in the spectrum, and the result is synthesised once.
-        Y_RBO = (
-            torch.bmm(X_RBC, K_ROC.mT) if Y_RBO is None else torch.baddbmm(Y_RBO, X_RBC, K_ROC.mT)
-        )
+        if Y_RBO is None:
+            Y_RBO = torch.bmm(X_RBC, K_ROC.mT)
+        else:  # not in place, for which torch.func.vmap has no rule
+            Y_RBO = torch.baddbmm(Y_RBO, X_RBC, K_ROC.mT)
     assert Y_RBO is not None
     y_HWBO = _synthesised("output", Y_RBO, of.places, of)
     return y_HWBO.permute(2, 0, 1, 3).contiguous()

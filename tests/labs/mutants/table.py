@@ -265,8 +265,8 @@ MUTANTS = [
     Mutant(
         "a stem without relu",
         "torch layers.stem",
-        'tap(f"stem.{n}", F.relu(layer(x_BHWC)))',
-        'tap(f"stem.{n}", layer(x_BHWC))',
+        'tap(f"stem.{n}", F.relu(layer(x_BHWC, tap)))',
+        'tap(f"stem.{n}", layer(x_BHWC, tap))',
         2,
         "stem.0",
     ),
