@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from parity import weights
-from parity.convert import orbax_folder, torch_file
+from parity.convert import orbax_folder
 from parity.convert.installed import needed
 from parity.convert.layouts import Layout
 from parity.convert.names import unwrapped
@@ -103,7 +103,6 @@ def read(path: Path, layout: Layout | None = None) -> File:
     if kind == "safetensors":
         arrays, header = weights.read_arrays(path)
     elif kind == "torch":
-        torch_file.check(path)
         arrays, header = needed("torch_caps.weights", path).read_file(path)
     elif kind == "msgpack":
         arrays, header = needed("jax_caps.weights", path).read_file(path)
