@@ -143,9 +143,11 @@ def _read_keras(path: Path) -> Arrays:
     """
     h5py, arrays = needed("h5py", path), {}
 
-    def keep(name: str, item: Any) -> None:
+    def keep(name: str | bytes, item: Any) -> None:
         if isinstance(item, h5py.Dataset):
             _refuse_swollen(item, path.stat().st_size)
+            # h5py leaves a name that is no text as bytes.
+            name = name if isinstance(name, str) else name.decode(errors="backslashreplace")
             arrays[name] = np.asarray(item)
 
     try:
