@@ -41,6 +41,7 @@ def lengths(poses: Array) -> Array:
     """The length of each pose, [..., D] -> [...]; its gradient at 0 is 0."""
     square = (poses * poses).sum(-1)
     zero = square == 0
+    # Twice, as in `squash`.
     return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, square)))
 
 

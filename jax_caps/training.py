@@ -73,9 +73,9 @@ def _make_optimizer(training: TrainingSpec) -> optax.GradientTransformation:
 
 def clip(gradients: Any, norm: float) -> Any:
     """Gradients scaled to a norm over all elements of at most `norm`."""
-    total = jnp.sqrt(sum((each * each).sum() for each in jax.tree.leaves(gradients)))
+    total = jnp.sqrt(sum((gradient * gradient).sum() for gradient in jax.tree.leaves(gradients)))
     factor = norm / jnp.where(total > norm, total, norm)
-    return jax.tree.map(lambda each: each * factor, gradients)
+    return jax.tree.map(lambda gradient: gradient * factor, gradients)
 
 
 def average(averages: Any, parameters: Any, decay: float) -> Any:
@@ -120,8 +120,10 @@ class Trainer:
             slots = self.optimizer.init(params)
             averages = None if training.ema is None else jax.tree.map(jnp.copy, params)
         self.params, self.slots, self.averages = self._keep((params, slots, averages))
-        self._step = compiled(self._shared(self._update, 3, 4), donate_argnums=(0, 1, 2))
-        self._evaluate = compiled(self._shared(self._sums, 1, 3))
+        # A step may overwrite the state it is given, which nobody needs afterwards.
+        old = ("params", "slots", "averages")
+        self._step = compiled(self._shared(self._update, "batch"), donate_argnames=old)
+        self._evaluate = compiled(self._shared(self._sums, "batch", "weights_B"))
         self._poses = compiled(lambda params, images: nnx.merge(self.graph, params)(images))
         self._couplings = compiled(self._coupled)
         self._decode = compiled(self._decoded)
@@ -134,10 +136,18 @@ class Trainer:
     def step(
         self, images_BHWC: np.ndarray, targets: np.ndarray, parts: Any = None
     ) -> dict[str, float]:
-        """Makes one optimiser step; arguments as in `CapsuleNetwork.terms`.
+        """Trains on one batch: one step of the optimiser.
+
+        Args:
+            images_BHWC: Floating, in 0 to 1; with a group, this process's rows of the batch.
+            targets: Integer labels [B], or 0/1 [B, J] where several classes may be present.
+            parts: What each image is made of, as in `CapsuleNetwork.terms`.
 
         Returns:
-            `loss` and `accuracy` before the step, and its `learning_rate`.
+            `loss` and `accuracy` of the whole batch before the step, and the `learning_rate`.
+
+        Raises:
+            SpecError: If images, targets or parts do not fit the network.
         """
         batch = self._batch(images_BHWC, targets, parts)
         rate = schedule.learning_rate(self.training, self.step_count)
@@ -156,8 +166,7 @@ class Trainer:
     ) -> dict[str, float]:
         """Weighted sums of `loss`, `correct` and `count`; padding has weight 0."""
         batch = self._batch(images_BHWC, targets, parts)
-        weight = self._own(np.asarray(weights_B, self.dtype))
-        sums = self._evaluate(self.params, batch, weight)
+        sums = self._evaluate(self.params, batch, self._own(np.asarray(weights_B, self.dtype)))
         return {name: float(value) for name, value in sums.items()}
 
     def poses(self, images_BHWC: np.ndarray) -> np.ndarray:
@@ -185,15 +194,17 @@ class Trainer:
     def get_state(self) -> dict[str, Any]:
         """Copies of `step`, `weights` and `optimizer` (its slots), all canonical."""
         slots = self._local(self.slots)
-        held = {slot: arrays._by_name(optax.tree.get(slots, SLOTS[slot])) for slot in self._slots}
+        by_slot = {
+            slot: arrays._by_name(optax.tree.get(slots, SLOTS[slot])) for slot in self._slots
+        }
         if self.averages is not None:
-            held[canonical.AVERAGE] = arrays._by_name(self._local(self.averages))
+            by_slot[canonical.AVERAGE] = arrays._by_name(self._local(self.averages))
         return {
             "step": self.step_count,
             "weights": arrays.to_numpy(self.net),
             "optimizer": {
-                f"{slot}/{name}": arrays.to_canonical(held[slot][name][...], orders)
-                for slot in held
+                f"{slot}/{name}": arrays.to_canonical(by_slot[slot][name][...], orders)
+                for slot in by_slot
                 for name, orders in arrays.axes(self.spec).items()
             },
         }
@@ -201,6 +212,7 @@ class Trainer:
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Goes on from a state of either wing; raises WeightsError before any change."""
         rows = canonical.slots(self.spec, self.training.optimizer, self.training.ema)
+        # Slots and weights are checked before anything changes.
         canonical.check(state["optimizer"], rows, "optimizer state")
         net = self.net
         arrays.from_numpy(net, state["weights"])
@@ -209,7 +221,7 @@ class Trainer:
         new: dict[str, Any] = {
             SLOTS[slot]: self._structured(state["optimizer"], slot) for slot in self._slots
         }
-        if "mu" in new:
+        if "mu" in new:  # Adam's own count, which its bias corrections are of
             new["count"] = jnp.asarray(self.step_count, jnp.int32)
         self.slots = self._keep(optax.tree.set(self._local(self.slots), **new))
         if self.averages is not None:
@@ -232,13 +244,18 @@ class Trainer:
 
     def _batch(self, images: np.ndarray, targets: np.ndarray, parts: Any) -> dict[str, Any]:
         if parts is not None:
-            labels, each = parts
-            check_parts(arrays.concrete(labels), each, len(images), self.spec)
-            parts = np.asarray(labels, np.int32), np.asarray(each, self.dtype)
+            labels, part_images = parts
+            check_parts(arrays.concrete(labels), part_images, len(images), self.spec)
+            parts = np.asarray(labels, np.int32), np.asarray(part_images, self.dtype)
         check_images(images, self.spec)
         check_targets(arrays.concrete(targets), self.spec.classes, len(images))
-        placed = self._own((np.asarray(images, self.dtype), np.asarray(targets, np.int32), parts))
-        return dict(zip(("images_BHWC", "targets", "parts"), placed, strict=True))
+        return self._own(
+            {
+                "images_BHWC": np.asarray(images, self.dtype),
+                "targets": np.asarray(targets, np.int32),
+                "parts": parts,
+            }
+        )
 
     def _placed(self, images: np.ndarray) -> Array:
         check_images(images, self.spec)
@@ -261,8 +278,8 @@ class Trainer:
         whole = self.group.whole
 
         def place(array: Array) -> Array:
-            held = np.asarray(array)
-            return jax.make_array_from_callback(held.shape, whole, lambda index: held[index])
+            values = np.asarray(array)
+            return jax.make_array_from_callback(values.shape, whole, lambda index: values[index])
 
         return jax.tree.map(place, state)
 
@@ -272,14 +289,15 @@ class Trainer:
             return state
         return jax.tree.map(lambda array: array.addressable_data(0), state)
 
-    def _shared(self, function: Callable[..., Any], first: int, last: int) -> Callable[..., Any]:
-        """The function, run by each device on its part of arguments `first` to `last`."""
+    def _shared(self, function: Callable[..., Any], *split: str) -> Callable[..., Any]:
+        """The function, run by each device on its rows of the arguments named in `split`."""
         if self.group is None:
             return function
-        whole, split = PartitionSpec(), PartitionSpec("batch")
-        count = len(inspect.signature(function).parameters)
-        specs = tuple(split if first <= n < last else whole for n in range(count))
-        # What each device does is the single one's step, which names its collectives itself.
+        whole, rows = PartitionSpec(), PartitionSpec("batch")
+        names = inspect.signature(function).parameters
+        assert set(split) <= set(names), split
+        specs = tuple(rows if name in split else whole for name in names)
+        # Each device runs the function of a single one, which names its collectives itself.
         return jax.shard_map(
             function, mesh=self.group.mesh, in_specs=specs, out_specs=whole, check_vma=False
         )
@@ -288,39 +306,41 @@ class Trainer:
         def loss(params: Any) -> tuple[Array, Array]:
             return nnx.merge(self.graph, params).loss(**batch)
 
+        # The loss of this device's rows, then the means over all: equal shares of the batch.
         (value, accuracy), gradients = jax.value_and_grad(loss, has_aux=True)(params)
         if self.group is not None:
             value, accuracy, gradients = lax.pmean((value, accuracy, gradients), "batch")
         if self.training.clip_norm is not None:
             gradients = clip(gradients, self.training.clip_norm)
+        # optax gives a direction without rate and sign: the rate is this step's, from the schedule.
         direction, slots = self.optimizer.update(gradients, slots, params)
         params = jax.tree.map(lambda p, d: p - rate * d, params, direction)
         if self.training.ema is not None:
             averages = average(averages, params, self.training.ema)
         return params, slots, averages, value, accuracy
 
-    def _sums(self, params: Any, batch: dict[str, Any], weight: Array):
+    def _sums(self, params: Any, batch: dict[str, Any], weights_B: Array):
         terms = nnx.merge(self.graph, params).terms(**batch)
         loss = terms["margin"]
         if "reconstruction" in terms:
             loss = loss + self.spec.loss.reconstruction * terms["reconstruction"]
         sums = {
-            "loss": (weight * loss).sum(),
-            "correct": (weight * terms["correct"]).sum(),
-            "count": weight.sum(),
+            "loss": (weights_B * loss).sum(),
+            "correct": (weights_B * terms["correct"]).sum(),
+            "count": weights_B.sum(),
         }
         return sums if self.group is None else lax.psum(sums, "batch")
 
     def _coupled(self, params: Any, images: Array) -> Array:
-        found: list[Array] = []
+        couplings: list[Array] = []
 
         def tap(name: str, x: Array) -> Array:
             if name.endswith(".coupling"):
-                found.append(x)
+                couplings.append(x)
             return x
 
         nnx.merge(self.graph, params)(images, tap)
-        return jnp.stack(found)
+        return jnp.stack(couplings)
 
     def _decoded(self, params: Any, poses: Array, labels: Array) -> Array:
         return nnx.merge(self.graph, params).reconstruct(poses, labels)

@@ -24,21 +24,23 @@ def trace(
     *,
     compile: bool | None = None,
 ) -> tuple[canonical.Arrays, canonical.Arrays]:
-    """The value and the gradient of every tensor of one pass, by name.
+    """Records the value and the gradient of every tensor of one pass, by name.
 
-    A tap adds a zero to its tensor: the gradient of that zero is the tensor's own.
+    The pass computes the loss of the batch. Each tap adds a zero to its tensor, and the gradient by
+    that zero is the tensor's own.
 
     Args:
-        net: The network; its weights stay as they are.
-        images_BHWC: In 0 to 1.
+        net: The network, which is not changed.
+        images_BHWC: Floating, in 0 to 1.
         targets: Integer labels [B], or 0/1 [B, J]; see `CapsuleNetwork.terms`.
         parts: What each image is made of, if that is known.
         compile: True for torch.compile, False for operation by operation; None for
             this wing's usual, operation by operation.
 
     Returns:
-        Values, and gradients of the loss, of every tapped tensor and after them every parameter,
-        in the order of execution; parameters are named `parameter/<name>`, in canonical axes.
+        Two dictionaries of arrays: the values, and the gradients of the loss by them. Both have
+        first the taps, then the parameters as `parameter/<name>` in canonical axes, each in the
+        order of execution.
     """
     images = net.images(images_BHWC)
     labels = given(targets).to(images.device)
@@ -53,18 +55,26 @@ def trace(
         loss, _ = net.loss(images, labels, tap, parts)
         return loss, tapped
 
+    # A first pass finds the names and shapes of the taps; the second adds a zero at each.
     with torch.no_grad():
         zeros = {name: torch.zeros_like(x).requires_grad_() for name, x in run({})[1].items()}
     loss, values = (compiled(run) if compile else run)(zeros)
-    held = {f"parameter/{name}": (each, orders) for name, each, orders in parameters(net)}
-    inputs = [*zeros.values(), *(each for each, _ in held.values())]
+    # One backward pass for all: by the zeros, and by the parameters.
+    params = {
+        f"parameter/{name}": (parameter, orders) for name, parameter, orders in parameters(net)
+    }
+    inputs = [*zeros.values(), *(parameter for parameter, _ in params.values())]
     slopes = dict(
-        zip([*zeros, *held], torch.autograd.grad(loss, inputs, materialize_grads=True), strict=True)
+        zip(
+            [*zeros, *params],
+            torch.autograd.grad(loss, inputs, materialize_grads=True),
+            strict=True,
+        )
     )
     values = {name: numpy(values[name]) for name in zeros}
     gradients = {name: numpy(slopes[name]) for name in zeros}
-    for name, (each, orders) in held.items():
-        values[name] = to_canonical(each, orders)
+    for name, (parameter, orders) in params.items():
+        values[name] = to_canonical(parameter, orders)
         gradients[name] = to_canonical(slopes[name], orders)
     return values, gradients
 
@@ -82,8 +92,8 @@ def differentiate(
     Returns:
         function(*arrays), and the gradient of sum(function(*arrays) * cotangent) by each array.
     """
-    inputs = [torch.tensor(each, requires_grad=True) for each in arrays]
+    inputs = [torch.tensor(array, requires_grad=True) for array in arrays]
     value = function(*inputs)
     loss = (value * torch.tensor(cotangent)).sum()
     slopes = torch.autograd.grad(loss, inputs, materialize_grads=True)
-    return numpy(value), [numpy(each) for each in slopes]
+    return numpy(value), [numpy(slope) for slope in slopes]

@@ -77,8 +77,8 @@ class CapsuleNetwork(nnx.Module):
         labels = given(labels)
         if labels.ndim == 1:
             return self.decoder(mask(poses_BJD, labels))
-        each = [self.decoder(mask(poses_BJD, labels_B)) for labels_B in labels.T]
-        return jnp.stack(each, 1)
+        images = [self.decoder(mask(poses_BJD, labels_B)) for labels_B in labels.T]
+        return jnp.stack(images, 1)
 
     def predict(self, images_BHWC: Any, count: int = 1) -> Array:
         """The class of the longest capsule of each image, int [B].
@@ -91,6 +91,7 @@ class CapsuleNetwork(nnx.Module):
         lengths_BJ = lengths(self(images_BHWC))
         if count == 1:
             return lengths_BJ.argmax(-1)
+        # Stable: of equal lengths the first class comes first, as in argmax.
         return jnp.argsort(-lengths_BJ, -1, stable=True)[:, :count]
 
     def terms(
@@ -116,6 +117,7 @@ class CapsuleNetwork(nnx.Module):
         # Looked at before JAX cuts 64 bits down to 32, where 2**40 would be class 0.
         check_targets(concrete(targets), self.spec.classes, len(images))
         targets = given(targets)
+        # Figure 1: the class capsules, whose lengths say which classes are present.
         poses = self._encode(images, tap)
         lengths_BJ = tap("lengths", lengths(poses))
         terms = {
@@ -129,6 +131,7 @@ class CapsuleNetwork(nnx.Module):
             ),
             "correct": losses.correct_each(lengths_BJ, targets),
         }
+        # Figure 2: the decoder, from the capsules of the labels, in evaluation too (section 4.1).
         if self.decoder is not None:
             if parts is None:
                 goal, decoded = images, self.decoder(mask(poses, targets))

@@ -10,7 +10,7 @@ from parity.data.windows import cut
 
 @dataclass(frozen=True, eq=False)
 class Cropped(Split):
-    """A window of `size` (height, width): anywhere in training, the middle in evaluation.
+    """Windows of `size`, height and width: random in training, else the middle.
 
     The window's place is the augmentation: a run's `shift` does not come on top of it.
     """

@@ -78,8 +78,8 @@ class CapsuleNetwork(nn.Module):
         labels = given(labels).to(poses_BJD.device)
         if labels.ndim == 1:
             return self.decoder(mask(poses_BJD, labels))
-        each = [self.decoder(mask(poses_BJD, labels_B)) for labels_B in labels.unbind(1)]
-        return torch.stack(each, 1)
+        images = [self.decoder(mask(poses_BJD, labels_B)) for labels_B in labels.unbind(1)]
+        return torch.stack(images, 1)
 
     def predict(self, images_BHWC: Any, count: int = 1) -> Tensor:
         """The class of the longest capsule of each image, int [B].
@@ -92,6 +92,7 @@ class CapsuleNetwork(nn.Module):
         lengths_BJ = lengths(self(images_BHWC))
         if count == 1:
             return lengths_BJ.argmax(-1)
+        # Stable: of equal lengths the first class comes first, as in argmax.
         return lengths_BJ.argsort(dim=-1, descending=True, stable=True)[:, :count]
 
     def terms(
@@ -116,6 +117,7 @@ class CapsuleNetwork(nn.Module):
         images = tap("image", self.images(images_BHWC))
         check_targets(concrete(targets), self.spec.classes, len(images))
         targets = given(targets).to(images.device)
+        # Figure 1: the class capsules, whose lengths say which classes are present.
         poses = self._encode(images, tap)
         lengths_BJ = tap("lengths", lengths(poses))
         terms = {
@@ -129,6 +131,7 @@ class CapsuleNetwork(nn.Module):
             ),
             "correct": losses.correct_each(lengths_BJ.detach(), targets),
         }
+        # Figure 2: the decoder, from the capsules of the labels, in evaluation too (section 4.1).
         if self.decoder is not None:
             if parts is None:
                 goal, decoded = images, self.decoder(mask(poses, targets))

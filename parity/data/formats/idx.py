@@ -1,4 +1,4 @@
-"""IDX, the format of MNIST: two zero bytes, a type, a number of axes, sizes, the numbers.
+"""IDX, the format of MNIST: two zero bytes, type, number of axes, sizes, data.
 
 All big-endian; of the types MNIST has one, unsigned bytes. Source:
 http://yann.lecun.com/exdb/mnist, "the IDX file format".

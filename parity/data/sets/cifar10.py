@@ -1,4 +1,4 @@
-"""CIFAR-10: 60,000 photographs of ten kinds of things, 32x32, in colour; windows of 24x24.
+"""CIFAR-10: 60,000 colour photographs of ten classes, windows of 24x24.
 
 The pickled batches ("python version") or the binary ones. The windows are the paper's: random in
 training, the middle in evaluation. Source: https://www.cs.toronto.edu/~kriz/cifar.html
@@ -73,7 +73,7 @@ def _split(batches: list[tuple[np.ndarray, np.ndarray]]) -> Cropped:
 
 
 def read(name: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """Images [N, 32, 32, 3] and labels of a batch; stored are planes of red, green, blue."""
+    """Images [N, 32, 32, 3] and labels of a batch, which stores planes of colour."""
     planes, labels = _binary(content) if name.endswith(".bin") else _pickled(content)
     images = planes.reshape(-1, CHANNELS, SIDE, SIDE).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(images), labels

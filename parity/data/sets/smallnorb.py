@@ -1,4 +1,4 @@
-"""smallNORB: 48,600 stereo pairs of toys of five kinds, 96x96, grey; windows of 32x32.
+"""smallNORB: 48,600 grey stereo pairs of five kinds of toys, windows of 32x32.
 
 As in the capsule papers, the pair is two channels, brought to 48x48 (here by the mean of 2x2
 pixels), of which training sees random windows and evaluation the middle one. The training and

@@ -45,7 +45,9 @@ def encode(spec: NetworkSpec, arrays: Mapping[str, Array], images, tap: Tap = no
     x = tap("primary.conv", x + arrays["primary.bias"])
     # Capsules in (height, width, type) order: a channel is type * size + component.
     poses_BIK = tap("primary.poses", squash(x.reshape(len(x), -1, spec.primary.size)))
-    owned = {each.argument(n): arrays[f"digit.{n}"] for n, each in spec.routing.owned.items()}
+    owned = {
+        own.argument(name): arrays[f"digit.{name}"] for name, own in spec.routing.owned.items()
+    }
     votes_BIJD = tap("votes", votes(poses_BIK, arrays["digit.kernel"]))
     route = getattr(routing, spec.routing.name)
     poses_BJD, _ = route(votes_BIJD, **owned, **spec.routing.options, tap=tap)
@@ -79,7 +81,7 @@ def forward(
     tap: Tap = no_tap,
     parts: tuple | None = None,
 ) -> dict[str, Array]:
-    """Every tensor of a forward pass and its losses, by the name of its tap, in order.
+    """Every tensor of a forward pass and its losses, by tap name, in order.
 
     With parts there is a reconstruction of each of them, from the capsule of its class; without,
     one of the image, from the capsules of the labels. A network without a decoder has no
@@ -112,8 +114,10 @@ def forward(
             decoded = decode(spec, arrays, mask(poses_BJD, labels))
         else:
             classes_PB, goal = np.transpose(parts[0]), double(parts[1])
-            each = [decode(spec, arrays, mask(poses_BJD, classes_B)) for classes_B in classes_PB]
-            decoded = np.stack(each, 1)
+            images_PB = [
+                decode(spec, arrays, mask(poses_BJD, classes_B)) for classes_B in classes_PB
+            ]
+            decoded = np.stack(images_PB, 1)
         keep("reconstruction", decoded)
     # The losses; only the reconstruction is weighted here, as `margin` takes its own scale.
     margins = {name: getattr(spec.loss, name) for name in ("positive", "negative", "down_weight")}

@@ -4,8 +4,9 @@ Sabour, Frosst, Hinton, "Dynamic Routing Between Capsules" (2017), figures 1 and
 """
 
 import math
-import typing
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from parity.spec.checks import COUNT, FINITE, FROM_ZERO, check, fields, normalise, require
 from parity.spec.layers import Conv, Primary, Tensor
@@ -29,9 +30,26 @@ class Init:
         check("init", FINITE, bias=self.bias)
 
 
+class _Sized(NamedTuple):
+    """A convolution of the network and the size of the feature map that it reads."""
+
+    name: str
+    conv: Conv | Primary
+    height: int
+    width: int
+
+    @property
+    def output(self) -> tuple[int, int]:
+        """Height and width of the feature map that it makes, without padding."""
+        kernel, stride = self.conv.kernel, self.conv.stride
+        return (self.height - kernel) // stride + 1, (self.width - kernel) // stride + 1
+
+
 @dataclass(frozen=True)
 class NetworkSpec:
-    """A capsule network of any size; `preset` has named ones, `dataclasses.replace` varies them.
+    """A capsule network of any size.
+
+    `preset` has named ones, `dataclasses.replace` varies them.
 
     Attributes:
         image: Height, width, channels of the input, pixels in [0, 1].
@@ -59,30 +77,29 @@ class NetworkSpec:
         check("image", COUNT, height=height, width=width, channels=channels)
         check("network", COUNT, classes=self.classes, pose=self.pose)
         check("decoder", COUNT, **{f"width {i}": n for i, n in enumerate(self.decoder or ())})
-        for name, (kernel, stride), (height, width) in self._convolutions():
+        for layer in self._convolutions():
+            kernel = layer.conv.kernel
             require(
-                kernel <= min(height, width),
-                f"{name}: a kernel of {kernel}x{kernel} (stride {stride}) is larger than its "
-                f"input of {height}x{width}; use a smaller kernel or a larger image than "
-                f"{self.image[0]}x{self.image[1]}",
+                kernel <= min(layer.height, layer.width),
+                f"{layer.name}: a kernel of {kernel}x{kernel} (stride {layer.conv.stride}) is "
+                f"larger than its input of {layer.height}x{layer.width}; use a smaller kernel or a "
+                f"larger image than {height}x{width}",
             )
 
-    def _convolutions(self) -> typing.Iterator[tuple[str, tuple[int, int], tuple[int, int]]]:
+    def _convolutions(self) -> Iterator[_Sized]:
+        """The stem's convolutions and the primary layer's, in the order of execution."""
         height, width = self.image[:2]
-        layers: list[tuple[str, Conv | Primary]] = [
-            *((f"stem.{n}", conv) for n, conv in enumerate(self.stem)),
-            ("primary", self.primary),
-        ]
-        for name, conv in layers:
-            yield name, (conv.kernel, conv.stride), (height, width)
-            height = (height - conv.kernel) // conv.stride + 1
-            width = (width - conv.kernel) // conv.stride + 1
+        named: dict[str, Conv | Primary] = {f"stem.{n}": conv for n, conv in enumerate(self.stem)}
+        for name, conv in (named | {"primary": self.primary}).items():
+            layer = _Sized(name, conv, height, width)
+            yield layer
+            height, width = layer.output
 
     @property
     def grid(self) -> tuple[int, int]:
         """Height and width of the grid of primary capsules."""
-        *_, (_, (kernel, stride), (height, width)) = self._convolutions()
-        return (height - kernel) // stride + 1, (width - kernel) // stride + 1
+        *_, last = self._convolutions()
+        return last.output
 
     @property
     def num_inputs(self) -> int:
