@@ -232,10 +232,7 @@ sys.meta_path.insert(0, Blocked())
 
 def run(code: str, blocked: set[str]) -> subprocess.CompletedProcess:
     """Run Python in a process of its own, in which the names of `blocked` cannot be imported."""
-    script = BLOCK.format(blocked=sorted(blocked)) + code
-    return subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    return wings.python("-c", BLOCK.format(blocked=sorted(blocked)) + code)
 
 
 def frameworks_but(name: str | None) -> set[str]:

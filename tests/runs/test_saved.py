@@ -5,10 +5,7 @@ Only bytes that were loaded and saved are compared; what is trained again may di
 
 import functools
 import hashlib
-import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -185,15 +182,8 @@ def test_a_run_goes_on(name, backend, copy):
 def test_a_run_goes_on_by_the_command_line(copy):
     run = copy(CLI)
     before = (run / "metrics.jsonl").read_bytes()
-    flags = "train", "--resume", run, "--backend", wings.NAMES[0]
-    more = {"DOOR_FIGURES": "none", "PYTHONPATH": str(wings.ROOT), "PYTHONWARNINGS": "error"}
-    said = subprocess.run(
-        [sys.executable, wings.ROOT / "tests" / "door.py", *flags],
-        env={**os.environ, **more},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    flags = "--resume", run, "--backend", wings.NAMES[0]
+    said = wings.door("train", *flags, PYTHONWARNINGS="error")
     assert said.returncode == 0, said.stderr
     assert "warning" not in said.stderr.lower()
     assert (run / "metrics.jsonl").read_bytes().startswith(before)
