@@ -7,6 +7,7 @@ https://www.cs.toronto.edu/~tijmen/affNIST/
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -31,6 +32,8 @@ SOURCE = locate.Source(
 @dataclass(frozen=True, eq=False)
 class Placed(Split):
     """Digits with a border of `EDGE`, over all of which training moves them."""
+
+    augmentations: ClassVar = ("shift",)  # the test is of maps that training never shows
 
     def draw(self, random: np.random.Generator, shift: int) -> np.ndarray:
         """(down, right) of each digit, [N, 2], from -EDGE to EDGE; ignores `shift`."""
@@ -85,4 +88,5 @@ DATASET = Entry(
     source=f"MNIST, and a copy of {TEST} or a download from {SOURCE.url}",
     load=load,
     look=look,
+    recipe={"augment": "shift"},  # digits are placed at random already
 )
