@@ -31,6 +31,7 @@ MODULES = [
     "weights",
     "training",
     "tracing",
+    "export",
     "numerics",
     "processes",
 ]

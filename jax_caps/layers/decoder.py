@@ -67,8 +67,8 @@ class Decoder(nnx.List):
 
     def __call__(self, masked_BJD: Array) -> Array:
         """Images [B, H, W, C] in 0 to 1, of capsules [B, J, D] masked by `mask`."""
-        x = masked_BJD.reshape(len(masked_BJD), -1)
+        x = masked_BJD.reshape(masked_BJD.shape[0], -1)
         for n, layer in enumerate(self):
             x = layer(x)
             x = jax.nn.sigmoid(x) if n == len(self) - 1 else jax.nn.relu(x)
-        return x.reshape(len(x), *self.image)
+        return x.reshape(x.shape[0], *self.image)

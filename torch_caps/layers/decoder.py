@@ -71,4 +71,4 @@ class Decoder(nn.ModuleList):
         for n, layer in enumerate(self):
             x = layer(x)
             x = x.sigmoid() if n == len(self) - 1 else F.relu(x)
-        return x.reshape(len(x), *self.image)
+        return x.reshape(x.shape[0], *self.image)

@@ -1,0 +1,142 @@
+"""A network's forward pass as an ONNX model, from its spec and canonical arrays.
+
+Axes: B batch, J classes, D size of a pose, P classes in an image, H W C image.
+"""
+
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from parity.export import routing
+from parity.export.graph import Graph, Port
+from parity.export.networks import GRAPHS
+from parity.spec import NetworkSpec, TrainedOn, TwincapsError, to_dict
+from parity.weights import Arrays, check, table
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+# Of 2021, which every ONNX Runtime since 1.11 reads; IR 8 came with it.
+OPSET, IR = 17, 8
+LARGEST = 2**31 - 2**20  # bytes of a protobuf message, less room for the graph
+
+
+def graph(spec: NetworkSpec, arrays: Arrays, things: int = 1, dtype: str = "float32") -> Graph:
+    """The graph of a network: images in, poses, scores and reconstruction out.
+
+    Args:
+        spec: What the network is.
+        arrays: Its parameters by their canonical names.
+        things: Classes that each image shows, P; above 1 there is a reconstruction of each.
+        dtype: float32 or float64, of all floating numbers.
+
+    Raises:
+        TwincapsError: Where the network or its routing has no graph.
+    """
+    network = GRAPHS.get(kind := getattr(spec, "network", "sabour2017"))
+    for what, name, known in (
+        ("network", kind, GRAPHS),
+        ("routing", spec.routing.name, routing.GRAPHS),
+    ):
+        if name not in known:
+            raise TwincapsError(
+                f"{what} {name} has no ONNX graph; expected one of {', '.join(known)}, or export "
+                "to .pt2 or .jax"
+            )
+    assert network is not None
+    check(arrays, table(spec))
+    g = Graph(dtype)
+    about = "pixels in 0 to 1"
+    images = g.input("images", g.dtype, ("batch", *spec.image), about)
+    poses = network.encode(g, spec, arrays, images)
+    # An output has the name that its last operator gave it.
+    poses = g("Identity", poses, name="poses")
+    g.output(poses, ("batch", spec.classes, spec.pose), "the capsule of each class")
+    scores = network.scores(g, spec, poses)
+    g.output(scores, ("batch", spec.classes), "what ranks the classes: the highest is the answer")
+    if spec.decoder is not None:
+        _decoder(g, network, spec, arrays, things)
+    return g
+
+
+def _decoder(g: Graph, network: Any, spec: NetworkSpec, arrays: Arrays, things: int) -> None:
+    """The image of the answer from its capsule alone; of several answers, the highest first."""
+    several = () if things == 1 else (things,)
+    # The first of equal scores counts as higher.
+    if things == 1:
+        answers = g("ArgMax", "scores", axis=1, keepdims=0)
+    else:
+        _, answers = g.several("TopK", "scores", [things], names=("top", "answers"), axis=1)
+    # Every capsule but the answer's becomes 0 (section 4.1).
+    keep = g("Unsqueeze", g("OneHot", answers, spec.classes, [0.0, 1.0]), [-1])
+    poses = g("Unsqueeze", "poses", [1]) if several else "poses"
+    stay = [0] * (1 + len(several))  # in a Reshape, sizes that stay
+    masked = g("Reshape", g("Mul", poses, keep), [*stay, spec.classes * spec.pose])
+    pixels = network.decode(g, spec, arrays, masked)
+    name = g("Reshape", pixels, [*stay, *spec.image], name="reconstruction")
+    g.output(name, ("batch", *several, *spec.image), "from the capsule of the answer, 0 to 1")
+
+
+def build(
+    spec: NetworkSpec,
+    arrays: Arrays,
+    trained_on: TrainedOn | None = None,
+    source: str = "",
+    dtype: str = "float32",
+) -> "ModelProto":
+    """The ONNX model of a network; arguments as those of `graph`.
+
+    Args:
+        spec: What the network is.
+        arrays: Its parameters by their canonical names.
+        trained_on: Names its classes, and says how many of them an image shows.
+        source: In words, what it is.
+        dtype: float32 or float64.
+
+    Raises:
+        TwincapsError: Where it has no graph, or does not fit into one file.
+        ImportError: Where `onnx` is missing.
+    """
+    from onnx import helper, numpy_helper
+
+    about = trained_on or TrainedOn()
+    g = graph(spec, arrays, about.things, dtype)
+    size = sum(array.nbytes for array in g.constants.values())
+    if size > LARGEST:
+        raise TwincapsError(f"an ONNX file holds 2 GiB, and these weights are {size:,} bytes")
+    nodes = [
+        helper.make_node(n.operator, n.inputs, n.outputs, n.outputs[0], **n.attributes)
+        for n in g.nodes
+    ]
+    made = helper.make_graph(
+        nodes,
+        "twincaps",
+        [_port(each) for each in g.inputs],
+        [_port(each) for each in g.outputs],
+        [numpy_helper.from_array(array, name) for name, array in g.constants.items()],
+    )
+    opsets = [helper.make_opsetid("", OPSET)]
+    model = helper.make_model(
+        made, opset_imports=opsets, ir_version=IR, producer_name="twincaps",
+        producer_version=version("twincaps"),
+    )  # fmt: skip
+    helper.set_model_props(model, metadata(spec, about, source))
+    return model
+
+
+def metadata(spec: NetworkSpec, trained_on: TrainedOn, source: str) -> dict[str, str]:
+    """What a model says of itself, each value text, and JSON where it is more than a word."""
+    about: Mapping[str, Any] = {
+        "spec": to_dict(spec),
+        "classes": trained_on.names(spec.classes),
+        "trained_on": to_dict(trained_on),
+    }
+    return {"source": source, **{key: json.dumps(each) for key, each in about.items()}}
+
+
+def _port(port: Port) -> Any:
+    from onnx import helper
+
+    dtype = helper.np_dtype_to_tensor_dtype(port.dtype)
+    return helper.make_tensor_value_info(port.name, dtype, port.shape, port.about)
