@@ -35,11 +35,15 @@ from parity.spec import (
 SLOTS = {"adam.m": "mu", "adam.v": "nu", "sgd.momentum": "trace"}
 
 
-def _adam_direction(beta1: float, beta2: float, epsilon: float) -> optax.GradientTransformation:
+def _adam_direction(
+    beta1: float, beta2: float, epsilon: float, epsilon_hat: bool
+) -> optax.GradientTransformation:
     """optax.scale_by_adam with its bias corrections as accurate as torch's.
 
     optax computes 1 - beta**t in float32, which is off by 1.3e-5 at t = 1; with the logarithm
-    taken in double, -expm1(t * log(beta)) is right to 2e-7.
+    taken in double, -expm1(t * log(beta)) is right to 2e-7. With `epsilon_hat`, epsilon is added
+    to the root of the second moment before the correction: m / (sqrt(v) + epsilon), times
+    sqrt(second) / first.
     """
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
@@ -48,9 +52,8 @@ def _adam_direction(beta1: float, beta2: float, epsilon: float) -> optax.Gradien
         nu = optax.tree.update_moment(updates, state.nu, beta2, 2)
         t = count.astype(jax.tree.leaves(updates)[0].dtype)
         first, second = (-jnp.expm1(t * np.log(beta)) for beta in (beta1, beta2))
-        direction = jax.tree.map(
-            lambda m, v: (m / first) / (jnp.sqrt(v / second) + epsilon), mu, nu
-        )
+        added = epsilon / jnp.sqrt(second) if epsilon_hat else epsilon
+        direction = jax.tree.map(lambda m, v: (m / first) / (jnp.sqrt(v / second) + added), mu, nu)
         return direction, optax.ScaleByAdamState(count, mu, nu)
 
     def init(params: Any) -> optax.ScaleByAdamState:
@@ -65,7 +68,7 @@ def _make_optimizer(training: TrainingSpec) -> optax.GradientTransformation:
     """The optimiser of a training spec; the rate is applied each step."""
     if training.optimizer == "sgd":
         return optax.trace(decay=training.momentum, nesterov=False)
-    adam = _adam_direction(training.beta1, training.beta2, training.epsilon)
+    adam = _adam_direction(training.beta1, training.beta2, training.epsilon, training.epsilon_hat)
     if training.optimizer == "adamw":
         return optax.chain(adam, optax.add_decayed_weights(training.weight_decay))
     return adam

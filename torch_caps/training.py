@@ -139,6 +139,10 @@ class Trainer:
         rate = schedule.learning_rate(self.training, self.step_count)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+            if self.training.epsilon_hat and "eps" in group:
+                # sqrt(v) + eps before the bias correction c is sqrt(v / c) + eps / sqrt(c) after it
+                correction = 1 - self.training.beta2 ** (self.step_count + 1)
+                group["eps"] = self.training.epsilon / correction**0.5
         loss, accuracy, state = self.loss(**batch)
         self.optimizer.zero_grad()
         loss.backward()

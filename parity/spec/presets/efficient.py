@@ -12,7 +12,7 @@ _PAPER = (
 )
 
 
-def _recipe(dataset: str, steps: int) -> TrainingSpec:
+def _recipe(dataset: str, steps: int, augment: str = "efficient") -> TrainingSpec:
     """Their training on a data set whose epoch has so many steps."""
     return TrainingSpec(
         dataset=dataset,
@@ -22,7 +22,10 @@ def _recipe(dataset: str, steps: int) -> TrainingSpec:
         decay_rate=0.97,
         decay_steps=steps,
         minimum_rate=5e-5,
+        schedule="staircase",
         epsilon=1e-7,
+        epsilon_hat=True,
+        augment=augment,
     )
 
 
