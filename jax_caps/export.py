@@ -11,7 +11,7 @@ from jax import export as jax_export
 
 from jax_caps.arrays import from_numpy, to_numpy
 from jax_caps.capsules import lengths
-from jax_caps.networks import CapsuleNetwork
+from jax_caps.networks import Network, build
 
 __all__ = ["Forward", "serialize"]
 
@@ -28,8 +28,8 @@ class Forward(nnx.Module):
         things: Classes that each image shows, P; above 1 there is a reconstruction of each.
     """
 
-    def __init__(self, net: CapsuleNetwork, things: int = 1):
-        self.net = CapsuleNetwork(net.spec, precision=net.precision, lean=False)
+    def __init__(self, net: Network, things: int = 1):
+        self.net = build(net.spec, precision=net.precision, lean=False)
         from_numpy(self.net, to_numpy(net))
         self.things = things
 
@@ -49,7 +49,7 @@ class Forward(nnx.Module):
         return found
 
 
-def serialize(net: CapsuleNetwork, things: int = 1) -> bytes:
+def serialize(net: Network, things: int = 1) -> bytes:
     """A network's `Forward`, of any batch, as the bytes of a .jax file.
 
     `jax.export.deserialize(content).call` is the function, in JAX alone.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from torch_caps.arrays import from_numpy, to_numpy
 from torch_caps.capsules import lengths
-from torch_caps.networks import CapsuleNetwork
+from torch_caps.networks import Network, build
 
 __all__ = ["Forward", "serialize"]
 
@@ -26,9 +26,9 @@ class Forward(nn.Module):
         things: Classes that each image shows, P; above 1 there is a reconstruction of each.
     """
 
-    def __init__(self, net: CapsuleNetwork, things: int = 1):
+    def __init__(self, net: Network, things: int = 1):
         super().__init__()
-        self.net = CapsuleNetwork(net.spec, precision=net.precision, lean=False)
+        self.net = build(net.spec, precision=net.precision, lean=False)
         from_numpy(self.net, to_numpy(net))
         for parameter in self.net.parameters():  # torch.export warns of weights in other orders
             parameter.data = parameter.data.contiguous()
@@ -50,7 +50,7 @@ class Forward(nn.Module):
         return found
 
 
-def serialize(net: CapsuleNetwork, things: int = 1) -> bytes:
+def serialize(net: Network, things: int = 1) -> bytes:
     """A network's `Forward`, of any batch, as the bytes of a .pt2 file.
 
     `torch.export.load(path).module()` is the function, in PyTorch alone.

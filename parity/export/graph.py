@@ -24,7 +24,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Port:
-    """An input or an output of the whole graph.
+    """An input or an output of the whole graph, in its dtype.
 
     Attributes:
         shape: Its sizes; a word is one that each call chooses.
@@ -32,7 +32,6 @@ class Port:
     """
 
     name: str
-    dtype: np.dtype
     shape: tuple[int | str, ...]
     about: str
 
@@ -71,20 +70,25 @@ class Graph:
         self.nodes.append(Node(operator, read, names, attributes))
         return names
 
-    def constant(self, value: Any, name: str = "") -> str:
-        """Adds a constant and returns its name: floating numbers in the graph's dtype, or int64."""
+    def constant(self, value: Any, name: str = "", dtype: Any = None) -> str:
+        """Adds a constant and returns its name.
+
+        Args:
+            value: Numbers.
+            name: The same few numbers are one constant, known by them ("[0, 10, 6]"), unless given.
+            dtype: Unless given int64 for whole numbers and the graph's for others.
+        """
         array = np.asarray(value)
-        array = array.astype("int64" if array.dtype.kind == "i" else self.dtype)
-        # The same few numbers are one constant, known by them: "[0, 10, 6]".
+        array = array.astype(dtype or ("int64" if array.dtype.kind == "i" else self.dtype))
         name = name or str(array.tolist())
         self.constants[name] = array
         return name
 
-    def input(self, name: str, dtype: Any, shape: tuple[int | str, ...], about: str) -> str:
-        """Adds an input and returns its name; a constant of that name is its default."""
-        self.inputs.append(Port(name, np.dtype(dtype), shape, about))
+    def input(self, name: str, shape: tuple[int | str, ...], about: str) -> str:
+        """Adds an input and returns its name."""
+        self.inputs.append(Port(name, shape, about))
         return name
 
     def output(self, name: str, shape: tuple[int | str, ...], about: str) -> None:
-        """Makes a floating value an output."""
-        self.outputs.append(Port(name, self.dtype, shape, about))
+        """Makes a value an output."""
+        self.outputs.append(Port(name, shape, about))

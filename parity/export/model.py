@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from parity.export import routing
 from parity.export.graph import Graph, Port
+from parity.export.layers import lengths
 from parity.export.networks import GRAPHS
 from parity.spec import NetworkSpec, TrainedOn, TwincapsError, to_dict
 from parity.weights import Arrays, check, table
@@ -34,48 +35,42 @@ def graph(spec: NetworkSpec, arrays: Arrays, things: int = 1, dtype: str = "floa
     Raises:
         TwincapsError: Where the network or its routing has no graph.
     """
-    network = GRAPHS.get(kind := getattr(spec, "network", "sabour2017"))
-    for what, name, known in (
-        ("network", kind, GRAPHS),
-        ("routing", spec.routing.name, routing.GRAPHS),
-    ):
-        if name not in known:
+    known = {"network": (spec.network, GRAPHS), "routing": (spec.routing.name, routing.GRAPHS)}
+    for what, (name, graphs) in known.items():
+        if name not in graphs:
             raise TwincapsError(
-                f"{what} {name} has no ONNX graph; expected one of {', '.join(known)}, or export "
+                f"{what} {name} has no ONNX graph; expected one of {', '.join(graphs)}, or export "
                 "to .pt2 or .jax"
             )
-    assert network is not None
     check(arrays, table(spec))
-    g = Graph(dtype)
-    about = "pixels in 0 to 1"
-    images = g.input("images", g.dtype, ("batch", *spec.image), about)
-    poses = network.encode(g, spec, arrays, images)
-    # An output has the name that its last operator gave it.
-    poses = g("Identity", poses, name="poses")
+    g, network = Graph(dtype), GRAPHS[spec.network]
+    images = g.input("images", ("batch", *spec.image), "pixels in 0 to 1")
+    poses = g("Identity", network.encode(g, spec, arrays, images), name="poses")
     g.output(poses, ("batch", spec.classes, spec.pose), "the capsule of each class")
-    scores = network.scores(g, spec, poses)
-    g.output(scores, ("batch", spec.classes), "what ranks the classes: the highest is the answer")
+    scores = lengths(g, poses, "scores")
+    g.output(scores, ("batch", spec.classes), "their lengths: the longest is the answer")
     if spec.decoder is not None:
-        _decoder(g, network, spec, arrays, things)
+        several = () if things == 1 else (things,)
+        masked = g("Reshape", _masked(g, spec, things), [0, *several, spec.classes * spec.pose])
+        pixels = network.decode(g, spec, arrays, masked)
+        drawn = g("Reshape", pixels, [-1, *several, *spec.image], name="reconstruction")
+        about = "of the answer, from its capsule alone, in 0 to 1"
+        g.output(drawn, ("batch", *several, *spec.image), about)
     return g
 
 
-def _decoder(g: Graph, network: Any, spec: NetworkSpec, arrays: Arrays, things: int) -> None:
-    """The image of the answer from its capsule alone; of several answers, the highest first."""
-    several = () if things == 1 else (things,)
-    # The first of equal scores counts as higher.
+def _masked(g: Graph, spec: NetworkSpec, things: int) -> str:
+    """Poses, all but the answer's 0 (section 4.1): [B, J, D]; [B, P, J, D] of several answers.
+
+    The longest comes first, and the first of equal lengths counts as longer.
+    """
     if things == 1:
-        answers = g("ArgMax", "scores", axis=1, keepdims=0)
+        answers, poses = g("ArgMax", "scores", axis=1, keepdims=0), "poses"
     else:
         _, answers = g.several("TopK", "scores", [things], names=("top", "answers"), axis=1)
-    # Every capsule but the answer's becomes 0 (section 4.1).
-    keep = g("Unsqueeze", g("OneHot", answers, spec.classes, [0.0, 1.0]), [-1])
-    poses = g("Unsqueeze", "poses", [1]) if several else "poses"
-    stay = [0] * (1 + len(several))  # in a Reshape, sizes that stay
-    masked = g("Reshape", g("Mul", poses, keep), [*stay, spec.classes * spec.pose])
-    pixels = network.decode(g, spec, arrays, masked)
-    name = g("Reshape", pixels, [*stay, *spec.image], name="reconstruction")
-    g.output(name, ("batch", *several, *spec.image), "from the capsule of the answer, 0 to 1")
+        poses = g("Unsqueeze", "poses", [1])
+    keep = g("OneHot", answers, spec.classes, [0.0, 1.0])
+    return g("Mul", poses, g("Unsqueeze", keep, [-1]))
 
 
 def build(
@@ -112,8 +107,8 @@ def build(
     made = helper.make_graph(
         nodes,
         "twincaps",
-        [_port(each) for each in g.inputs],
-        [_port(each) for each in g.outputs],
+        [_port(each, g.dtype) for each in g.inputs],
+        [_port(each, g.dtype) for each in g.outputs],
         [numpy_helper.from_array(array, name) for name, array in g.constants.items()],
     )
     opsets = [helper.make_opsetid("", OPSET)]
@@ -135,8 +130,8 @@ def metadata(spec: NetworkSpec, trained_on: TrainedOn, source: str) -> dict[str,
     return {"source": source, **{key: json.dumps(each) for key, each in about.items()}}
 
 
-def _port(port: Port) -> Any:
+def _port(port: Port, dtype: Any) -> Any:
     from onnx import helper
 
-    dtype = helper.np_dtype_to_tensor_dtype(port.dtype)
-    return helper.make_tensor_value_info(port.name, dtype, port.shape, port.about)
+    kind = helper.np_dtype_to_tensor_dtype(dtype)
+    return helper.make_tensor_value_info(port.name, kind, port.shape, port.about)

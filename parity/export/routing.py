@@ -3,12 +3,13 @@
 Axes: B batch, I input capsules, J output capsules, D size of an output pose.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 from parity.export.graph import Graph
-from parity.export.layers import own, squash
-from parity.spec import Dynamic
+from parity.export.layers import exponential_squash, own, squash
+from parity.spec import Dynamic, SelfAttention
 from parity.weights import Arrays
 
 
@@ -36,13 +37,32 @@ def dynamic(g: Graph, votes_BJDI: str, routing: Dynamic, arrays: Arrays, outputs
             total_BJ1D = g("Unsqueeze", total_BJD, [2])
             logits_BJ1I = g("MatMul", total_BJ1D, votes_BJDI, name=f"routing.{t}.logits")
             coupling_BJ1I = _coupling(g, logits_BJ1I, routing.leaky, f"routing.{t}.coupling")
-            # What every input sends to an output capsule, added up (line 5).
-            coupling_BJI1 = g("Reshape", coupling_BJ1I, [0, 0, -1, 1])
-            sum_BJD = g("Squeeze", g("MatMul", votes_BJDI, coupling_BJI1), [3])
+            sum_BJD = _sum(g, votes_BJDI, coupling_BJ1I)
         if routing.bias:
             sum_BJD = g("Add", sum_BJD, own(g, arrays, "digit.bias"))
         poses_BJD = squash(g, sum_BJD, f"routing.{t}.poses")
     return poses_BJD
+
+
+def self_attention(
+    g: Graph, votes_BJDI: str, routing: SelfAttention, arrays: Arrays, outputs: int
+) -> str:
+    """Self-attention routing (Mazzia, Salvetti, Chiaberge 2021); see `dynamic`."""
+    size = arrays["digit.kernel"].shape[3]
+    scale = math.sqrt(size) if routing.scale is None else routing.scale
+    # The agreement with all votes for the same capsule, a vote's own among them.
+    total_BJ1D = g("Unsqueeze", g("ReduceSum", votes_BJDI, [3], keepdims=0), [2])
+    logits_BJ1I = g("Div", g("MatMul", total_BJ1D, votes_BJDI), scale, name="routing.0.logits")
+    softmax_BJ1I = g("Softmax", logits_BJ1I, axis=1, name="routing.0.softmax")
+    prior_J1I = g.constant(arrays["digit.prior"].T[:, None], "digit.prior")
+    coupling_BJ1I = g("Add", softmax_BJ1I, prior_J1I, name="routing.0.coupling")
+    return exponential_squash(g, _sum(g, votes_BJDI, coupling_BJ1I), "routing.0.poses")
+
+
+def _sum(g: Graph, votes_BJDI: str, coupling_BJ1I: str) -> str:
+    """What every input sends to an output capsule, added up: [B, J, D]."""
+    coupling_BJI1 = g("Reshape", coupling_BJ1I, [0, 0, -1, 1])
+    return g("Squeeze", g("MatMul", votes_BJDI, coupling_BJI1), [3])
 
 
 def _coupling(g: Graph, logits_BJ1I: str, leaky: bool, name: str) -> str:
@@ -53,4 +73,7 @@ def _coupling(g: Graph, logits_BJ1I: str, leaky: bool, name: str) -> str:
     return g("Slice", g("Softmax", padded, axis=1), [1], [2**31], [1], name=name)
 
 
-GRAPHS: dict[str, Callable[[Graph, str, Any, Arrays, int], str]] = {"dynamic": dynamic}
+GRAPHS: dict[str, Callable[[Graph, str, Any, Arrays, int], str]] = {
+    "dynamic": dynamic,
+    "self_attention": self_attention,
+}

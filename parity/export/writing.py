@@ -29,7 +29,7 @@ def _jax(known: Known, path: Path) -> bytes:
 
 def _by_wing(package: str, known: Known, path: Path) -> bytes:
     wing = needed(f"{package}.export", path)
-    net = needed(f"{package}.networks", path).CapsuleNetwork(known.spec)
+    net = needed(f"{package}.networks", path).build(known.spec)
     needed(f"{package}.weights", path).from_numpy(net, known.arrays)
     return wing.serialize(net, known.trained_on.things)
 
