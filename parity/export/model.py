@@ -18,7 +18,7 @@ from parity.weights import Arrays, check, table
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-# Of 2021, which every ONNX Runtime since 1.11 reads; IR 8 came with it.
+# Of 2022: ONNX Runtime reads them since its version 1.12.
 OPSET, IR = 17, 8
 LARGEST = 2**31 - 2**20  # bytes of a protobuf message, less room for the graph
 

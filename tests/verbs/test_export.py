@@ -6,8 +6,10 @@ The graphs are run by `onnx.reference`, and by ONNX Runtime where it is installe
 import io
 import json
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,8 +19,11 @@ from test_imports import frameworks_but, run
 
 from parity import __main__ as door
 from parity import reference, weights
+from parity.compare import subject as subjects
+from parity.compare.climb import Climb
+from parity.compare.rungs import modes
 from parity.convert import installed
-from parity.export import ENDINGS, build, model, routing
+from parity.export import ENDINGS, build, model, networks, routing
 from parity.spec import (
     PRESETS,
     Conv,
@@ -66,6 +71,12 @@ NETWORKS = {
     "efficient, upsampling": replace(
         EFFICIENT, image=(12, 12, 3), decoder=(11, 16), upsampling=Upsampling((3, 5), 2, 0.2)
     ),
+}
+# A routing or a network may have no graph.
+NETWORKS = {
+    name: spec
+    for name, spec in NETWORKS.items()
+    if spec.network in networks.GRAPHS and spec.routing.name in routing.GRAPHS
 }
 
 
@@ -256,6 +267,42 @@ def test_a_missing_package_is_named(capsys, tmp_path, monkeypatch, ending):
     monkeypatch.setattr(installed.importlib, "import_module", importing)
     line = refused(capsys, tmp_path, saved(tmp_path), f"out{ending}")
     assert f"pip install '{extra}'" in line
+
+
+# A row of the ladder.
+
+
+def third_witness(monkeypatch, graph=routing.dynamic):
+    """The rows of rung 7 for this graph's routing, with the oracle as both wings."""
+    monkeypatch.setitem(routing.GRAPHS, "dynamic", graph)
+    subject = subjects.of(specs.PRIMES, source="the test's network", batch=3)
+    poses = reference.encode(specs.PRIMES, subject.cast("float64"), subject.at(0)[0])
+    pair = SimpleNamespace(handles={"torch": SimpleNamespace(precision="float64")})
+    climb = Climb(subject, pair, Path(), ("exported",))  # pyright: ignore[reportArgumentType]
+    return modes._exported(climb, {"torch": {"poses": poses}, "jax": {"poses": poses}})
+
+
+def test_the_ladder_has_a_row_for_the_graph_and_each_wing(monkeypatch):
+    rows = third_witness(monkeypatch)
+    assert [row.what for row in rows] == [
+        "exported ONNX graph against torch", "exported ONNX graph against jax"
+    ]  # fmt: skip
+    assert [(row.rung, row.verdict, row.tolerance) for row in rows] == [(7, "holds", 1e-12)] * 2
+
+
+def test_a_graph_that_routes_once_too_often_breaks_the_ladder(monkeypatch):
+    def wrong(g, votes, options, *more):
+        return routing.dynamic(g, votes, replace(options, num_iters=4), *more)
+
+    rows = third_witness(monkeypatch, wrong)
+    assert [(row.verdict, row.first) for row in rows] == [("differs", "poses")] * 2
+
+
+def test_without_onnx_the_row_is_skipped_and_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx.reference", None)
+    (row,) = third_witness(monkeypatch)
+    assert row.verdict == "skipped"
+    assert "pip install 'twincaps[onnx]'" in row.why
 
 
 # The frameworks' own files.

@@ -1,13 +1,17 @@
 """Rungs 7 and 8: each wing in its other modes, and on a GPU."""
 
 import dataclasses
+import importlib
 import os
 import shutil
+from collections.abc import Mapping
 
 from parity.compare.climb import SKIPPED, Climb, Row
 from parity.compare.rungs import GPU_STEPS
 from parity.compare.rungs.moments import gradients
 from parity.compare.rungs.trajectories import along
+from parity.export import build
+from parity.reference import lengths
 from parity.spec import BACKENDS
 from parity.traces.first import first_difference
 from parity.traces.measure import differences
@@ -15,7 +19,7 @@ from parity.weights import Arrays, table
 
 
 def in_modes(climb: Climb) -> list[Row]:
-    """Rung 7: each wing in its other modes (compiled, eager, lean) against its usual one."""
+    """Rung 7: each wing's other modes (compiled, eager, lean, exported) against its usual one."""
     rows = []
     plain = climb.pair.ask("mode")
     if "compiled" in climb.modes:
@@ -30,6 +34,29 @@ def in_modes(climb: Climb) -> list[Row]:
         for wing, answer in lean.items():
             found = _in_order(climb, plain[wing].arrays, answer.arrays)
             rows.append(climb.row(7, f"{wing} lean against plain", found))
+    if "exported" in climb.modes:
+        rows += _exported(climb, {wing: answer.arrays for wing, answer in plain.items()})
+    return rows
+
+
+def _exported(climb: Climb, plain: Mapping[str, Arrays]) -> list[Row]:
+    """A third witness: the exported graph, by the operators of ONNX's own reference in NumPy."""
+    what = "exported ONNX graph against {}"
+    try:
+        evaluator = importlib.import_module("onnx.reference").ReferenceEvaluator
+    except ImportError:
+        why = "onnx is not installed here; pip install 'twincaps[onnx]'"
+        what = what.format("plain")
+        return [Row(7, climb.precision, what, verdict=SKIPPED, why=why)]
+    subject, names = climb.subject, ["poses", "scores"]
+    model = build(subject.spec, subject.cast(climb.precision), dtype=climb.precision)
+    images, _ = subject.at(0)
+    outputs = evaluator(model).run(names, {"images": images.astype(climb.precision)})
+    graph = dict(zip(names, outputs, strict=True))
+    rows = []
+    for wing, arrays in plain.items():
+        usual = {"poses": arrays["poses"], "scores": lengths(arrays["poses"])}
+        rows.append(climb.row(7, what.format(wing), differences(graph, usual)))
     return rows
 
 
