@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from parity.compare.climb import SKIPPED, Climb, Row
 from parity.compare.rungs import RUNGS, moments, trajectories
 from parity.compare.rungs.modes import in_modes, on_gpu
-from parity.compare.rungs.moments import BACKWARD, FORWARD
+from parity.compare.rungs.moments import BACKWARD, EVALUATION, FORWARD
 from parity.compare.subject import Subject
 from parity.compare.wings import SUBJECT, pair
 from parity.spec import TwincapsError, to_dict
@@ -187,8 +187,10 @@ def _explained(climbs: _Climbs, row: Row) -> Row:
     """A row that differs, with the kind of its difference: rounding, or semantic and whose."""
     if row.verdict != DIFFERS:
         return row
-    if row.what in (FORWARD, BACKWARD):
-        torch, jax = climbs("float64").traces.values()
+    if row.what.removesuffix(EVALUATION) in (FORWARD, BACKWARD):
+        climb = climbs("float64")
+        traces = climb.evaluated if row.what.endswith(EVALUATION) else climb.traces
+        torch, jax = traces.values()
         verdict = oracle.verdict(torch, jax, RUNGS[2].float64, RUNGS[3].float64)
         return dataclasses.replace(row, why=str(verdict))
     if row.precision == "float64":

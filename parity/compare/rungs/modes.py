@@ -81,7 +81,8 @@ def _in_order(climb: Climb, plain: Arrays, other: Arrays) -> dict[str, float]:
 
     Forward, then gradients from the last parameter to the first, as the backward pass goes.
     """
-    slopes = [f"gradient/{name}" for name in reversed(table(climb.subject.spec))]
+    rows = reversed(table(climb.subject.spec).items())
+    slopes = [f"gradient/{name}" for name, row in rows if row.trained and not row.free]
     return differences(plain, other, ("poses", "loss", *slopes))
 
 
@@ -95,5 +96,7 @@ def on_gpu(cpu: Climb, gpu: Climb) -> list[Row]:
         rows.append(gpu.row(8, f"forward, {what}", differences(a.values, b.values)))
         rows.append(gpu.row(8, f"gradients, {what}", gradients(a, b)))
     answers = gpu.pair.ask("run", optimizer="sgd", first=0, last=GPU_STEPS)
-    rows.append(gpu.row(8, f"{GPU_STEPS} sgd steps, torch against jax", along(answers)))
+    rows.append(
+        gpu.row(8, f"{GPU_STEPS} sgd steps, torch against jax", along(answers, cpu.subject.spec))
+    )
     return rows

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from parity.compare.climb import Climb, Row
 from parity.compare.rungs import ADAM_STEPS, RESUMED_STEPS, SGD_STEPS
 from parity.compare.wings import Reply
-from parity.spec import BACKENDS
+from parity.spec import BACKENDS, NetworkSpec
 from parity.traces.measure import difference, differences
+from parity.weights import Arrays, table
 
 
 def trajectory(climb: Climb) -> list[Row]:
@@ -14,15 +15,23 @@ def trajectory(climb: Climb) -> list[Row]:
     wide = climb.precision == "float64"
     optimizer, steps = ("adam", ADAM_STEPS) if wide else ("sgd", SGD_STEPS)
     answers = climb.pair.ask("run", optimizer=optimizer, first=0, last=steps)
-    return [climb.row(5, f"{steps} {optimizer} steps", along(answers))]
+    return [climb.row(5, f"{steps} {optimizer} steps", along(answers, climb.subject.spec))]
 
 
-def along(answers: Mapping[str, Reply]) -> dict[str, float]:
-    """The differences of two runs: of the loss at each step, then of what they ended with."""
+def along(answers: Mapping[str, Reply], spec: NetworkSpec) -> dict[str, float]:
+    """The differences of two runs: of the loss at each step, then of what they ended with.
+
+    What a gradient of 0 by construction has moved is rounding, and left out.
+    """
     a, b = (answer.arrays for answer in answers.values())
     losses = zip(a["loss"], b["loss"], strict=True)
     found = {f"loss of step {n}": difference(*pair) for n, pair in enumerate(losses)}
-    return found | differences(a, b, [name for name in a if name != "loss"])
+    return found | differences(a, b, _moved(a, spec))
+
+
+def _moved(arrays: Arrays, spec: NetworkSpec) -> list[str]:
+    idle = {f"parameter/{name}" for name, row in table(spec).items() if row.free}
+    return [name for name in arrays if name.startswith("parameter/") and name not in idle]
 
 
 def resume(climb: Climb) -> list[Row]:
@@ -45,8 +54,7 @@ def resume(climb: Climb) -> list[Row]:
     rows = []
     for wing, other in begun_by.items():
         a, b = alone[other].arrays, handed[wing].arrays
-        names = [name for name in a if name.startswith("parameter/")]
-        found = differences(a, b, names)
+        found = differences(a, b, _moved(a, climb.subject.spec))
         if test:
             scores = float(a["accuracy"]), float(b["accuracy"])
             apart = round(abs(scores[0] - scores[1]), 9)
