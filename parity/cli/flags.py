@@ -1,4 +1,4 @@
-"""The flags of train.py: defaults are the preset's, as the data set's recipe has them."""
+"""The flags of train.py; defaults come from the recipe, then the preset."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -55,8 +55,8 @@ class Flags:
     ema: Annotated[float | None, _shown("FLOAT", "no averages")]
     """Keep moving averages of the weights with this decay, 0.999 say, and evaluate them too."""
     validation: Annotated[int, _shown("INT", "0, none")]
-    """Hold out so many training images, of each class its share, and choose the best checkpoint by
-    them."""
+    """Hold out this many training images, in proportion from each class, and choose the best
+    checkpoint on them."""
     lean: bool
     """Route without storing the votes."""
     block: Annotated[int | None, _shown("INT", "from the sizes")]
@@ -65,8 +65,8 @@ class Flags:
     """Steps between checkpoints; 0: at the end of each epoch alone."""
     out: Annotated[str | None, _shown("DIR", "runs/PRESET-DATASET-BACKEND-SEED")]
     """The run folder to make."""
-    resume: Annotated[str | None, _shown("{RUN,auto}", "start anew")]
-    """Go on with a run folder; auto: the one at --out, or a new one."""
+    resume: Annotated[str | None, _shown("{RUN,auto}", "a new run")]
+    """Resume a run folder; auto: the one at --out, or a new one."""
 
 
 def usual_dataset(preset: str) -> str:
@@ -101,5 +101,5 @@ def of_run(
 
 def pick(kind: type, source: Any) -> dict[str, Any]:
     """The fields of a dataclass that `source` has too."""
-    names = [each.name for each in dataclasses.fields(kind)]
+    names = [field.name for field in dataclasses.fields(kind)]
     return {name: getattr(source, name) for name in names if hasattr(source, name)}

@@ -95,13 +95,9 @@ _multiprocessing.SemLock = SemLock
 STATES = ("full", "left", "closed", "both full")
 
 
-@pytest.mark.parametrize(
-    ("backend", "state"),
-    wide(
-        [(backend, state) for backend in NAMES for state in STATES],
-        lambda backend, state: backend == NAMES[0] and state == "full",
-    ),
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("backend", NAMES)
 def test_a_training_in_a_bare_container_that_nobody_reads_trains_and_saves(
     tmp_path, backend, state
 ):

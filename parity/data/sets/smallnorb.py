@@ -1,4 +1,4 @@
-"""smallNORB: 48,600 stereo pairs of toys of five kinds, 96x96, grey; windows of 32x32.
+"""smallNORB: 48,600 grey stereo pairs of five kinds of toys, windows of 32x32.
 
 As in the capsule papers, the pair is two channels, brought to 48x48 (here by the mean of 2x2
 pixels), of which training sees random windows and evaluation the middle one. The training and
@@ -52,7 +52,7 @@ def load(data_dir: Path | None) -> Dataset:
 
 
 def parse(content: bytes, what: str) -> np.ndarray:
-    """The array in a file's unpacked content: little-endian magic, axes, at least 3 sizes, data.
+    """The array of a file: little-endian magic, axes, at least 3 sizes, data.
 
     Raises DataError for another magic number and for too few or too many bytes.
     """

@@ -1,4 +1,4 @@
-"""What a preset says: a network, its training, where both come from, what to expect."""
+"""The card of a preset: network, training, source, expected time and score."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from parity.spec.training import TrainingSpec
 
 @dataclass(frozen=True)
 class Preset:
-    """A network and its training, where they come from, how to run them and what to expect.
+    """A network and its training: their source, command, time and score.
 
     `time` and `score` are empty where nobody has measured them; a paper's score is called so.
     """
