@@ -1,4 +1,4 @@
-"""What is checked: a network, its training, weights with a random number in every place, images.
+"""What is checked: a network, its training, weights without zeros, images.
 
 Axes: N images.
 """
@@ -37,7 +37,7 @@ STEP = 5
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """One network and all that both wings must be given to compute the same thing with it.
+    """A network with everything that both wings need to compute the same.
 
     Attributes:
         source: Where it comes from, in words.
@@ -167,19 +167,19 @@ def of(
 
 
 def from_preset(name: str, *, seed: int = 0, batch: int = BATCH) -> Subject:
-    """The network of a preset with its training; raises SpecError for an unknown name."""
+    """The network of a preset with its training; SpecError for an unknown name."""
     card = preset_card(name)
     return of(card.network, card.training, source=f"preset {name}", seed=seed, batch=batch)
 
 
 def from_saved(name: str, *, seed: int = 0, batch: int = BATCH) -> Subject:
-    """A saved network with its weights, as `saved.find` finds it; raises TwincapsError."""
-    found = find(name)
+    """A saved network with its weights (`saved.find`); raises TwincapsError."""
+    saved = find(name)
     weights = {
         key: array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
-        for key, array in found.arrays.items()
+        for key, array in saved.arrays.items()
     }
-    return of(found.spec, found.training, weights, source=found.source, seed=seed, batch=batch)
+    return of(saved.spec, saved.training, weights, source=saved.source, seed=seed, batch=batch)
 
 
 def ragged(spec: NetworkSpec, seed: int) -> Arrays:

@@ -20,7 +20,7 @@ from test_imports import frameworks_but, run
 from parity import __main__ as door
 from parity import reference, weights
 from parity.compare import subject as subjects
-from parity.compare.climb import Climb
+from parity.compare.comparison import Comparison
 from parity.compare.rungs import modes
 from parity.convert import installed
 from parity.export import ENDINGS, build, model, networks, routing
@@ -278,8 +278,8 @@ def third_witness(monkeypatch, graph=routing.dynamic):
     subject = subjects.of(specs.PRIMES, source="the test's network", batch=3)
     poses = reference.encode(specs.PRIMES, subject.cast("float64"), subject.at(0)[0])
     pair = SimpleNamespace(handles={"torch": SimpleNamespace(precision="float64")})
-    climb = Climb(subject, pair, Path(), ("exported",))  # pyright: ignore[reportArgumentType]
-    return modes._exported(climb, {"torch": {"poses": poses}, "jax": {"poses": poses}})
+    comparison = Comparison(subject, pair, Path(), ("exported",))  # type: ignore[arg-type]
+    return modes._exported(comparison, {"torch": {"poses": poses}, "jax": {"poses": poses}})
 
 
 def test_the_ladder_has_a_row_for_the_graph_and_each_wing(monkeypatch):

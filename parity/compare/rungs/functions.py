@@ -1,4 +1,4 @@
-"""Rung 1: the pure functions of a wing against the oracle, on ordinary and on edge inputs.
+"""Rung 1: the pure functions of a wing, edge inputs too, against the oracle.
 
 Axes: J output capsules, D size of an output pose.
 Inputs are numbers of float32, so that both precisions and the oracle are given the same.
@@ -103,7 +103,7 @@ def _maps() -> Iterator[tuple[str, Case]]:
 
 
 def _routings() -> Iterator[tuple[str, Case]]:
-    """Every routing of the table with every option, plain, and lean where it has such a twin."""
+    """Every routing of the table with every option, and some on zero or large votes."""
     votes = _normal("votes", *SHAPES["votes"])
     some = votes.copy()
     some[0], some[1, :, 1] = 0, 0
@@ -122,7 +122,7 @@ def _routings() -> Iterator[tuple[str, Case]]:
 
 
 def _lean() -> Iterator[tuple[str, Case]]:
-    """The twins that store no votes, with every option: of inputs and kernel, in blocks of two."""
+    """The routings that store no votes, with every option, in blocks of two inputs."""
     inputs = {name: _normal(name, *SHAPES[name]) for name in ("inputs", "kernel")}
     for kind in ROUTINGS.values():
         for routing in kind.examples():
@@ -135,7 +135,10 @@ def _lean() -> Iterator[tuple[str, Case]]:
 def _owned(routing: Routing) -> Arrays:
     """Random values of what a routing owns, by its arguments' names."""
     sizes = dict(zip("ijkd", SHAPES["kernel"], strict=True))
-    shapes = {each.argument(name): each.shape(sizes) for name, each in routing.owned.items()}
+    shapes = {
+        parameter.argument(name): parameter.shape(sizes)
+        for name, parameter in routing.owned.items()
+    }
     return {name: 0.3 * _normal(name, *shape) for name, shape in shapes.items()}
 
 
@@ -180,7 +183,7 @@ def _function(package: ModuleType, case: Case) -> Callable[..., Any]:
 
 
 def _run(function: Callable[..., Any], case: Case, arrays: Any, targets: Any, **more: Any) -> Any:
-    """The function on these arrays; the part that is compared of several things it returns."""
+    """The value that is compared of those the function returns for these arrays."""
     given = dict(zip(case.inputs, arrays, strict=True))
     named = {name: given.pop(name) for name in case.inputs if "_" in name}
     plus = [] if case.targets is None else [targets]
@@ -189,7 +192,7 @@ def _run(function: Callable[..., Any], case: Case, arrays: Any, targets: Any, **
 
 
 def _taps(case: Case, tapped: Arrays, numpy: Callable[[Any], np.ndarray]) -> dict[str, Any]:
-    """The argument that makes a function show what it computes on the way, where it has one."""
+    """The `tap` argument that records intermediates, for a function that takes one."""
 
     def tap(name: str, x: Any) -> Any:
         tapped[name] = numpy(x)
@@ -204,21 +207,21 @@ def _cotangent(case: Case, shape: tuple[int, ...]) -> np.ndarray:
 
 def _named(name: str, case: Case, tapped: Arrays, value: np.ndarray, slopes: Any) -> Arrays:
     """What is compared of a case, in the order of execution."""
-    found = {**tapped, "value": value}
+    results = {**tapped, "value": value}
     by = dict(zip(case.inputs, slopes, strict=True))
-    found |= {f"gradient by {x}": slope for x, slope in by.items() if x not in case.fixed}
+    results |= {f"gradient by {x}": slope for x, slope in by.items() if x not in case.fixed}
     if case.finite_only:
-        found = {f"{what} is finite": np.isfinite(x).all() for what, x in found.items()}
-    return {f"{name}: {what}": np.asarray(x) for what, x in found.items()}
+        results = {f"{what} is finite": np.isfinite(x).all() for what, x in results.items()}
+    return {f"{name}: {what}": np.asarray(x) for what, x in results.items()}
 
 
 @functools.cache
 def expected() -> Arrays:
     """The oracle's answers to every case, its gradients by complex step."""
-    found: Arrays = {}
+    results: Arrays = {}
     for name, case in cases().items():
-        found |= _expected(name, case)
-    return found
+        results |= _expected(name, case)
+    return results
 
 
 def _expected(name: str, case: Case) -> Arrays:
@@ -241,10 +244,10 @@ def _expected(name: str, case: Case) -> Arrays:
 
 def answers(wing: ModuleType, precision: str) -> Arrays:
     """A wing's answers to every case."""
-    found: Arrays = {}
+    results: Arrays = {}
     for name, case in cases().items():
-        found |= _answers(wing, precision, name, case)
-    return found
+        results |= _answers(wing, precision, name, case)
+    return results
 
 
 def _answers(wing: ModuleType, precision: str, name: str, case: Case) -> Arrays:
