@@ -33,6 +33,7 @@ MODULES = [
     "weights",
     "training",
     "tracing",
+    "export",
     "numerics",
     "processes",
 ]

@@ -41,7 +41,7 @@ def ladder(rungs, precision="float64", spec=SPEC, modes=(), **options):
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_every_rung_holds(both_wings, precision, capsys):
-    report = ladder(range(9), precision, modes=("lean",))
+    report = ladder(range(9), precision, modes=("lean", "exported"))
     assert report.holds
     rungs = [row.rung for row in report.rows]
     assert sorted(set(rungs)) == list(range(9))
