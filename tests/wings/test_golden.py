@@ -42,7 +42,8 @@ def test_the_oracle_gives_the_golden_file(name):
 
 
 def test_no_file_is_left_over():
-    assert {path.stem for path in GOLDEN.glob("*.npz")} == set(make_golden.FILES)
+    ours = {path.stem for path in GOLDEN.glob("*.npz") if not path.stem.startswith("efficient_")}
+    assert ours == set(make_golden.FILES)
 
 
 @pytest.mark.parametrize("lean", wings.wide([True, False], bool))
