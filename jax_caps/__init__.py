@@ -8,6 +8,7 @@ from jax_caps import (
     lean,
     losses,
     networks,
+    norm,
     numerics,
     processes,
     routing,
@@ -16,7 +17,7 @@ from jax_caps import (
     weights,
 )
 from jax_caps.capsules import lengths, squash, votes
-from jax_caps.networks import CapsuleNetwork
+from jax_caps.networks import CapsuleNetwork, build
 from jax_caps.training import Trainer
 from jax_caps.weights import load_pretrained
 
@@ -24,6 +25,7 @@ __all__ = [
     "CapsuleNetwork",
     "Trainer",
     "arrays",
+    "build",
     "capsules",
     "convolution",
     "layers",
@@ -32,6 +34,7 @@ __all__ = [
     "load_pretrained",
     "losses",
     "networks",
+    "norm",
     "numerics",
     "processes",
     "routing",

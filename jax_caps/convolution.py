@@ -1,4 +1,4 @@
-"""A convolution without padding, at the rate of matrix products on CPU too.
+"""Convolutions without padding, at the rate of matrix products on CPU too; a doubled image.
 
 Axes: B batch, N images of a block of it, H W a feature map, C its channels.
 
@@ -180,3 +180,48 @@ def _product(a: Array, b: Array, over: tuple[int, int]) -> Array:
     """The product of matrices, summed over axis over[0] of a and over[1] of b."""
     axes = (((over[0],), (over[1],)), ((), ()))
     return lax.dot_general(a, b, axes, preferred_element_type=_wide(a))
+
+
+def depthwise(x_BHWC: Array, kernel: Array, stride: int) -> Array:
+    """A convolution of each channel by a filter of its own, without padding.
+
+    Args:
+        x_BHWC: A feature map.
+        kernel: [kh, kw, C].
+        stride: Pixels, in both directions.
+
+    Returns:
+        [B, H', W', C], where H' is (H - kh) // stride + 1, and W' alike.
+    """
+    (height, width), (size_h, size_w) = _places(x_BHWC, kernel, stride), kernel.shape[:2]
+    # A slice for each place: of these there are few, one where the kernel is as large as the map.
+    windows = [
+        x_BHWC[:, h * stride : h * stride + size_h, w * stride : w * stride + size_w]
+        for h in range(height)
+        for w in range(width)
+    ]
+    y = jnp.einsum("bpmnc,mnc->bpc", jnp.stack(windows, 1), kernel)
+    return y.reshape(len(x_BHWC), height, width, -1)
+
+
+def double_size(x_BHWC: Array) -> Array:
+    """An image at twice its height and width, by bilinear interpolation.
+
+    Pixels have half-pixel centres: a new one lies a quarter of a pixel from one old one and three
+    quarters from the next, and beyond the edge the image goes on as it ends.
+
+    Args:
+        x_BHWC: Images or a feature map.
+
+    Returns:
+        [B, 2 H, 2 W, C].
+    """
+    for axis in (1, 2):
+        size = x_BHWC.shape[axis]
+        part = partial(lax.slice_in_dim, x_BHWC, axis=axis)
+        before = jnp.concatenate([part(0, 1), part(0, size - 1)], axis)
+        after = jnp.concatenate([part(1, size), part(size - 1, size)], axis)
+        pair = [0.25 * before + 0.75 * x_BHWC, 0.75 * x_BHWC + 0.25 * after]
+        shape = (*x_BHWC.shape[:axis], 2 * size, *x_BHWC.shape[axis + 1 :])
+        x_BHWC = jnp.stack(pair, axis + 1).reshape(shape)
+    return x_BHWC

@@ -17,7 +17,7 @@ from jax import Array, lax
 from jax.sharding import PartitionSpec
 
 from jax_caps import arrays, tracing
-from jax_caps.networks import CapsuleNetwork
+from jax_caps.networks import Network, build
 from jax_caps.numerics import compiled
 from jax_caps.processes import Group
 from parity import schedule
@@ -35,11 +35,15 @@ from parity.spec import (
 SLOTS = {"adam.m": "mu", "adam.v": "nu", "sgd.momentum": "trace"}
 
 
-def _adam_direction(beta1: float, beta2: float, epsilon: float) -> optax.GradientTransformation:
+def _adam_direction(
+    beta1: float, beta2: float, epsilon: float, epsilon_hat: bool
+) -> optax.GradientTransformation:
     """optax.scale_by_adam with its bias corrections as accurate as torch's.
 
     optax computes 1 - beta**t in float32, which is off by 1.3e-5 at t = 1; with the logarithm
-    taken in double, -expm1(t * log(beta)) is right to 2e-7.
+    taken in double, -expm1(t * log(beta)) is right to 2e-7. With `epsilon_hat`, epsilon is added
+    to the root of the second moment before the correction: m / (sqrt(v) + epsilon), times
+    sqrt(second) / first.
     """
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
@@ -48,9 +52,8 @@ def _adam_direction(beta1: float, beta2: float, epsilon: float) -> optax.Gradien
         nu = optax.tree.update_moment(updates, state.nu, beta2, 2)
         t = count.astype(jax.tree.leaves(updates)[0].dtype)
         first, second = (-jnp.expm1(t * np.log(beta)) for beta in (beta1, beta2))
-        direction = jax.tree.map(
-            lambda m, v: (m / first) / (jnp.sqrt(v / second) + epsilon), mu, nu
-        )
+        added = epsilon / jnp.sqrt(second) if epsilon_hat else epsilon
+        direction = jax.tree.map(lambda m, v: (m / first) / (jnp.sqrt(v / second) + added), mu, nu)
         return direction, optax.ScaleByAdamState(count, mu, nu)
 
     def init(params: Any) -> optax.ScaleByAdamState:
@@ -65,7 +68,7 @@ def _make_optimizer(training: TrainingSpec) -> optax.GradientTransformation:
     """The optimiser of a training spec; the rate is applied each step."""
     if training.optimizer == "sgd":
         return optax.trace(decay=training.momentum, nesterov=False)
-    adam = _adam_direction(training.beta1, training.beta2, training.epsilon)
+    adam = _adam_direction(training.beta1, training.beta2, training.epsilon, training.epsilon_hat)
     if training.optimizer == "adamw":
         return optax.chain(adam, optax.add_decayed_weights(training.weight_decay))
     return adam
@@ -113,37 +116,41 @@ class Trainer:
         self.spec, self.training, self.group, self.step_count = spec, training, group, 0
         self.device = jax.local_devices(backend=device)[0]
         with jax.default_device(self.device):
-            net = CapsuleNetwork(spec, training.seed, training.precision, lean, block)
+            net = build(spec, training.seed, training.precision, lean, block)
             self.dtype = net.dtype
-            self.graph, params = nnx.split(net, nnx.Param)
+            self.graph, params, state = nnx.split(net, nnx.Param, nnx.BatchStat)
             self.optimizer = _make_optimizer(training)
             slots = self.optimizer.init(params)
-            averages = None if training.ema is None else jax.tree.map(jnp.copy, params)
-        self.params, self.slots, self.averages = self._keep((params, slots, averages))
-        self._step = compiled(self._shared(self._update, 3, 4), donate_argnums=(0, 1, 2))
-        self._evaluate = compiled(self._shared(self._sums, 1, 3))
-        self._poses = compiled(lambda params, images: nnx.merge(self.graph, params)(images))
+            whole = nnx.merge_state(params, state)
+            averages = None if training.ema is None else jax.tree.map(jnp.copy, whole)
+        kept = self._keep((params, state, slots, averages))
+        self.params, self.state, self.slots, self.averages = kept
+        self._step = compiled(self._shared(self._update, 4, 5), donate_argnums=(0, 1, 2, 3))
+        self._evaluate = compiled(self._shared(self._sums, 2, 4))
+        self._poses = compiled(
+            lambda params, state, images: nnx.merge(self.graph, params, state)(images)
+        )
         self._couplings = compiled(self._coupled)
         self._decode = compiled(self._decoded)
 
     @property
-    def net(self) -> CapsuleNetwork:
+    def net(self) -> Network:
         """The network with the present weights."""
-        return nnx.merge(self.graph, self._local(self.params))
+        return nnx.merge(self.graph, *self._weights())
 
     def step(
         self, images_BHWC: np.ndarray, targets: np.ndarray, parts: Any = None
     ) -> dict[str, float]:
-        """Makes one optimiser step; arguments as in `CapsuleNetwork.terms`.
+        """Makes one optimiser step; arguments as in `Network.terms`.
 
         Returns:
             `loss` and `accuracy` before the step, and its `learning_rate`.
         """
         batch = self._batch(images_BHWC, targets, parts)
         rate = schedule.learning_rate(self.training, self.step_count)
-        self.params, self.slots, self.averages, loss, accuracy = self._step(
-            self.params, self.slots, self.averages, batch, rate
-        )
+        kept = self.params, self.state, self.slots, self.averages
+        kept, loss, accuracy = self._step(*kept, batch, rate)
+        self.params, self.state, self.slots, self.averages = kept
         self.step_count += 1
         return {"loss": float(loss), "accuracy": float(accuracy), "learning_rate": rate}
 
@@ -157,23 +164,23 @@ class Trainer:
         """Weighted sums of `loss`, `correct` and `count`; padding has weight 0."""
         batch = self._batch(images_BHWC, targets, parts)
         weight = self._own(np.asarray(weights_B, self.dtype))
-        sums = self._evaluate(self.params, batch, weight)
+        sums = self._evaluate(self.params, self.state, batch, weight)
         return {name: float(value) for name, value in sums.items()}
 
     def poses(self, images_BHWC: np.ndarray) -> np.ndarray:
         """The class capsules of images [B, H, W, C]: [B, J, D]."""
-        return arrays.numpy(self._poses(self._local(self.params), self._placed(images_BHWC)))
+        return arrays.numpy(self._poses(*self._weights(), self._placed(images_BHWC)))
 
     def couplings(self, images_BHWC: np.ndarray) -> np.ndarray:
         """The routing coefficients of each iteration: [T, B, I, J]."""
-        return arrays.numpy(self._couplings(self._local(self.params), self._placed(images_BHWC)))
+        return arrays.numpy(self._couplings(*self._weights(), self._placed(images_BHWC)))
 
     def reconstruct(self, poses_BJD: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """The decoder's images from the capsules of the labels, as the network's."""
         check_labels(arrays.concrete(labels), self.spec.classes)
         given = np.asarray(poses_BJD, self.dtype), np.asarray(labels, np.int32)
         placed = jax.device_put(given, self.device)
-        return arrays.numpy(self._decode(self._local(self.params), *placed))
+        return arrays.numpy(self._decode(*self._weights(), *placed))
 
     def trace(
         self, images_BHWC: np.ndarray, targets: np.ndarray, parts: Any = None
@@ -195,6 +202,7 @@ class Trainer:
                 f"{slot}/{name}": arrays.to_canonical(held[slot][name][...], orders)
                 for slot in held
                 for name, orders in arrays.axes(self.spec).items()
+                if name in held[slot]
             },
         }
 
@@ -204,23 +212,30 @@ class Trainer:
         canonical.check(state["optimizer"], rows, "optimizer state")
         net = self.net
         arrays.from_numpy(net, state["weights"])
-        self.params = self._keep(nnx.state(net, nnx.Param))
+        _, params, state_ = nnx.split(net, nnx.Param, nnx.BatchStat)
+        self.params, self.state = self._keep((params, state_))
         self.step_count = int(state["step"])
         new: dict[str, Any] = {
-            SLOTS[slot]: self._structured(state["optimizer"], slot) for slot in self._slots
+            SLOTS[slot]: self._structured(self.params, state["optimizer"], slot)
+            for slot in self._slots
         }
         if "mu" in new:
             new["count"] = jnp.asarray(self.step_count, jnp.int32)
         self.slots = self._keep(optax.tree.set(self._local(self.slots), **new))
         if self.averages is not None:
-            averages = self._structured(state["optimizer"], canonical.AVERAGE)
+            whole = nnx.merge_state(self.params, self.state)
+            averages = self._structured(whole, state["optimizer"], canonical.AVERAGE)
             self.averages = self._keep(averages)
 
     @property
     def _slots(self) -> tuple[str, ...]:
         return canonical.SLOTS[self.training.optimizer]
 
-    def _structured(self, slots: Mapping[str, np.ndarray], slot: str) -> Any:
+    def _weights(self) -> tuple[Any, Any]:
+        """Parameters and state as this process can use them alone."""
+        return self._local(self.params), self._local(self.state)
+
+    def _structured(self, like: Any, slots: Mapping[str, np.ndarray], slot: str) -> Any:
         orders = arrays.axes(self.spec)
 
         def value(path: tuple[Any, ...], parameter: nnx.Variable) -> nnx.Variable:
@@ -228,7 +243,7 @@ class Trainer:
             array = arrays.from_canonical(slots[f"{slot}/{name}"], orders[name])
             return parameter.replace(array.astype(self.dtype))
 
-        return nnx.map_state(value, self.params)
+        return nnx.map_state(value, like)
 
     def _batch(self, images: np.ndarray, targets: np.ndarray, parts: Any) -> dict[str, Any]:
         if parts is not None:
@@ -284,23 +299,31 @@ class Trainer:
             function, mesh=self.group.mesh, in_specs=specs, out_specs=whole, check_vma=False
         )
 
-    def _update(self, params: Any, slots: Any, averages: Any, batch: dict[str, Any], rate: Array):
-        def loss(params: Any) -> tuple[Array, Array]:
-            return nnx.merge(self.graph, params).loss(**batch)
+    def _update(
+        self, params: Any, state: Any, slots: Any, averages: Any, batch: dict[str, Any], rate: Array
+    ):
+        total = None if self.group is None else self.group.total
 
-        (value, accuracy), gradients = jax.value_and_grad(loss, has_aux=True)(params)
+        def loss(params: Any) -> tuple[Array, tuple[Array, dict[str, Array]]]:
+            net = nnx.merge(self.graph, params, state)
+            terms = net.terms(**batch, train=True, total=total)
+            value, accuracy = net.weigh(terms)
+            return value, (accuracy, terms["state"])
+
+        (value, (accuracy, new)), gradients = jax.value_and_grad(loss, has_aux=True)(params)
         if self.group is not None:
             value, accuracy, gradients = lax.pmean((value, accuracy, gradients), "batch")
         if self.training.clip_norm is not None:
             gradients = clip(gradients, self.training.clip_norm)
         direction, slots = self.optimizer.update(gradients, slots, params)
         params = jax.tree.map(lambda p, d: p - rate * d, params, direction)
+        state = nnx.map_state(lambda path, old: old.replace(new[".".join(map(str, path))]), state)
         if self.training.ema is not None:
-            averages = average(averages, params, self.training.ema)
-        return params, slots, averages, value, accuracy
+            averages = average(averages, nnx.merge_state(params, state), self.training.ema)
+        return (params, state, slots, averages), value, accuracy
 
-    def _sums(self, params: Any, batch: dict[str, Any], weight: Array):
-        terms = nnx.merge(self.graph, params).terms(**batch)
+    def _sums(self, params: Any, state: Any, batch: dict[str, Any], weight: Array):
+        terms = nnx.merge(self.graph, params, state).terms(**batch)
         loss = terms["margin"]
         if "reconstruction" in terms:
             loss = loss + self.spec.loss.reconstruction * terms["reconstruction"]
@@ -311,7 +334,7 @@ class Trainer:
         }
         return sums if self.group is None else lax.psum(sums, "batch")
 
-    def _coupled(self, params: Any, images: Array) -> Array:
+    def _coupled(self, params: Any, state: Any, images: Array) -> Array:
         found: list[Array] = []
 
         def tap(name: str, x: Array) -> Array:
@@ -319,8 +342,8 @@ class Trainer:
                 found.append(x)
             return x
 
-        nnx.merge(self.graph, params)(images, tap)
+        nnx.merge(self.graph, params, state)(images, tap)
         return jnp.stack(found)
 
-    def _decoded(self, params: Any, poses: Array, labels: Array) -> Array:
-        return nnx.merge(self.graph, params).reconstruct(poses, labels)
+    def _decoded(self, params: Any, state: Any, poses: Array, labels: Array) -> Array:
+        return nnx.merge(self.graph, params, state).reconstruct(poses, labels)

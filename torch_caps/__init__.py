@@ -8,6 +8,7 @@ from torch_caps import (
     lean,
     losses,
     networks,
+    norm,
     numerics,
     processes,
     routing,
@@ -16,7 +17,7 @@ from torch_caps import (
     weights,
 )
 from torch_caps.capsules import lengths, squash, votes
-from torch_caps.networks import CapsuleNetwork
+from torch_caps.networks import CapsuleNetwork, build
 from torch_caps.training import Trainer
 from torch_caps.weights import load_pretrained
 
@@ -24,6 +25,7 @@ __all__ = [
     "CapsuleNetwork",
     "Trainer",
     "arrays",
+    "build",
     "capsules",
     "convolution",
     "layers",
@@ -32,6 +34,7 @@ __all__ = [
     "load_pretrained",
     "losses",
     "networks",
+    "norm",
     "numerics",
     "processes",
     "routing",

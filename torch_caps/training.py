@@ -15,7 +15,7 @@ from parity import schedule
 from parity import weights as canonical
 from parity.spec import NetworkSpec, TrainingSpec, check_labels, check_targets
 from torch_caps import arrays, tracing
-from torch_caps.networks import CapsuleNetwork
+from torch_caps.networks import Network, build
 from torch_caps.numerics import compiled
 from torch_caps.processes import Group
 
@@ -61,14 +61,18 @@ def average(averages: Sequence[Tensor], parameters: Sequence[Tensor], decay: flo
         each.lerp_(parameter, 1 - decay)
 
 
+# The loss of a training step, its accuracy, and the state that it leaves.
+_Step = tuple[Tensor, Tensor, dict[str, Tensor]]
+
+
 class _Loss(nn.Module):
     """A network whose call is its loss: DistributedDataParallel wraps what is called."""
 
-    def __init__(self, net: CapsuleNetwork, loss: Callable[..., tuple[Tensor, Tensor]]):
+    def __init__(self, net: Network, loss: Callable[..., _Step]):
         super().__init__()
         self.net, self.loss = net, loss
 
-    def forward(self, **batch: Any) -> tuple[Tensor, Tensor]:
+    def forward(self, **batch: Any) -> _Step:
         return self.loss(**batch)
 
 
@@ -101,27 +105,32 @@ class Trainer:
     ):
         self.spec, self.training, self.group = spec, training, group
         device = device if group is None else group.device
-        net = CapsuleNetwork(spec, training.seed, training.precision, lean, block)
+        net = build(spec, training.seed, training.precision, lean, block)
         self._net = net.to(device)
         self.device, self.step_count = device, 0
-        self.loss: Callable[..., tuple[Tensor, Tensor]] = self.net.loss
+        self.loss: Callable[..., _Step] = self._loss
         if compile:
-            self.loss = compiled(self.net.loss)
+            self.loss = compiled(self._loss)
         if group is not None:
-            self.loss = nn.parallel.DistributedDataParallel(_Loss(self.net, self.loss))
+            # State is the same in all processes: each has summed what it is made of.
+            self.loss = nn.parallel.DistributedDataParallel(
+                _Loss(self.net, self.loss), broadcast_buffers=False
+            )
         self.optimizer = _make_optimizer(training, list(self.net.parameters()))
         self._kinds = canonical.kinds(training.optimizer, training.ema)
-        self._set_slots(canonical.first_slots(self._kinds, arrays.to_numpy(net)))
+        self._state = canonical.state(spec)
+        first = canonical.first_slots(self._kinds, arrays.to_numpy(net), self._state)
+        self._set_slots(first)
 
     @property
-    def net(self) -> CapsuleNetwork:
+    def net(self) -> Network:
         """The network with the present weights."""
         return self._net
 
     def step(
         self, images_BHWC: np.ndarray, targets: np.ndarray, parts: Any = None
     ) -> dict[str, float]:
-        """Makes one optimiser step; arguments as in `CapsuleNetwork.terms`.
+        """Makes one optimiser step; arguments as in `Network.terms`.
 
         Returns:
             `loss` and `accuracy` before the step, and its `learning_rate`.
@@ -130,13 +139,18 @@ class Trainer:
         rate = schedule.learning_rate(self.training, self.step_count)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss, accuracy = self.loss(**batch)
+            if self.training.epsilon_hat and "eps" in group:
+                # sqrt(v) + eps before the bias correction c is sqrt(v / c) + eps / sqrt(c) after it
+                correction = 1 - self.training.beta2 ** (self.step_count + 1)
+                group["eps"] = self.training.epsilon / correction**0.5
+        loss, accuracy, state = self.loss(**batch)
         self.optimizer.zero_grad()
         loss.backward()
         if self.training.clip_norm is not None:
             gradients = [each.grad for each in self.net.parameters() if each.grad is not None]
             clip(gradients, self.training.clip_norm)
         self.optimizer.step()
+        self._keep(state)
         if self.training.ema is not None:
             self._average(self.training.ema)
         self.step_count += 1
@@ -205,6 +219,7 @@ class Trainer:
                 f"{slot}/{name}": arrays.to_canonical(self._held(parameter)[SLOTS[slot]], orders)
                 for slot in self._kinds
                 for name, parameter, orders in arrays.parameters(self.net)
+                if slot in self._kinds_of(name)
             },
         }
 
@@ -220,16 +235,31 @@ class Trainer:
         for name, parameter, orders in arrays.parameters(self.net):
             held = self._held(parameter)
             held["step"] = torch.tensor(float(self.step_count), device=parameter.device)
-            for slot in self._kinds:
+            for slot in self._kinds_of(name):
                 value = arrays.from_canonical(slots[f"{slot}/{name}"], orders)
                 held[SLOTS[slot]] = torch.empty_like(parameter).copy_(value)
+
+    def _kinds_of(self, name: str) -> tuple[str, ...]:
+        """The slots of a parameter; of state at most an average."""
+        moved = name not in self._state
+        return tuple(kind for kind in self._kinds if moved or kind == canonical.AVERAGE)
+
+    def _loss(self, **batch: Any) -> _Step:
+        total = None if self.group is None else self.group.total
+        terms = self.net.terms(**batch, train=True, total=total)
+        return *self.net.weigh(terms), terms["state"]
+
+    @torch.no_grad()
+    def _keep(self, state: Mapping[str, Tensor]) -> None:
+        for name, buffer in self.net.named_buffers():
+            buffer.copy_(state[name])
 
     def _held(self, parameter: Tensor) -> dict[str, Tensor]:
         return self.optimizer.state[parameter]
 
     @torch.no_grad()
     def _average(self, decay: float) -> None:
-        parameters = list(self.net.parameters())
+        parameters = [*self.net.parameters(), *self.net.buffers()]
         held = SLOTS[canonical.AVERAGE]
         average([self._held(each)[held] for each in parameters], parameters, decay)
 

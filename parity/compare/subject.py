@@ -25,6 +25,7 @@ from parity.weights import (
     kinds,
     load_arrays,
     save_arrays,
+    state,
     table,
 )
 
@@ -76,7 +77,8 @@ class Subject:
     def fresh(self, optimizer: str, precision: str) -> dict[str, Any]:
         """The state a Trainer would begin with, with the subject's weights."""
         weights = self.cast(precision)
-        slots = first_slots(kinds(optimizer, self.training.ema), weights)
+        every = kinds(optimizer, self.training.ema)
+        slots = first_slots(every, weights, state(self.spec))
         return {"step": 0, "weights": weights, "optimizer": slots}
 
     def midway(self, optimizer: str, precision: str) -> dict[str, Any]:

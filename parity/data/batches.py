@@ -1,7 +1,7 @@
 """The one order of batches and augmentation: the same bytes for either wing and any resume."""
 
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from parity.weights import generator
 
 def per_epoch(split: Split, training: TrainingSpec) -> int:
     """Whole batches in an epoch; raises DataError where there is not one."""
+    augmented(split, training)
     count = len(split) // training.batch_size
     if count == 0:
         raise DataError(
@@ -19,6 +20,12 @@ def per_epoch(split: Split, training: TrainingSpec) -> int:
             f"use a batch size of at most {len(split)}"
         )
     return count
+
+
+def augmented(split: Split, training: TrainingSpec) -> Split:
+    """The split with the augmentation of a training; raises DataError where it has none such."""
+    same = split.augment == training.augment
+    return split if same else replace(split, augment=training.augment)
 
 
 def training(
@@ -34,6 +41,7 @@ def training(
     alone, so `start` batches may be skipped without making them. The last partial one is dropped.
     Of each batch only the images of `rows` are made.
     """
+    split = augmented(split, training)
     count = per_epoch(split, training)
     if not 0 <= start <= count:
         raise DataError(

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from parity import schedule
 from parity.data import Batch, Dataset, batches, changed, fingerprint, renamed
 from parity.data.holdout import hold_out
+from parity.data.splits import alike
 from parity.loop.diagnosis import drawn, since, spoilt
 from parity.loop.place import Place
 from parity.loop.prefetch import Prefetch
@@ -95,7 +96,8 @@ class _Session:
     ) -> None:
         self.trainer, self.run, self.stop = trainer, run, stop
         self.training = trainer.training
-        self.dataset = hold_out(dataset, self.training)
+        held = hold_out(dataset, self.training)
+        self.dataset = alike(held, train=batches.augmented(held.train, self.training))
         self.per_epoch = batches.per_epoch(self.dataset.train, self.training)
         self.group = processes.group_of(trainer)
         self.first = self.group is None or self.group.rank == 0

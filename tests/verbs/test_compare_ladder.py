@@ -23,7 +23,9 @@ SPEC = dataclasses.replace(
     routing=Routing(num_iters=2, bias=True, leaky=True),
     loss=Loss(scale=0.5, class_mean=True, reconstruction=0.01),
 )
-TRAINING = TrainingSpec(clip_norm=0.1, decay_steps=7, weight_decay=0.1, ema=0.9)
+TRAINING = TrainingSpec(
+    clip_norm=0.1, decay_steps=7, weight_decay=0.1, ema=0.9, schedule="staircase", epsilon_hat=True
+)
 PRECISIONS = ["float32", pytest.param("float64", marks=pytest.mark.float64)]
 WINGS = ("torch", "jax")
 

@@ -7,6 +7,7 @@ https://www.cs.toronto.edu/~tijmen/affNIST/
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -31,6 +32,8 @@ SOURCE = locate.Source(
 @dataclass(frozen=True, eq=False)
 class Placed(Split):
     """Digits with a border of `EDGE`, moved over all of it in training whatever a run's shift."""
+
+    augmentations: ClassVar = ("shift",)  # the test is of maps that training never shows
 
     def draw(self, random: np.random.Generator, shift: int) -> np.ndarray:
         """(down, right) of each digit, [N, 2], uniform from -EDGE to EDGE; `shift` is not used."""

@@ -20,7 +20,7 @@ SPEC = dataclasses.replace(
     routing=Routing(num_iters=3, bias=True),
     loss=Loss(scale=0.5, class_mean=True, reconstruction=0.01),
 )
-TRAINING = TrainingSpec(clip_norm=1e-2, decay_steps=7, weight_decay=0.1)
+TRAINING = TrainingSpec(clip_norm=1e-2, decay_steps=7, weight_decay=0.1, epsilon_hat=True)
 RUNGS = (0, 1, 2, 3, 4)
 
 

@@ -329,8 +329,16 @@ MUTANTS = [
     Mutant(
         "Adam's epsilon inside the root",
         "jax training",
-        "(jnp.sqrt(v / second) + epsilon)",
-        "jnp.sqrt(v / second + epsilon**2)",
+        "(jnp.sqrt(v / second) + added)",
+        "jnp.sqrt(v / second + added**2)",
+        4,
+        "parameter",
+    ),
+    Mutant(
+        "Adam's epsilon after the bias correction, asked for before it",
+        "torch training",
+        "self.training.epsilon / correction**0.5",
+        "self.training.epsilon",
         4,
         "parameter",
     ),
