@@ -5,8 +5,9 @@
 const FINE = 4; // dots of a map for each pixel of the image
 const AROUND = 2; // pixels of the image that are shown around the grid of primary capsules
 
-// Fills an element. `now` is what the page shows (its image, couplings, label), null for nothing.
-function showMaps(container, { classes, grid, first, step }, spec, now) {
+// Fills an element, and on narrow screens a second one with the maps of the class looked at, larger.
+// `now` is what the page shows (its image, couplings, label), null for nothing.
+function showMaps(container, near, { classes, grid, first, step }, spec, now) {
   const J = classes.length;
   const [rows, columns] = grid;
   const iterations = now?.couplings.length ?? spec.routing.num_iters ?? 1;
@@ -47,14 +48,17 @@ function showMaps(container, { classes, grid, first, step }, spec, now) {
 
   const chosen = (j) => (now?.label === j ? "chosen" : "");
   const heads = classes.map((name, j) => element("b", { className: chosen(j), title: name }, name));
+  const map = (t, j, className) => {
+    const canvas = element("canvas", { className });
+    draw(canvas, now?.couplings[t], j);
+    return canvas;
+  };
   const lines = Array.from({ length: iterations }, (_, t) => [
     element("i", {}, iterations > 1 ? String(t + 1) : ""),
-    ...classes.map((_, j) => {
-      const canvas = element("canvas", { className: chosen(j) });
-      draw(canvas, now?.couplings[t], j);
-      return canvas;
-    }),
+    ...classes.map((_, j) => map(t, j, chosen(j))),
   ]);
+  near.style.gridTemplateColumns = `repeat(${iterations}, minmax(0, 8rem))`;
+  near.replaceChildren(...lines.map((_, t) => map(t, now?.label ?? 0, "")));
   container.style.gridTemplateColumns = `max-content repeat(${J}, minmax(1.5rem, 6rem))`;
   container.replaceChildren(element("i"), ...heads, ...lines.flat());
   container.setAttribute("aria-label", now ? inWords(now, classes) : "No routing: nothing is drawn");

@@ -124,6 +124,7 @@ function makePage(facts, network, tests) {
     $("sliders").append(element("label", {}, element("span", {}, String(d + 1)), input, number));
     return { input, number };
   });
+  $("sliders").classList.toggle("many", spec.pose > 8);
   $("reset").addEventListener("click", () => choose(now.label));
 
   function showPose() {
@@ -139,7 +140,7 @@ function makePage(facts, network, tests) {
   }
 
   function showDrawn() {
-    sliders.forEach(({ number }, d) => { number.textContent = now ? now.pose[d].toFixed(2) : "–"; });
+    sliders.forEach(({ number }, d) => { number.textContent = now ? now.pose[d].toFixed(2).replace("-0.00", "0.00") : "–"; });
     const own = now && now.poses.subarray(now.label * spec.pose, (now.label + 1) * spec.pose);
     const moved = now !== null && own.some((value, d) => value !== now.pose[d]);
     $("reset").disabled = !moved;
@@ -154,7 +155,7 @@ function makePage(facts, network, tests) {
   }
 
   function showRouting() {
-    const { even, most } = showMaps($("maps"), facts, spec, now);
+    const { even, most } = showMaps($("maps"), $("near"), facts, spec, now);
     const [I, types] = [network.arrays["digit.kernel"].shape[0], spec.primary.types];
     const what = I > types
       ? `How much the primary capsules at each place send to each class: the largest routing coefficient of their ${types} types, a row for each iteration.`
@@ -298,6 +299,7 @@ function makePage(facts, network, tests) {
   } else {
     forget("blank");
   }
+  return { network, drawing: field.drawing }; // for the browser's console
 }
 
 async function start() {
@@ -309,7 +311,7 @@ async function start() {
     $("about").textContent = facts.about;
     $("notes").textContent = facts.notes.join(" ");
     document.querySelector("main").hidden = false;
-    makePage(facts, network, tests || null);
+    globalThis.explorer = makePage(facts, network, tests || null);
     document.body.dataset.ready = "yes";
   } catch (error) {
     $("fault").hidden = false;

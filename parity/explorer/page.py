@@ -22,7 +22,7 @@ from parity import data, weights
 from parity.data import Dataset
 from parity.predict.fit import SIDES
 from parity.saved import Known
-from parity.spec import NetworkSpec, TwincapsError, printable, to_dict
+from parity.spec import NetworkSpec, TwincapsError, printable
 
 LARGEST = 6_000_000  # bytes: a page beyond this is slow to open on a phone
 SCRIPTS = ("engine.js", "fit.js", "field.js", "maps.js", "wings.js", "page.js")
@@ -37,9 +37,8 @@ class PageError(TwincapsError):
 
 def fault(spec: NetworkSpec) -> str | None:
     """The reason why the page cannot show a network; None where it can."""
-    network = to_dict(spec).get("network", "sabour2017")
-    if network not in NETWORKS:
-        return f"is a {network} network; the page computes {' and '.join(NETWORKS)}"
+    if spec.network not in NETWORKS:
+        return f"is a {spec.network} network; the page computes {' and '.join(NETWORKS)}"
     if spec.routing.name not in ROUTINGS:
         return f"routes by {spec.routing.name}; the page computes {' and '.join(ROUTINGS)}"
     return None
@@ -135,12 +134,13 @@ def _file(known: Known, arrays: weights.Arrays) -> bytes:
 
 def _about(known: Known) -> str:
     spec = known.spec
-    count = sum(math.prod(row.shape) for row in weights.table(spec).values())
+    count = sum(math.prod(row.shape) for row in weights.table(spec).values() if row.trained)
+    options = [f"{name} {value}" for name, value in spec.routing.options.items() if value]
     trained = known.trained_on.dataset and f" trained on {printable(known.trained_on.dataset)}"
     return (
         f"A capsule network{trained}: {count:,} parameters, {spec.num_inputs:,} primary capsules "
-        f"of {spec.primary.size}, {spec.classes} class capsules of {spec.pose}; routing: "
-        f"{spec.routing.label}. This page computes all of it."
+        f"of {spec.primary.size}, {spec.classes} class capsules of {spec.pose}; "
+        f"routing: {', '.join([spec.routing.name, *options])}. This page computes all of it."
     )
 
 

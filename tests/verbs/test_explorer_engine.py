@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,13 +17,45 @@ from wings import ROOT, difference
 from parity import reference, weights
 from parity.explorer import page
 from parity.predict.fit import FITS, prepare
-from parity.spec import NetworkSpec
+from parity.spec import Conv, Depthwise, Efficient, NetworkSpec, Norm, Pixels, Routing, Upsampling
 
 NODE = shutil.which("node")
 pytestmark = pytest.mark.skipif(NODE is None, reason="node is not installed")
 
 FOLDER = ROOT / "parity/explorer"
-DRAWN = {name: spec for name, spec in specs.NETWORKS.items() if page.fault(spec) is None}
+EFFICIENT = Efficient(
+    image=(17, 19, 3),
+    stem=(Conv(5, 3), Conv(14, 4, 2)),
+    primary=Depthwise(types=2, size=7, kernel=5),
+    classes=3,
+    pose=5,
+    decoder=(11, 13),
+)
+# Efficient-CapsNet, every option away from its default in one of these at least.
+EFFICIENTS = {
+    "efficient": EFFICIENT,
+    "efficient instance": replace(
+        EFFICIENT, norm=Norm("instance"), slope=0.3, pixels=Pixels(own=True), length_epsilon=0.0
+    ),
+    "efficient layer first": replace(
+        EFFICIENT,
+        norm=Norm("layer", epsilon=0.07, first=True),
+        pixels=Pixels((0.3, 0.1, 0.2), (0.7, 1.3, 1.1)),
+        routing=Routing("self_attention", scale=1.7),
+    ),
+    "efficient batch first": replace(
+        EFFICIENT, norm=Norm(first=True), primary=Depthwise(2, 7, 3, 2), decoder=None
+    ),
+    "efficient upsampling": replace(
+        EFFICIENT,
+        image=(16, 16, 2),
+        pixels=Pixels(deviation=(256 / 255,)),
+        decoder=(11, 36),
+        upsampling=Upsampling(channels=(3, 5), slope=0.23),
+    ),
+}
+NETWORKS = {**specs.NETWORKS, **EFFICIENTS}
+DRAWN = {name: spec for name, spec in NETWORKS.items() if page.fault(spec) is None}
 LABEL = 1
 
 # Reads cases from standard input and writes what the engine makes of each, as JSON.
