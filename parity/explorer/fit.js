@@ -7,6 +7,7 @@
 
 const SIDES = { digit: 20, digits: 24 }; // of the squares that they are fitted into
 const EDGE = { digit: 0.15, digits: 0.15, garment: 0.02 }; // of the strongest ink, where its box ends
+const TIE = 1e-4; // of a pixel, so that rounding errors do not decide where a symmetrical digit goes
 const FAINTEST = Math.fround(0.1); // the contrast below which there is nothing
 const FULL = 0.5; // the share of the field beyond which no paper is left to see a thing on
 
@@ -41,7 +42,8 @@ function fitted(drawing, height, width, fit) {
   }
   if (fit === "digit") {
     const [row, column] = centreOfMass(small);
-    [down, right] = [even(Math.floor(height / 2) - row), even(Math.floor(width / 2) - column)];
+    const moved = [Math.floor(height / 2) - row, Math.floor(width / 2) - column];
+    [down, right] = moved.map((by) => even(by - TIE));
   }
   [down, right] = [Math.min(Math.max(down, 0), height - h), Math.min(Math.max(right, 0), width - w)];
   const out = new Float32Array(height * width);

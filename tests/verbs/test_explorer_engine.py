@@ -167,8 +167,16 @@ def drawing(seed: int, height: int = 280, width: int = 280) -> np.ndarray:
     return np.rint(255 * np.clip(4 + 3 * seed - away, 0, 1)).astype(np.uint8)
 
 
+def ring(across: int) -> np.ndarray:
+    """A zero, symmetrical: its mass is centred on a pixel or between two."""
+    rows, columns = np.indices((280, 280)) - 139.5
+    away = np.hypot(rows / 90, columns / across)
+    return np.rint(255 * np.clip(6 - 60 * np.abs(away - 1), 0, 1)).astype(np.uint8)
+
+
 def cases() -> list[tuple[np.ndarray, tuple[int, int, int], str, tuple[int, int] | None]]:
     mnist = [(drawing(seed), (28, 28, 1), "digit", None) for seed in range(5)]
+    mnist += [(ring(across), (28, 28, 1), "digit", None) for across in range(50, 100, 7)]
     upside = [(255 - drawing(2), (28, 28, 1), "digit", None)]  # dark on light
     others = [(drawing(1, 310, 270), (31, 27, 1), fit, None) for fit in FITS]
     framed = [(drawing(4, 300, 320), (13, 11, 3), "whole", (30, 32))]
