@@ -3,6 +3,7 @@
 "use strict";
 
 const FINE = 4; // dots of a map for each pixel of the image
+const MOST = 10; // classes that are shown: those of the longest capsules
 const AROUND = 2; // pixels of the image that are shown around the grid of primary capsules
 
 // Fills an element, and on narrow screens a second one with the maps of the class looked at, larger.
@@ -46,8 +47,10 @@ function showMaps(container, near, { classes, grid, first, step }, spec, now) {
     dot(canvas, shades.length * 6, 48, (at) => shades[Math.floor(at / (48 * 6))]);
   }
 
+  const longest = [...classes.keys()].sort((a, b) => (now ? now.lengths[b] - now.lengths[a] : 0));
+  const shown = longest.slice(0, MOST).sort((a, b) => a - b);
   const chosen = (j) => (now?.label === j ? "chosen" : "");
-  const heads = classes.map((name, j) => element("b", { className: chosen(j), title: name }, name));
+  const heads = shown.map((j) => element("b", { className: chosen(j), title: classes[j] }, classes[j]));
   const map = (t, j, className) => {
     const canvas = element("canvas", { className });
     draw(canvas, now?.couplings[t], j);
@@ -55,11 +58,11 @@ function showMaps(container, near, { classes, grid, first, step }, spec, now) {
   };
   const lines = Array.from({ length: iterations }, (_, t) => [
     element("i", {}, iterations > 1 ? String(t + 1) : ""),
-    ...classes.map((_, j) => map(t, j, chosen(j))),
+    ...shown.map((j) => map(t, j, chosen(j))),
   ]);
   near.style.gridTemplateColumns = `repeat(${iterations}, minmax(0, 8rem))`;
   near.replaceChildren(...lines.map((_, t) => map(t, now?.label ?? 0, "")));
-  container.style.gridTemplateColumns = `max-content repeat(${J}, minmax(1.5rem, 6rem))`;
+  container.style.gridTemplateColumns = `max-content repeat(${shown.length}, minmax(1.5rem, 6rem))`;
   container.replaceChildren(element("i"), ...heads, ...lines.flat());
   container.setAttribute("aria-label", now ? inWords(now, classes) : "No routing: nothing is drawn");
   return scale;

@@ -3,7 +3,6 @@
 "use strict";
 
 const $ = (id) => document.getElementById(id);
-const AT_ONCE = 24; // thumbnails that are shown before "More"
 const FIELD = 280; // pixels of the drawing field's longer side, about
 const SAYS = {
   blank: "Blank: there is nothing to see yet.",
@@ -35,7 +34,7 @@ function makePage(facts, network, tests) {
   const classes = facts.classes;
   // What is shown: the image, what the engine makes of it, the class looked at, its pose as tweaked.
   let now = null;
-  let [answers, page, asking] = [[], 1, 0];
+  let asking = 0; // which question to the wings is the newest
 
   // ---- the network's answer
 
@@ -82,9 +81,7 @@ function makePage(facts, network, tests) {
     showPose();
     showRouting();
     if (!now) $("wings").hidden = true;
-    for (const button of $("grid").children) {
-      button.setAttribute("aria-pressed", String(now !== null && button.dataset.at === String(now.at)));
-    }
+    pictures?.mark(now?.at);
   }
 
   const bars = classes.map((name, label) => {
@@ -93,7 +90,6 @@ function makePage(facts, network, tests) {
     const bar = element("i");
     const number = element("output", {}, "–");
     const row = element("label", {}, input, element("span", {}, name), element("span", { className: "bar" }, bar), number);
-    row.querySelector("input").after(row.children[1]);
     $("lengths").append(row);
     return { row, input, bar, number };
   });
@@ -140,7 +136,9 @@ function makePage(facts, network, tests) {
   }
 
   function showDrawn() {
-    sliders.forEach(({ number }, d) => { number.textContent = now ? now.pose[d].toFixed(2).replace("-0.00", "0.00") : "–"; });
+    sliders.forEach(({ number }, d) => {
+      number.textContent = now ? now.pose[d].toFixed(2).replace("-0.00", "0.00") : "–";
+    });
     const own = now && now.poses.subarray(now.label * spec.pose, (now.label + 1) * spec.pose);
     const moved = now !== null && own.some((value, d) => value !== now.pose[d]);
     $("reset").disabled = !moved;
@@ -179,87 +177,15 @@ function makePage(facts, network, tests) {
   });
   $("clear").addEventListener("click", () => field.clear());
 
-  // ---- test images
-
-  const test = (at) => Float32Array.from(
-    tests.images.subarray(at * pixels, (at + 1) * pixels), (byte) => byte / 255);
-
-  function pick(at) {
-    const image = test(at);
+  function pick(at, image, label) {
     $("hint").hidden = true;
     $("state").textContent = `Test image ${at + 1}. Draw on it to begin anew.`;
     field.show(image, spec.image);
-    now = { ...see(image), at, of: Number(tests.labels[at]) };
+    now = { ...see(image), at, of: label };
     choose(now.longest[0]);
     compare();
   }
-
-  function listed() {
-    const every = [...tests.labels].map((_, at) => at);
-    if ($("which").value === "all") return every;
-    return every.filter((at) => answers[at] !== undefined && answers[at] !== Number(tests.labels[at]));
-  }
-
-  function showGrid() {
-    const places = listed();
-    const shown = places.slice(0, page * AT_ONCE);
-    const kept = new Map([...$("grid").children].map((button) => [button.dataset.at, button]));
-    $("grid").replaceChildren(...shown.map((at) => thumbnail(at, kept.get(String(at)))));
-    $("more").hidden = shown.length === places.length;
-    rove([...$("grid").children].find((button) => button.tabIndex === 0) ?? $("grid").firstElementChild);
-  }
-
-  function thumbnail(at, made) {
-    const [is, says] = [classes[tests.labels[at]], classes[answers[at]]];
-    const button = made ?? element("button", { type: "button", tabIndex: -1 }, element("canvas"), element("span"));
-    if (!made) {
-      button.dataset.at = at;
-      button.addEventListener("click", () => pick(at));
-      paint(button.firstChild, test(at), spec.image);
-    }
-    button.setAttribute("aria-pressed", String(now?.at === at));
-    const wrong = says !== undefined && says !== is;
-    button.lastChild.textContent = wrong ? `${is}, not ${says}` : is;
-    button.lastChild.className = wrong ? "wrong" : "";
-    button.setAttribute("aria-label", `Test image ${at + 1}: ${is}${wrong ? `, the network says ${says}` : ""}`);
-    return button;
-  }
-
-  // One of the images can be reached by Tab, the others from it by the arrow keys.
-  function rove(button) {
-    for (const each of $("grid").children) each.tabIndex = each === button ? 0 : -1;
-  }
-  $("grid").addEventListener("keydown", (event) => {
-    const all = [...$("grid").children];
-    const across = getComputedStyle($("grid")).gridTemplateColumns.split(" ").length;
-    const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -across, ArrowDown: across, Home: -Infinity, End: Infinity };
-    if (!(event.key in steps)) return;
-    event.preventDefault();
-    const at = Math.min(Math.max(all.indexOf(document.activeElement) + steps[event.key], 0), all.length - 1);
-    rove(all[at]);
-    all[at].focus();
-  });
-  $("grid").addEventListener("focusin", (event) => rove(event.target));
-  $("which").addEventListener("change", () => { page = 1; showGrid(); });
-  $("more").addEventListener("click", () => { page += 1; showGrid(); });
-
-  // Shows the network every test image, one at a time so that the page stays awake.
-  async function examine() {
-    let wrong = 0;
-    for (let at = 0; at < tests.labels.length; at++) {
-      answers[at] = see(test(at)).longest[0];
-      const missed = answers[at] !== Number(tests.labels[at]);
-      wrong += missed;
-      if (missed) showGrid();
-      if (missed || at % 50 === 49 || at === tests.labels.length - 1) {
-        const seen = (at + 1).toLocaleString("en");
-        $("progress").textContent = at + 1 < tests.labels.length
-          ? `${wrong} wrong of ${seen} so far` : `${wrong} wrong of all ${seen}`;
-      }
-      await new Promise((resolve) => { setTimeout(resolve); });
-    }
-    document.body.dataset.examined = "all";
-  }
+  const pictures = tests && makePictures(tests, facts, spec, (image) => see(image).longest[0], pick);
 
   // ---- the wings, if the page is served
 
@@ -288,17 +214,10 @@ function makePage(facts, network, tests) {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
     field.repaint();
     show();
-    $("grid").replaceChildren();
-    if (tests) showGrid();
+    pictures?.repaint();
   });
-  if (tests) {
-    $("pictures").hidden = false;
-    showGrid();
-    pick(0);
-    setTimeout(examine, 200);
-  } else {
-    forget("blank");
-  }
+  if (pictures) pictures.start();
+  else forget("blank");
   return { network, drawing: field.drawing }; // for the browser's console
 }
 

@@ -25,7 +25,7 @@ from parity.saved import Known
 from parity.spec import NetworkSpec, TwincapsError, printable
 
 LARGEST = 6_000_000  # bytes: a page beyond this is slow to open on a phone
-SCRIPTS = ("engine.js", "fit.js", "field.js", "maps.js", "wings.js", "page.js")
+SCRIPTS = ("engine.js", "fit.js", "field.js", "maps.js", "pictures.js", "wings.js", "page.js")
 # What engine.js computes, by the names of the spec.
 NETWORKS, ROUTINGS = ("sabour2017", "efficient"), ("dynamic", "self_attention")
 TESTS = "mnist-mini"  # whose test images are shown: it comes with the package

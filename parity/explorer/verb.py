@@ -13,7 +13,7 @@ from parity.figures.model import Model
 from parity.predict.verb import asked
 from parity.saved import Known, find
 from parity.spec import RunOptions, TrainingSpec, TwincapsError
-from parity.weights import write_whole
+from parity.weights import ENDS, write_whole
 
 
 def _shown(metavar: str, unset: str) -> Any:
@@ -49,7 +49,8 @@ def explore(
             raise TwincapsError(f"--out {out} and --serve: one of them, the page or its server")
         _serve(known, port, json)
         return
-    path = Path(out or f"{Path(known.name).stem}.html")
+    name = Path(known.name).resolve().name.removesuffix(ENDS)
+    path = Path(out or f"{name}.html")
     if path.is_dir() or (path.exists() and not force):
         fix = "it is a folder" if path.is_dir() else "--force replaces it"
         raise TwincapsError(f"{path}: exists; {fix}, or name another with --out")
