@@ -9,7 +9,7 @@
 # make stubs      the routings' types, after a new one
 # make soak       memory and open files over 2,000 steps
 #
-# All of it lives in .venv, made at need with PYTHON (3.11 or newer) and the versions of
+# All of it lives in .venv, made when needed with PYTHON (3.11 or newer) and the versions of
 # constraints.txt. PIP_FLAGS reaches pip: on Linux, torch as pip finds it holds gigabytes of CUDA
 # libraries, and PIP_FLAGS="--extra-index-url URL", with the URL that pytorch.org gives for the
 # CPU, avoids them. PYTEST_FLAGS reaches pytest, which has a worker of one thread on every core.

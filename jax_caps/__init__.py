@@ -1,4 +1,4 @@
-"""Capsule networks in JAX and Flax: the wing that mirrors the PyTorch one, file by file."""
+"""Capsule networks in JAX and Flax: the twin of `torch_caps`, file by file."""
 
 from jax_caps import (
     arrays,

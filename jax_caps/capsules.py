@@ -76,6 +76,7 @@ def lengths(poses: Array, epsilon: float = 0.0) -> Array:
     if epsilon > 0:
         return jnp.sqrt(square + epsilon)
     zero = square == 0
+    # Twice, as in `squash`.
     return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, square)))
 
 

@@ -77,13 +77,13 @@ def _forward(x_BHWC: Array, kernel: Array, stride: int) -> tuple[Array, tuple[Ar
     return _by_products(x_BHWC, kernel, stride), (x_BHWC, kernel)
 
 
-def _backward(stride: int, kept: tuple[Array, Array], dy_BHWC: Array) -> tuple[Array, Array]:
+def _backward(stride: int, residuals: tuple[Array, Array], dy_BHWC: Array) -> tuple[Array, Array]:
     """The gradients of x and of the kernel, from that of the result."""
-    x_BHWC, kernel = kept
+    x_BHWC, kernel = residuals
     strips, (size_w, channels, out) = _strips(kernel), kernel.shape[1:]
 
-    def block(sums: tuple[Array, ...], each: tuple[Array, Array]):
-        x_NHWC, dy_NHWC = each
+    def block(sums: tuple[Array, ...], part: tuple[Array, Array]):
+        x_NHWC, dy_NHWC = part
         dy, parts = dy_NHWC.reshape(-1, out), []
         for rows, total in zip(strips, sums, strict=True):
             # [out, patch], transposed: the other way round, memory is read against its order.
@@ -92,7 +92,7 @@ def _backward(stride: int, kept: tuple[Array, Array], dy_BHWC: Array) -> tuple[A
 
     # The kernel's gradient is summed over the blocks; that of x comes out block by block.
     zeros = tuple(jnp.zeros((out, len(rows) * size_w * channels), _wide(kernel)) for rows in strips)
-    x_blocks, dy_blocks = (_blocks(each, x_BHWC, kernel, stride) for each in (x_BHWC, dy_BHWC))
+    x_blocks, dy_blocks = (_blocks(array, x_BHWC, kernel, stride) for array in (x_BHWC, dy_BHWC))
     sums, dx = lax.scan(block, zeros, (x_blocks, dy_blocks))
     # Strips side by side are the kernel again.
     parts = [

@@ -27,13 +27,14 @@ def trace(
     compile: bool | None = None,
     train: bool = True,
 ) -> tuple[canonical.Arrays, canonical.Arrays]:
-    """The value and the gradient of every tensor of one pass, by name.
+    """Records the value and the gradient of every tensor of one pass, by name.
 
-    A tap adds a zero to its tensor: the gradient of that zero is the tensor's own.
+    The pass computes the loss of the batch. Each tap adds a zero to its tensor, and the gradient by
+    that zero is the tensor's own.
 
     Args:
-        net: The network; its weights stay as they are.
-        images_BHWC: In 0 to 1.
+        net: The network, which is not changed.
+        images_BHWC: Floating, in 0 to 1.
         targets: Integer labels [B], or 0/1 [B, J]; see `Network.terms`.
         parts: What each image is made of, if that is known.
         compile: True for jax.jit, False for operation by operation; None for this wing's
@@ -41,9 +42,9 @@ def trace(
         train: Whether the pass is that of a training step, or of an evaluation.
 
     Returns:
-        Values, and gradients of the loss, of every tapped tensor and after them every parameter,
-        in the order of execution; parameters are named `parameter/<name>`, in canonical axes.
-        State is among them, with gradients of 0: no optimiser moves it.
+        Two dictionaries of arrays: the values, and the gradients of the loss by them. Both have
+        first the taps, then the parameters as `parameter/<name>` in canonical axes, each in the
+        order of execution. State is among them, with gradients of 0: no optimiser moves it.
     """
     graph, params, state = nnx.split(net, nnx.Param, nnx.BatchStat)
     labels = given(targets)
@@ -61,18 +62,20 @@ def trace(
         loss, _ = whole.loss(images_BHWC, labels, tap, parts, train=train)
         return loss, tapped
 
+    # A first pass, of shapes alone, finds the taps; the second adds a zero at each.
     _, shapes = jax.eval_shape(run, params, {})
     names = tuple(order)
     zeros = {name: jnp.zeros(shapes[name].shape, shapes[name].dtype) for name in names}
+    # One backward pass for all: by the parameters, and by the zeros.
     with jax.disable_jit(compile is False):
         backward = compiled(jax.grad(run, argnums=(0, 1), has_aux=True))
         (slopes, gradients), values = backward(params, zeros)
     values = {name: numpy(values[name]) for name in names}
     gradients = {name: numpy(gradients[name]) for name in names}
     slopes = _by_name(slopes)
-    for name, each, orders in parameters(net):
-        values[f"parameter/{name}"] = to_canonical(each[...], orders)
-        slope = slopes[name][...] if name in slopes else jnp.zeros_like(each[...])
+    for name, parameter, orders in parameters(net):
+        values[f"parameter/{name}"] = to_canonical(parameter[...], orders)
+        slope = slopes[name][...] if name in slopes else jnp.zeros_like(parameter[...])
         gradients[f"parameter/{name}"] = to_canonical(slope, orders)
     return values, gradients
 
@@ -92,4 +95,4 @@ def differentiate(
     """
     value, pull = jax.vjp(function, *map(jnp.array, arrays))
     slopes = pull(jnp.broadcast_to(jnp.asarray(cotangent, value.dtype), value.shape))
-    return numpy(value), [numpy(each) for each in slopes]
+    return numpy(value), [numpy(slope) for slope in slopes]

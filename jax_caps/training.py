@@ -76,9 +76,9 @@ def _make_optimizer(training: TrainingSpec) -> optax.GradientTransformation:
 
 def clip(gradients: Any, norm: float) -> Any:
     """Gradients scaled to a norm over all elements of at most `norm`."""
-    total = jnp.sqrt(sum((each * each).sum() for each in jax.tree.leaves(gradients)))
+    total = jnp.sqrt(sum((gradient * gradient).sum() for gradient in jax.tree.leaves(gradients)))
     factor = norm / jnp.where(total > norm, total, norm)
-    return jax.tree.map(lambda each: each * factor, gradients)
+    return jax.tree.map(lambda gradient: gradient * factor, gradients)
 
 
 def average(averages: Any, parameters: Any, decay: float) -> Any:
@@ -125,8 +125,10 @@ class Trainer:
             averages = None if training.ema is None else jax.tree.map(jnp.copy, whole)
         kept = self._keep((params, state, slots, averages))
         self.params, self.state, self.slots, self.averages = kept
-        self._step = compiled(self._shared(self._update, 4, 5), donate_argnums=(0, 1, 2, 3))
-        self._evaluate = compiled(self._shared(self._sums, 2, 4))
+        # A step may overwrite the state it is given, which nobody needs afterwards.
+        old = ("params", "state", "slots", "averages")
+        self._step = compiled(self._shared(self._update, "batch"), donate_argnames=old)
+        self._evaluate = compiled(self._shared(self._sums, "batch", "weights_B"))
         self._poses = compiled(
             lambda params, state, images: nnx.merge(self.graph, params, state)(images)
         )
@@ -141,10 +143,18 @@ class Trainer:
     def step(
         self, images_BHWC: np.ndarray, targets: np.ndarray, parts: Any = None
     ) -> dict[str, float]:
-        """Makes one optimiser step; arguments as in `Network.terms`.
+        """Trains on one batch: one step of the optimiser.
+
+        Args:
+            images_BHWC: Floating, in 0 to 1; with a group, this process's rows of the batch.
+            targets: Integer labels [B], or 0/1 [B, J] where several classes may be present.
+            parts: What each image is made of, as in `Network.terms`.
 
         Returns:
-            `loss` and `accuracy` before the step, and its `learning_rate`.
+            `loss` and `accuracy` of the whole batch before the step, and the `learning_rate`.
+
+        Raises:
+            SpecError: If images, targets or parts do not fit the network.
         """
         batch = self._batch(images_BHWC, targets, parts)
         rate = schedule.learning_rate(self.training, self.step_count)
@@ -163,8 +173,8 @@ class Trainer:
     ) -> dict[str, float]:
         """Weighted sums of `loss`, `correct` and `count`; padding has weight 0."""
         batch = self._batch(images_BHWC, targets, parts)
-        weight = self._own(np.asarray(weights_B, self.dtype))
-        sums = self._evaluate(self.params, self.state, batch, weight)
+        weights_B = self._own(np.asarray(weights_B, self.dtype))
+        sums = self._evaluate(self.params, self.state, batch, weights_B)
         return {name: float(value) for name, value in sums.items()}
 
     def poses(self, images_BHWC: np.ndarray) -> np.ndarray:
@@ -192,34 +202,36 @@ class Trainer:
     def get_state(self) -> dict[str, Any]:
         """Copies of `step`, `weights` and `optimizer` (its slots), all canonical."""
         slots = self._local(self.slots)
-        held = {slot: arrays._by_name(optax.tree.get(slots, SLOTS[slot])) for slot in self._slots}
+        by_slot = {
+            slot: arrays._by_name(optax.tree.get(slots, SLOTS[slot])) for slot in self._slots
+        }
         if self.averages is not None:
-            held[canonical.AVERAGE] = arrays._by_name(self._local(self.averages))
+            by_slot[canonical.AVERAGE] = arrays._by_name(self._local(self.averages))
         return {
             "step": self.step_count,
             "weights": arrays.to_numpy(self.net),
             "optimizer": {
-                f"{slot}/{name}": arrays.to_canonical(held[slot][name][...], orders)
-                for slot in held
+                f"{slot}/{name}": arrays.to_canonical(by_slot[slot][name][...], orders)
+                for slot in by_slot
                 for name, orders in arrays.axes(self.spec).items()
-                if name in held[slot]
+                if name in by_slot[slot]
             },
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Goes on from a state of either wing; raises WeightsError before any change."""
         rows = canonical.slots(self.spec, self.training.optimizer, self.training.ema)
+        # Slots and weights are checked before anything changes.
         canonical.check(state["optimizer"], rows, "optimizer state")
         net = self.net
         arrays.from_numpy(net, state["weights"])
-        _, params, state_ = nnx.split(net, nnx.Param, nnx.BatchStat)
-        self.params, self.state = self._keep((params, state_))
+        self.params, self.state = self._keep(nnx.split(net, nnx.Param, nnx.BatchStat)[1:])
         self.step_count = int(state["step"])
         new: dict[str, Any] = {
             SLOTS[slot]: self._structured(self.params, state["optimizer"], slot)
             for slot in self._slots
         }
-        if "mu" in new:
+        if "mu" in new:  # Adam's own count, which its bias corrections are of
             new["count"] = jnp.asarray(self.step_count, jnp.int32)
         self.slots = self._keep(optax.tree.set(self._local(self.slots), **new))
         if self.averages is not None:
@@ -247,13 +259,18 @@ class Trainer:
 
     def _batch(self, images: np.ndarray, targets: np.ndarray, parts: Any) -> dict[str, Any]:
         if parts is not None:
-            labels, each = parts
-            check_parts(arrays.concrete(labels), each, len(images), self.spec)
-            parts = np.asarray(labels, np.int32), np.asarray(each, self.dtype)
+            labels, part_images = parts
+            check_parts(arrays.concrete(labels), part_images, len(images), self.spec)
+            parts = np.asarray(labels, np.int32), np.asarray(part_images, self.dtype)
         check_images(images, self.spec)
         check_targets(arrays.concrete(targets), self.spec.classes, len(images))
-        placed = self._own((np.asarray(images, self.dtype), np.asarray(targets, np.int32), parts))
-        return dict(zip(("images_BHWC", "targets", "parts"), placed, strict=True))
+        return self._own(
+            {
+                "images_BHWC": np.asarray(images, self.dtype),
+                "targets": np.asarray(targets, np.int32),
+                "parts": parts,
+            }
+        )
 
     def _placed(self, images: np.ndarray) -> Array:
         check_images(images, self.spec)
@@ -276,8 +293,8 @@ class Trainer:
         whole = self.group.whole
 
         def place(array: Array) -> Array:
-            held = np.asarray(array)
-            return jax.make_array_from_callback(held.shape, whole, lambda index: held[index])
+            values = np.asarray(array)
+            return jax.make_array_from_callback(values.shape, whole, lambda index: values[index])
 
         return jax.tree.map(place, state)
 
@@ -287,14 +304,15 @@ class Trainer:
             return state
         return jax.tree.map(lambda array: array.addressable_data(0), state)
 
-    def _shared(self, function: Callable[..., Any], first: int, last: int) -> Callable[..., Any]:
-        """The function, run by each device on its part of arguments `first` to `last`."""
+    def _shared(self, function: Callable[..., Any], *split: str) -> Callable[..., Any]:
+        """The function, run by each device on its rows of the arguments named in `split`."""
         if self.group is None:
             return function
-        whole, split = PartitionSpec(), PartitionSpec("batch")
-        count = len(inspect.signature(function).parameters)
-        specs = tuple(split if first <= n < last else whole for n in range(count))
-        # What each device does is the single one's step, which names its collectives itself.
+        whole, rows = PartitionSpec(), PartitionSpec("batch")
+        names = inspect.signature(function).parameters
+        assert set(split) <= set(names), split
+        specs = tuple(rows if name in split else whole for name in names)
+        # Each device runs the function of a single one, which names its collectives itself.
         return jax.shard_map(
             function, mesh=self.group.mesh, in_specs=specs, out_specs=whole, check_vma=False
         )
@@ -304,6 +322,7 @@ class Trainer:
     ):
         total = None if self.group is None else self.group.total
 
+        # The loss of this device's rows, then the means over all: equal shares of the batch.
         def loss(params: Any) -> tuple[Array, tuple[Array, dict[str, Array]]]:
             net = nnx.merge(self.graph, params, state)
             terms = net.terms(**batch, train=True, total=total)
@@ -315,6 +334,7 @@ class Trainer:
             value, accuracy, gradients = lax.pmean((value, accuracy, gradients), "batch")
         if self.training.clip_norm is not None:
             gradients = clip(gradients, self.training.clip_norm)
+        # optax gives a direction without rate and sign: the rate is this step's, from the schedule.
         direction, slots = self.optimizer.update(gradients, slots, params)
         params = jax.tree.map(lambda p, d: p - rate * d, params, direction)
         state = nnx.map_state(lambda path, old: old.replace(new[".".join(map(str, path))]), state)
@@ -322,28 +342,28 @@ class Trainer:
             averages = average(averages, nnx.merge_state(params, state), self.training.ema)
         return (params, state, slots, averages), value, accuracy
 
-    def _sums(self, params: Any, state: Any, batch: dict[str, Any], weight: Array):
+    def _sums(self, params: Any, state: Any, batch: dict[str, Any], weights_B: Array):
         terms = nnx.merge(self.graph, params, state).terms(**batch)
         loss = terms["margin"]
         if "reconstruction" in terms:
             loss = loss + self.spec.loss.reconstruction * terms["reconstruction"]
         sums = {
-            "loss": (weight * loss).sum(),
-            "correct": (weight * terms["correct"]).sum(),
-            "count": weight.sum(),
+            "loss": (weights_B * loss).sum(),
+            "correct": (weights_B * terms["correct"]).sum(),
+            "count": weights_B.sum(),
         }
         return sums if self.group is None else lax.psum(sums, "batch")
 
     def _coupled(self, params: Any, state: Any, images: Array) -> Array:
-        found: list[Array] = []
+        couplings: list[Array] = []
 
         def tap(name: str, x: Array) -> Array:
             if name.endswith(".coupling"):
-                found.append(x)
+                couplings.append(x)
             return x
 
         nnx.merge(self.graph, params, state)(images, tap)
-        return jnp.stack(found)
+        return jnp.stack(couplings)
 
     def _decoded(self, params: Any, state: Any, poses: Array, labels: Array) -> Array:
         return nnx.merge(self.graph, params, state).reconstruct(poses, labels)

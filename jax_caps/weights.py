@@ -1,4 +1,4 @@
-"""Weights in files: canonical ones, native ones, and those that come with twincaps."""
+"""Weights in files: canonical, native, and those that come with twincaps."""
 
 import os
 from typing import Any
@@ -100,14 +100,14 @@ def read_file(path: str | os.PathLike) -> tuple[canonical.Arrays, Any]:
     if isinstance(content, dict):
         header = content.pop("twincaps", None)
         # An epoch, a step or a score beside dicts of arrays is none of the network's.
-        dicts = {key: each for key, each in content.items() if isinstance(each, dict | np.ndarray)}
+        dicts = {key: item for key, item in content.items() if isinstance(item, dict | np.ndarray)}
         tree = content.get("params", dicts or content)
     try:
         flat = traverse_util.flatten_dict(tree) if isinstance(tree, dict) else {("all",): tree}
     except RecursionError as error:
         raise canonical.WeightsError(f"{path}: its dicts have no end; expected a few") from error
-    named = {".".join(map(str, parts)): each for parts, each in flat.items()}
-    arrays = {name: each for name, each in named.items() if isinstance(each, np.ndarray)}
+    named = {".".join(map(str, parts)): item for parts, item in flat.items()}
+    arrays = {name: item for name, item in named.items() if isinstance(item, np.ndarray)}
     if strange := sorted(named.keys() - arrays.keys()):
         raise canonical.WeightsError(f"{path}: no array: {strange[:20]}; expected a pure dict")
     return arrays, header

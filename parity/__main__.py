@@ -1,4 +1,4 @@
-"""python -m parity VERB: every check and tool, a function of the module its row names."""
+"""python -m parity VERB: every check and tool, each a function of a module."""
 
 import sys
 from collections.abc import Sequence
@@ -32,17 +32,17 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _main(argv: Sequence[str]) -> int:
-    listed = "\n".join(f"  {verb:<12} {says}" for verb, (_, _, says) in VERBS.items())
+    listing = "\n".join(f"  {verb:<12} {says}" for verb, (_, _, says) in VERBS.items())
     usage = (
-        f"usage: python -m parity VERB ...\n\n{listed}\n\npython -m parity VERB --help says more"
+        f"usage: python -m parity VERB ...\n\n{listing}\n\npython -m parity VERB --help says more"
     )
     verb, *rest = argv or [""]
     if verb in ("-h", "--help"):
         print(usage)
         return 0
     if verb not in VERBS:
-        said = f"verb {verb!r} is unknown" if verb else "a verb is missing"
-        print(f"error: {said}; expected one of {', '.join(VERBS)}\n{usage}", file=sys.stderr)
+        fault = f"verb {verb!r} is unknown" if verb else "a verb is missing"
+        print(f"error: {fault}; expected one of {', '.join(VERBS)}\n{usage}", file=sys.stderr)
         return 2
     prog = f"python -m parity {verb}"
     if verb == "train":  # its defaults depend on its flags, so it parses them itself

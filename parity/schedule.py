@@ -1,10 +1,10 @@
-"""The learning rate as a pure function of the step: the same number in both wings."""
+"""The learning rate as a pure function of the step, the same in both wings."""
 
 from parity.spec import TrainingSpec
 
 
 def learning_rate(training: TrainingSpec, step: int) -> float:
-    """The rate of step `step`, counted from 0: an exponential decay with a floor.
+    """The rate of a step, from 0: an exponential decay with a floor.
 
     Continuous, or with the schedule "staircase" constant for `decay_steps` steps at a time. The
     2017 paper decays exponentially without giving the rate; 0.96 every 2,000 steps and the floor

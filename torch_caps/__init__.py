@@ -1,4 +1,4 @@
-"""Capsule networks in PyTorch: the wing that the JAX one mirrors, file by file."""
+"""Capsule networks in PyTorch: the twin of `jax_caps`, file by file."""
 
 from torch_caps import (
     arrays,

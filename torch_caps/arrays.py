@@ -88,14 +88,14 @@ def given(values: Any) -> Tensor:
 
 def parameters(net: _Network) -> Iterator[tuple[str, Tensor, tuple[str, str]]]:
     """(name, parameter, axes) in the order of execution; state, which buffers hold, too."""
-    held = dict([*net.named_parameters(), *net.named_buffers()])
+    by_name = dict([*net.named_parameters(), *net.named_buffers()])
     for name, orders in axes(net.spec).items():
-        yield name, held[name], orders
+        yield name, by_name[name], orders
 
 
 def to_numpy(net: _Network) -> canonical.Arrays:
     """A copy of every parameter and state, by canonical name and axes, in the network's dtype."""
-    return {name: to_canonical(each, orders) for name, each, orders in parameters(net)}
+    return {name: to_canonical(parameter, orders) for name, parameter, orders in parameters(net)}
 
 
 def from_numpy(net: _Network, arrays: Mapping[str, np.ndarray]) -> None:
@@ -103,6 +103,7 @@ def from_numpy(net: _Network, arrays: Mapping[str, np.ndarray]) -> None:
 
     Raises WeightsError with every missing, unexpected and mis-shaped name; then nothing is copied.
     """
+    # Every tensor is checked before the first is copied.
     canonical.check(arrays, canonical.table(net.spec))
     with torch.no_grad():
         for name, parameter, orders in parameters(net):

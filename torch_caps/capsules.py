@@ -76,6 +76,7 @@ def lengths(poses: Tensor, epsilon: float = 0.0) -> Tensor:
     if epsilon > 0:
         return (square + epsilon).sqrt()
     zero = square == 0
+    # Twice, as in `squash`.
     return torch.where(zero, 0.0, torch.where(zero, 1.0, square).sqrt())
 
 

@@ -49,16 +49,16 @@ def _make_optimizer(training: TrainingSpec, parameters: list[Tensor]) -> torch.o
 
 def clip(gradients: list[Tensor], norm: float) -> None:
     """Scales gradients in place to a norm over all elements of at most `norm`."""
-    total = torch.stack([(each * each).sum() for each in gradients]).sum().sqrt()
+    total = torch.stack([(gradient * gradient).sum() for gradient in gradients]).sum().sqrt()
     factor = norm / torch.where(total > norm, total, norm)
-    for each in gradients:
-        each.mul_(factor)
+    for gradient in gradients:
+        gradient.mul_(factor)
 
 
 def average(averages: Sequence[Tensor], parameters: Sequence[Tensor], decay: float) -> None:
     """Moves each average in place towards its parameter, by 1 - decay of the way."""
-    for each, parameter in zip(averages, parameters, strict=True):
-        each.lerp_(parameter, 1 - decay)
+    for mean, parameter in zip(averages, parameters, strict=True):
+        mean.lerp_(parameter, 1 - decay)
 
 
 # The loss of a training step, its accuracy, and the state that it leaves.
@@ -130,13 +130,22 @@ class Trainer:
     def step(
         self, images_BHWC: np.ndarray, targets: np.ndarray, parts: Any = None
     ) -> dict[str, float]:
-        """Makes one optimiser step; arguments as in `Network.terms`.
+        """Trains on one batch: one step of the optimiser.
+
+        Args:
+            images_BHWC: Floating, in 0 to 1; with a group, this process's rows of the batch.
+            targets: Integer labels [B], or 0/1 [B, J] where several classes may be present.
+            parts: What each image is made of, as in `Network.terms`.
 
         Returns:
-            `loss` and `accuracy` before the step, and its `learning_rate`.
+            `loss` and `accuracy` of the whole batch before the step, and the `learning_rate`.
+
+        Raises:
+            SpecError: If images, targets or parts do not fit the network.
         """
         batch = self._batch(images_BHWC, targets, parts)
         rate = schedule.learning_rate(self.training, self.step_count)
+        # The rate of this step, from the schedule: torch's own schedulers are not used.
         for group in self.optimizer.param_groups:
             group["lr"] = rate
             if self.training.epsilon_hat and "eps" in group:
@@ -147,16 +156,20 @@ class Trainer:
         self.optimizer.zero_grad()
         loss.backward()
         if self.training.clip_norm is not None:
-            gradients = [each.grad for each in self.net.parameters() if each.grad is not None]
+            gradients = [
+                parameter.grad for parameter in self.net.parameters() if parameter.grad is not None
+            ]
             clip(gradients, self.training.clip_norm)
         self.optimizer.step()
         self._keep(state)
         if self.training.ema is not None:
             self._average(self.training.ema)
         self.step_count += 1
-        if self.group is not None:
-            loss, accuracy = self._summed([loss.detach(), accuracy]) / self.group.count
-        return {"loss": loss.item(), "accuracy": accuracy.item(), "learning_rate": rate}
+        means = {"loss": loss.detach(), "accuracy": accuracy}
+        if self.group is not None:  # equal shares of the batch: the mean of the processes' means
+            sums = self._summed(means)
+            means = {name: total / self.group.count for name, total in sums.items()}
+        return {**{name: mean.item() for name, mean in means.items()}, "learning_rate": rate}
 
     @torch.no_grad()
     def evaluate(
@@ -172,11 +185,14 @@ class Trainer:
         loss = terms["margin"]
         if "reconstruction" in terms:
             loss = loss + self.spec.loss.reconstruction * terms["reconstruction"]
-        sums = [(weight * loss).sum(), (weight * terms["correct"]).sum(), weight.sum()]
+        sums = {
+            "loss": (weight * loss).sum(),
+            "correct": (weight * terms["correct"]).sum(),
+            "count": weight.sum(),
+        }
         if self.group is not None:
             sums = self._summed(sums)
-        names = ("loss", "correct", "count")
-        return {name: value.item() for name, value in zip(names, sums, strict=True)}
+        return {name: value.item() for name, value in sums.items()}
 
     @torch.no_grad()
     def poses(self, images_BHWC: np.ndarray) -> np.ndarray:
@@ -186,15 +202,15 @@ class Trainer:
     @torch.no_grad()
     def couplings(self, images_BHWC: np.ndarray) -> np.ndarray:
         """The routing coefficients of each iteration: [T, B, I, J]."""
-        found: list[Tensor] = []
+        couplings: list[Tensor] = []
 
         def tap(name: str, x: Tensor) -> Tensor:
             if name.endswith(".coupling"):
-                found.append(x)
+                couplings.append(x)
             return x
 
         self.net(images_BHWC, tap)
-        return arrays.numpy(torch.stack(found))
+        return arrays.numpy(torch.stack(couplings))
 
     @torch.no_grad()
     def reconstruct(self, poses_BJD: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -216,7 +232,9 @@ class Trainer:
             "step": self.step_count,
             "weights": arrays.to_numpy(self.net),
             "optimizer": {
-                f"{slot}/{name}": arrays.to_canonical(self._held(parameter)[SLOTS[slot]], orders)
+                f"{slot}/{name}": arrays.to_canonical(
+                    self._state_of(parameter)[SLOTS[slot]], orders
+                )
                 for slot in self._kinds
                 for name, parameter, orders in arrays.parameters(self.net)
                 if slot in self._kinds_of(name)
@@ -226,6 +244,7 @@ class Trainer:
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Goes on from a state of either wing; raises WeightsError before any change."""
         rows = canonical.slots(self.spec, self.training.optimizer, self.training.ema)
+        # Slots and weights are checked before anything changes.
         canonical.check(state["optimizer"], rows, "optimizer state")
         arrays.from_numpy(self.net, state["weights"])
         self.step_count = int(state["step"])
@@ -233,11 +252,11 @@ class Trainer:
 
     def _set_slots(self, slots: Mapping[str, np.ndarray]) -> None:
         for name, parameter, orders in arrays.parameters(self.net):
-            held = self._held(parameter)
-            held["step"] = torch.tensor(float(self.step_count), device=parameter.device)
+            state = self._state_of(parameter)
+            state["step"] = torch.tensor(float(self.step_count), device=parameter.device)
             for slot in self._kinds_of(name):
                 value = arrays.from_canonical(slots[f"{slot}/{name}"], orders)
-                held[SLOTS[slot]] = torch.empty_like(parameter).copy_(value)
+                state[SLOTS[slot]] = torch.empty_like(parameter).copy_(value)
 
     def _kinds_of(self, name: str) -> tuple[str, ...]:
         """The slots of a parameter; of state at most an average."""
@@ -254,20 +273,20 @@ class Trainer:
         for name, buffer in self.net.named_buffers():
             buffer.copy_(state[name])
 
-    def _held(self, parameter: Tensor) -> dict[str, Tensor]:
+    def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:
         return self.optimizer.state[parameter]
 
     @torch.no_grad()
     def _average(self, decay: float) -> None:
         parameters = [*self.net.parameters(), *self.net.buffers()]
-        held = SLOTS[canonical.AVERAGE]
-        average([self._held(each)[held] for each in parameters], parameters, decay)
+        key = SLOTS[canonical.AVERAGE]
+        average([self._state_of(parameter)[key] for parameter in parameters], parameters, decay)
 
-    def _summed(self, numbers: list[Tensor]) -> Tensor:
-        """The sums of these numbers over the processes."""
-        found = torch.stack(numbers)
-        dist.all_reduce(found)
-        return found
+    def _summed(self, numbers: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The sum of each number over the processes."""
+        totals = torch.stack(list(numbers.values()))  # in one exchange
+        dist.all_reduce(totals)
+        return dict(zip(numbers, totals, strict=True))
 
     def _batch(self, images: np.ndarray, targets: np.ndarray, parts: Any) -> dict[str, Any]:
         check_targets(arrays.concrete(targets), self.spec.classes, len(images))

@@ -1,4 +1,4 @@
-"""Weights in files: canonical ones, native ones, and those that come with twincaps."""
+"""Weights in files: canonical, native, and those that come with twincaps."""
 
 import io
 import itertools
@@ -84,9 +84,9 @@ def write_file(path: str | os.PathLike, arrays: canonical.Arrays, header: str) -
         arrays: By canonical name, in torch's axes.
         header: Text.
     """
-    held = {name: tensor(np.array(array, order="C")) for name, array in arrays.items()}
+    state_dict = {name: tensor(np.array(array, order="C")) for name, array in arrays.items()}
     content = io.BytesIO()
-    torch.save({"state_dict": held, "twincaps": header}, content)
+    torch.save({"state_dict": state_dict, "twincaps": header}, content)
     canonical.write_whole(path, content.getvalue())
 
 
@@ -111,8 +111,8 @@ def read_file(path: str | os.PathLike) -> tuple[canonical.Arrays, Any]:
     names, tensors = list(state), state.values()
     length = os.path.getsize(path)
     try:
-        swollen = sum(each.numel() * each.element_size() for each in tensors) > length
-        arrays = [] if swollen else [numpy(each) for each in tensors]
+        swollen = sum(x.numel() * x.element_size() for x in tensors) > length
+        arrays = [] if swollen else [numpy(x) for x in tensors]
     except (TypeError, RuntimeError) as error:  # sparse, quantised, of a dtype NumPy lacks
         raise canonical.WeightsError(f"{path}: holds what is no plain array ({error})") from error
     if swollen:
@@ -141,7 +141,7 @@ def _state_dict(path: str | os.PathLike, content: Any) -> dict[str, Tensor]:
     if _is_state_dict(content):
         return content
     beside = content if isinstance(content, dict) else {}
-    keys = [key for key, each in beside.items() if _is_state_dict(each)]
+    keys = [key for key, value in beside.items() if _is_state_dict(value)]
     if len(keys) == 1:
         return beside[keys[0]]
     if keys:
@@ -156,5 +156,5 @@ def _state_dict(path: str | os.PathLike, content: Any) -> dict[str, Tensor]:
 
 def _is_state_dict(content: Any) -> bool:
     values = list(content.values()) if isinstance(content, dict) else []
-    tensors = bool(values) and all(isinstance(each, Tensor) for each in values)
+    tensors = bool(values) and all(isinstance(value, Tensor) for value in values)
     return tensors and all(isinstance(name, str) for name in content)

@@ -26,6 +26,7 @@ def dense(x: Array, kernel: Array, bias: Array, compute: jnp.dtype) -> Array:
         bias: [out], in the dtype of `x`, as the result is.
         compute: dtype of the product.
     """
+    # The bias is added to the product in the dtype of x, not in bfloat16.
     return (x.astype(compute) @ kernel.astype(compute)).astype(x.dtype) + bias[None]
 
 
@@ -72,6 +73,7 @@ class Decoder(nnx.List):
         x = masked_BJD.reshape(len(masked_BJD), -1)
         for n, layer in enumerate(self):
             x = layer(x)
+            # The last layer makes pixels from 0 to 1 (figure 2).
             x = jax.nn.sigmoid(x) if n == len(self) - 1 else jax.nn.relu(x)
         return x.reshape(len(x), *self.image)
 

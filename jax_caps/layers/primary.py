@@ -34,6 +34,7 @@ class PrimaryCapsules(Conv):
     """A convolution, grouped into poses and squashed: [B, H, W, C] -> [B, I, K]."""
 
     def __init__(self, spec: Sabour2017, compute: jnp.dtype):
+        # Without a stem it reads the image itself.
         width = spec.stem[-1].channels if spec.stem else spec.image[2]
         self.spec = spec.primary
         super().__init__(width, self.spec.channels, self.spec.kernel, self.spec.stride, compute)
@@ -41,6 +42,7 @@ class PrimaryCapsules(Conv):
     def __call__(self, x_BHWC: Array, tap: Tap = no_tap) -> Array:
         """Squashed poses [B, I, K] of a feature map [B, H, W, C]."""
         y = conv(x_BHWC, self.kernel[...], self.stride, self.compute).astype(self.bias.dtype)
+        # `scale` is 1 in the paper; the authors' code divides by the number of types.
         y = tap("primary.conv", y * self.spec.scale + self.bias[None, None, None])
         return tap("primary.poses", squash(primary_poses(y, self.spec.types)))
 

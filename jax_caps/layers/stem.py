@@ -44,10 +44,10 @@ class Stem(nnx.List):
     """Convolutions, each followed by relu: [B, H, W, C] -> [B, H', W', channels]."""
 
     def __init__(self, spec: Sabour2017, compute: jnp.dtype):
-        widths = [spec.image[2], *(each.channels for each in spec.stem)]
+        widths = [spec.image[2], *(layer.channels for layer in spec.stem)]
         super().__init__(
-            Conv(width, each.channels, each.kernel, each.stride, compute)
-            for width, each in zip(widths, spec.stem, strict=False)
+            Conv(width, layer.channels, layer.kernel, layer.stride, compute)
+            for width, layer in zip(widths, spec.stem, strict=False)
         )
 
     def __call__(self, x_BHWC: Array, tap: Tap = no_tap) -> Array:

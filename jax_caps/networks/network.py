@@ -98,8 +98,8 @@ class Network(nnx.Module):
         labels = given(labels)
         if labels.ndim == 1:
             return self.decoder(mask(poses_BJD, labels))
-        each = [self.decoder(mask(poses_BJD, labels_B)) for labels_B in labels.T]
-        return jnp.stack(each, 1)
+        images = [self.decoder(mask(poses_BJD, labels_B)) for labels_B in labels.T]
+        return jnp.stack(images, 1)
 
     def predict(self, images_BHWC: Any, count: int = 1) -> Array:
         """The class of the longest capsule of each image, int [B].
@@ -112,6 +112,7 @@ class Network(nnx.Module):
         scores_BJ = self.scores(images_BHWC)
         if count == 1:
             return scores_BJ.argmax(-1)
+        # Stable: of equal lengths the first class comes first, as in argmax.
         return jnp.argsort(-scores_BJ, -1, stable=True)[:, :count]
 
     def terms(
@@ -147,6 +148,7 @@ class Network(nnx.Module):
         # Looked at before JAX cuts 64 bits down to 32, where 2**40 would be class 0.
         check_targets(concrete(targets), self.spec.classes, len(images))
         targets = given(targets)
+        # The class capsules, whose lengths say which classes are present.
         poses, state = self._encode(images, train, tap, total)
         lengths_BJ = tap("lengths", lengths(poses, self.spec.length_epsilon))
         terms: dict[str, Any] = {
@@ -160,6 +162,7 @@ class Network(nnx.Module):
             ),
             "correct": losses.correct_each(lengths_BJ, targets),
         }
+        # The decoder, from the capsules of the labels, in evaluation too.
         if self.decoder is not None:
             if parts is None:
                 goal, decoded = images, self.decoder(mask(poses, targets))

@@ -1,4 +1,4 @@
-"""The two wings as the ladder asks them: each in a process of its own, or both in this one."""
+"""The two wings, each in a process of its own, or both in this one."""
 
 import contextlib
 import json
@@ -58,7 +58,7 @@ class Handle(Protocol):
 
 
 class Here:
-    """A wing in this process; for float64 JAX's 64-bit types must be on before JAX is imported."""
+    """A wing in this process; float64 needs JAX's 64-bit types on from the start."""
 
     def __init__(self, name: str, precision: str, device: str, subject: Subject):
         self.name, self.precision = name, precision
@@ -142,10 +142,10 @@ class Process:
         line = self._process.stdout.readline()
         if line:
             return json.loads(line)
-        said = self._log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+        lines = self._log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
         raise TwincapsError(
             f"the process of the {self.name} wing ended with exit code "
-            f"{self._process.wait()}: {said[-1]}"
+            f"{self._process.wait()}: {lines[-1]}"
         )
 
 
@@ -196,12 +196,12 @@ class Pair:
     def ask_each(self, task: str, options: Mapping[str, dict[str, Any]]) -> dict[str, Reply]:
         """The answers of the wings named in `options`, each asked with its own."""
         paths = self._send(task, options)
-        found = {}
+        replies = {}
         for name, path in paths.items():
             arrays, header = load_arrays(path, tasks.FORMAT)
-            found[name] = Reply(arrays, header)
+            replies[name] = Reply(arrays, header)
             path.unlink()
-        return found
+        return replies
 
     def trace(self, **options: Any) -> dict[str, Trace]:
         """The traces of both wings."""
@@ -210,10 +210,10 @@ class Pair:
     def trace_each(self, options: Mapping[str, dict[str, Any]]) -> dict[str, Trace]:
         """The traces of the wings named in `options`, each asked with its own."""
         paths = self._send("trace", options)
-        found = {name: load_trace(path) for name, path in paths.items()}
+        traces = {name: load_trace(path) for name, path in paths.items()}
         for path in paths.values():
             path.unlink()
-        return found
+        return traces
 
     def __enter__(self) -> "Pair":
         return self
@@ -226,10 +226,10 @@ class Pair:
     def _send(self, task: str, options: Mapping[str, dict[str, Any]]) -> dict[str, Path]:
         self._count += 1
         paths = {}
-        for name, each in options.items():
+        for name, own in options.items():
             handle = self.handles[name]
             paths[name] = self.folder / f"{name}-{handle.precision}-{self._count}.safetensors"
-            handle.send(task, paths[name], each)
+            handle.send(task, paths[name], own)
         faults = []
         for name in options:
             try:

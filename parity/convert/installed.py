@@ -1,4 +1,4 @@
-"""What a kind of file needs and the rest of twincaps does not: imported when asked, or named."""
+"""Modules that only some kinds of file need, imported when asked for."""
 
 import importlib
 from pathlib import Path
@@ -16,7 +16,7 @@ _EXTRAS = {
 
 
 def needed(module: str, path: Path) -> ModuleType:
-    """A module by name; raises TwincapsError with what to install for a file like `path`."""
+    """A module by name; raises TwincapsError with what to install for a file."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""An orbax checkpoint: a folder of the pure dict of a network, with our header beside it.
+"""An orbax checkpoint: a folder of a network's pure dict, with our header.
 
     {"stem": {"0": {"kernel": ..}}, "primary": {"kernel": ..}, ...}
 
@@ -26,7 +26,7 @@ _STEP = re.compile(r"(?:.*_)?(\d+)")  # with the prefix of a manager, or without
 
 
 def write(path: Path, arrays: Arrays, header: str) -> None:
-    """Writes a folder beside `path`, then renames it, so that `path` is never half a checkpoint."""
+    """Writes a folder beside `path` and renames it: `path` is whole at all times."""
     orbax = needed("orbax.checkpoint", path)
     tree: dict[str, Any] = {}
     for name, array in arrays.items():
@@ -51,7 +51,7 @@ def write(path: Path, arrays: Arrays, header: str) -> None:
 
 
 def checkpoint(path: Path) -> Path | None:
-    """The checkpoint of arrays that a folder is, or that orbax keeps in it; None without one.
+    """The checkpoint of arrays that a folder is or holds; None without one.
 
     A CheckpointManager's folder has a folder for each step ("123", "step_123"), of which the
     newest is taken, and that one for each item, of which "default" or "params" is, or the only
@@ -59,21 +59,21 @@ def checkpoint(path: Path) -> Path | None:
     """
     if (path / "_METADATA").is_file():
         return path
-    folders = [each for each in path.iterdir() if each.is_dir()]
-    steps = {int(hit[1]): each for each in folders if (hit := _STEP.fullmatch(each.name))}
+    folders = [folder for folder in path.iterdir() if folder.is_dir()]
+    steps = {int(hit[1]): folder for folder in folders if (hit := _STEP.fullmatch(folder.name))}
     for _, step in sorted(steps.items(), reverse=True):
-        if (found := _item(step)) is not None:
-            return found
-    found = _item(path)
+        if (item := _item(step)) is not None:
+            return item
+    item = _item(path)
     whole_or_torn = (path / "_CHECKPOINT_METADATA").is_file()
-    return path if found is None and whole_or_torn else found
+    return path if item is None and whole_or_torn else item
 
 
 def _item(step: Path) -> Path | None:
     """The network among the items of a step."""
     if (step / "_METADATA").is_file():
         return step
-    items = {each.name: each for each in step.iterdir() if (each / "_METADATA").is_file()}
+    items = {folder.name: folder for folder in step.iterdir() if (folder / "_METADATA").is_file()}
     for name in ("default", "params"):
         if name in items:
             return items[name]
@@ -110,8 +110,8 @@ def read(path: Path) -> tuple[Arrays, Any]:
 
 
 def _sums(folder: Path) -> dict[str, str]:
-    files = [each for each in sorted(folder.rglob("*")) if each.is_file() and each.name != OURS]
-    return {each.relative_to(folder).as_posix(): sha256_of(each) for each in files}
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and file.name != OURS]
+    return {file.relative_to(folder).as_posix(): sha256_of(file) for file in files}
 
 
 def _header(path: Path) -> Any:
@@ -120,8 +120,8 @@ def _header(path: Path) -> Any:
         header, files = content["header"], dict(content["files"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise WeightsError(f"{path / OURS}: not what twincaps wrote ({error!r})") from error
-    found = _sums(path)
-    if altered := sorted(name for name in {*found, *files} if found.get(name) != files.get(name)):
+    sums = _sums(path)
+    if altered := sorted(name for name in {*sums, *files} if sums.get(name) != files.get(name)):
         raise WeightsError(f"{path}: altered since it was written: {', '.join(altered)}")
     return header
 

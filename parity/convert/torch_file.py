@@ -1,4 +1,4 @@
-"""A look at a .pt file before torch reads it: every size in it must fit the file's length.
+"""Checks a .pt file before torch reads it: its sizes must fit its length.
 
 torch.load(weights_only=True) runs nothing of a file, but it takes the sizes in it on trust.
 """
@@ -24,7 +24,7 @@ LEGACY = 5  # pickles of a file of before version 1.6: a number, versions, syste
 
 
 class _Nothing(dict):
-    """In the place of whatever a pickle names or makes: takes everything, does nothing."""
+    """Stands for whatever a pickle names or makes: takes everything, does nothing."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         super().__init__()
@@ -43,11 +43,11 @@ class _Nothing(dict):
 
 
 class _Sizes(pickle.Unpickler):
-    """Reads a pickle for the storages that it refers to: (key, bytes) of each, in `held`."""
+    """Reads from a pickle only the storages it refers to: (key, bytes) of each."""
 
     def __init__(self, content: io.BytesIO) -> None:
         super().__init__(content, encoding="latin1")
-        self.held: list[tuple[str, int]] = []
+        self.storages: list[tuple[str, int]] = []
 
     def find_class(self, module_name: str, global_name: str) -> Any:
         if module_name.startswith("torch") and global_name in SIZES:
@@ -60,7 +60,7 @@ class _Sizes(pickle.Unpickler):
         _, kind, key, _, count = pid[:5]
         if type(kind) is not str or type(count) is not int or count < 0:
             raise ValueError(f"a storage of {kind!r}, {count!r} numbers")
-        self.held.append((str(key), count * SIZES[kind]))
+        self.storages.append((str(key), count * SIZES[kind]))
         return _Nothing()
 
 
@@ -82,7 +82,7 @@ def check(path: Path) -> None:
 def _check_zip(file: bytes) -> None:
     with zipfile.ZipFile(io.BytesIO(file)) as archive:
         packed.refuse_swollen(archive, len(file))
-        members = {each.filename: each for each in archive.infolist()}
+        members = {entry.filename: entry for entry in archive.infolist()}
         names = [name for name in members if name.endswith("data.pkl")]
         if len(names) != 1 or len(members) != len(archive.infolist()):
             raise ValueError(f"{len(names)} files data.pkl among {len(archive.infolist())}")
@@ -91,11 +91,11 @@ def _check_zip(file: bytes) -> None:
         pickled.refuse_swollen(content)
         reader = _Sizes(io.BytesIO(content))
         reader.load()
-        for key, size in reader.held:
+        for key, size in reader.storages:
             member = members.get(f"{folder}data/{key}")
             if member is None or member.file_size != size:
-                found = None if member is None else member.file_size
-                raise ValueError(f"storage {key} is of {size} bytes, the file has {found}")
+                actual = None if member is None else member.file_size
+                raise ValueError(f"storage {key} is of {size} bytes, the file has {actual}")
 
 
 def _check_legacy(content: bytes) -> None:
@@ -106,6 +106,6 @@ def _check_legacy(content: bytes) -> None:
         file.seek(start)
         reader = _Sizes(file)
         reader.load()
-        total += sum(dict(sorted(reader.held)).values())  # of two sizes, the larger
+        total += sum(dict(sorted(reader.storages)).values())  # of two sizes, the larger
     if total > len(content) - file.tell():
         raise ValueError(f"storages of {total} bytes, the file has {len(content) - file.tell()}")

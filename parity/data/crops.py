@@ -15,7 +15,7 @@ LIT = np.dtype([("corner", np.int64, 2), ("brightness", float), ("contrast", flo
 
 @dataclass(frozen=True, eq=False)
 class Cropped(Split):
-    """A window of `size` (height, width): anywhere in training, the middle in evaluation.
+    """Windows of `size`, height and width: random in training, else the middle.
 
     The window's place is the augmentation: a run's `shift` does not come on top of it. With
     `augment` "efficient", brightness and contrast do.

@@ -124,8 +124,8 @@ def _turns(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 def shift(images_BHWC: np.ndarray, down_B: np.ndarray, right_B: np.ndarray) -> np.ndarray:
     """Images moved by a share, from -1 to 1, of the empty rows or columns on that side."""
-    ink: np.ndarray = images_BHWC.any(3)
-    offsets = [_offsets(ink.any(2), down_B), _offsets(ink.any(1), right_B)]
+    rows, columns = (np.asarray(images_BHWC.any(axes)) for axes in ((2, 3), (1, 3)))
+    offsets = _offsets(rows, down_B), _offsets(columns, right_B)
     return translate(images_BHWC, np.stack(offsets, 1))
 
 

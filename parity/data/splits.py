@@ -22,7 +22,10 @@ class DataError(TwincapsError):
 
 
 class NotFoundError(DataError):
-    """A missing data set that may not be downloaded."""
+    """A data set of which no copy was found and none can be downloaded.
+
+    Its message lists the places that were searched, and the fix.
+    """
 
 
 class DataWarning(UserWarning):
@@ -44,7 +47,7 @@ class Batch:
 
     @property
     def made_of(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Classes [B, P] and images [B, P, H, W, C] of the P things in each image, if known."""
+        """Classes [B, P] and images [B, P, H, W, C] of P things an image, if known."""
         return None
 
 
@@ -85,7 +88,7 @@ class Split:
         return height, width, channels
 
     def draw(self, random: np.random.Generator, shift: int) -> np.ndarray:
-        """What is random about each place of an epoch, [N, ...].
+        """The random numbers of an epoch, [N, ...].
 
         Here (down, right), [N, 2], uniform over the whole numbers from -shift to shift, or the rows
         of `distortion.draw`.
@@ -118,7 +121,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Two splits of images of one shape, with labels from 0 to classes - 1, and their names.
+    """Two splits of images of one shape, with labels from 0 to classes - 1.
 
     Warns (DataWarning) of images nearly black, and of classes never trained or never tested.
 
@@ -241,7 +244,7 @@ def pixels(images: np.ndarray) -> np.ndarray:
 
 
 def check_images(images: np.ndarray, what: str) -> None:
-    """Raises DataError unless uint8, or float32 in [0, 1], [N, H, W, C] and not empty."""
+    """Raises DataError unless uint8, or float32 in [0, 1], [N, H, W, C]."""
     if images.ndim != 4:
         fix = "; images[..., None] adds the one channel of grey images" if images.ndim == 3 else ""
         raise DataError(

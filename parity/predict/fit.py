@@ -69,13 +69,13 @@ def prepare(
     picture.thumbnail((max(ENOUGH, width), max(ENOUGH, height)))
     if fit == "whole":
         return _whole(picture, image, frame or (height, width))
-    found = crop(ink(np.asarray(picture.convert("L"), np.float32) / 255), EDGE[fit])
-    if found is None:
+    box = crop(ink(np.asarray(picture.convert("L"), np.float32) / 255), EDGE[fit])
+    if box is None:
         raise PictureError(
             f"{path}: empty, nothing in it stands out from its border (by a tenth of the way from "
             "black to white); what is transparent counts as white"
         )
-    small = resized(found, side or height, side or width)
+    small = resized(box, side or height, side or width)
     down, right = (height + 1 - small.shape[0]) // 2, (width + 1 - small.shape[1]) // 2
     if side is not None:
         small /= small.max()  # thin lines are faint when they are small, MNIST's are not
@@ -86,7 +86,7 @@ def prepare(
 
 
 def ink(grey_HW: np.ndarray) -> np.ndarray:
-    """How far each pixel [H, W] stands out from the paper, which is the border's middle value.
+    """How far each pixel [H, W] stands out from the paper, the border's median.
 
     Darker or lighter than it, whichever there is more of; the other counts as paper.
     """
@@ -107,7 +107,7 @@ def crop(ink_HW: np.ndarray, edge: float) -> np.ndarray | None:
 
 
 def resized(ink_HW: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The same, antialiased and with its aspect kept, as large as fits into this size."""
+    """The same, antialiased, scaled by one factor to just fit into this size."""
     from PIL import Image
 
     scale = min(height / ink_HW.shape[0], width / ink_HW.shape[1])

@@ -1,4 +1,4 @@
-"""The oracle: capsules, routing, losses and a whole network in float64 NumPy, to be read.
+"""The oracle: capsules, routing, losses and networks in float64 NumPy.
 
 The third twin of the wings, in files of the same names. Equations are those of Sabour, Frosst,
 Hinton, "Dynamic Routing Between Capsules" (2017), unless a file says otherwise.

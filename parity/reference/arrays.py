@@ -1,4 +1,4 @@
-"""The oracle's numbers: float64, or complex128 where a complex step passes through.
+"""The oracle's numbers: float64, or complex128 under a complex step.
 
 No conjugates, and whatever decides looks at the real part alone.
 """

@@ -1,4 +1,4 @@
-"""What a network and a training run are: frozen dataclasses, standard library alone.
+"""Specs of networks and trainings: frozen dataclasses, standard library alone.
 
 A spec holds only what changes the mathematics. Where a run is computed, and how fast, is in
 `RunOptions`; both are written to a run's `training.json`.

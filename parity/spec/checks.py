@@ -29,17 +29,19 @@ def gist(error: BaseException) -> str:
 
 
 def printable(text: str, besides: str = "") -> str:
-    """Names of others as they can be shown anywhere: what is not printable is escaped.
+    """Text with everything that is not printable escaped.
 
-    That is the end of a line, a terminal's code, a byte of a file's name that is no text.
+    So a name cannot break a line, send codes to a terminal, or fail to encode.
 
     Args:
-        text: The name, or a message with names in it.
-        besides: What is left as it is, a line's end in a message.
+        text: A name, or a message with names in it.
+        besides: Characters that stay as they are, such as line ends in a message.
     """
     return "".join(
-        each if each.isprintable() or each in besides else each.encode("unicode_escape").decode()
-        for each in text
+        letter
+        if letter.isprintable() or letter in besides
+        else letter.encode("unicode_escape").decode()
+        for letter in text
     )
 
 
@@ -68,7 +70,7 @@ _FITS: dict[str, Callable[[Any], bool]] = {
 
 
 def check(owner: str, expected: str, **numbers: Any) -> None:
-    """Raises SpecError unless each number is what is expected, one of the words above."""
+    """Raises SpecError unless each number is as `expected`, one of the words above."""
     for name, number in numbers.items():
         require(_FITS[expected](number), f"{owner}: {name} is {number!r}; expected {expected}")
 
@@ -81,9 +83,11 @@ def normalise(spec: Any) -> None:
     numbers are left to `check`.
     """
     hints = typing.get_type_hints(type(spec))
-    for each in dataclasses.fields(spec):
-        value = _plain(hints[each.name], getattr(spec, each.name), type(spec).__name__, each.name)
-        object.__setattr__(spec, each.name, value)
+    for field in dataclasses.fields(spec):
+        value = _plain(
+            hints[field.name], getattr(spec, field.name), type(spec).__name__, field.name
+        )
+        object.__setattr__(spec, field.name, value)
 
 
 def _plain(hint: Any, value: Any, owner: str, name: str) -> Any:
@@ -94,7 +98,7 @@ def _plain(hint: Any, value: Any, owner: str, name: str) -> Any:
         value = value.tolist()
     if typing.get_origin(hint) is tuple:
         require(isinstance(value, list | tuple), f"{owner}: {name} is {value!r}; expected a tuple")
-        return tuple(_plain(inner[0], each, owner, name) for each in value)
+        return tuple(_plain(inner[0], item, owner, name) for item in value)
     if hint in (int, float):
         if isinstance(value, bool) or not isinstance(value, int | float):
             return value

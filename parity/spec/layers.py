@@ -1,4 +1,4 @@
-"""What networks are made of: tensors, convolutions, the layer of the first capsules."""
+"""The parts of networks: tensors, convolutions, the first capsules."""
 
 from dataclasses import dataclass
 
@@ -41,7 +41,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Conv:
-    """A square convolution without padding, followed by relu: the stem is a tuple of these."""
+    """A square convolution without padding, then relu; several make the stem."""
 
     channels: int
     kernel: int
@@ -54,7 +54,7 @@ class Conv:
 
 @dataclass(frozen=True)
 class Primary:
-    """The convolution that makes the first capsules: `types` of them, `size` long, at each place.
+    """The convolution of the first capsules: `types` at each place, `size` long.
 
     `scale` multiplies the convolution before its bias is added. It is 1 in the paper; the
     authors' code divides by the number of types (one more with leaky routing).

@@ -1,4 +1,4 @@
-"""The table of routings: a frozen dataclass for each, with its options and what it owns.
+"""The table of routings: a dataclass each, with its options and parameters.
 
 A routing `NAME` is its dataclass here and a function in `routing/_NAME.py` of the oracle and of
 each wing; `lean/_NAME.py` of a wing may hold a twin that does not store the votes. Weights, layers,
@@ -43,7 +43,7 @@ class Owned:
 
 @dataclass(frozen=True, init=False)
 class Routing:
-    """A routing of `ROUTINGS` and its options: Routing("dynamic", num_iters=2) is a Dynamic.
+    """A routing of `ROUTINGS` with options: Routing("dynamic") is a Dynamic.
 
     A subclass gives `name` its default, says its `source`, and `owns` its parameters by name;
     one with a field of the same name, a bool, is there where that is true.
@@ -75,18 +75,20 @@ class Routing:
     @property
     def options(self) -> dict[str, Any]:
         """What the routing function is told by name, besides what the routing owns."""
-        names = (each.name for each in dataclasses.fields(self))
+        names = (field.name for field in dataclasses.fields(self))
         return {n: getattr(self, n) for n in names if n != "name" and n not in self.owns}
 
     @property
     def owned(self) -> dict[str, Owned]:
         """The parameters that a routing with these options has, by name."""
-        return {name: each for name, each in self.owns.items() if getattr(self, name, True)}
+        return {
+            name: parameter for name, parameter in self.owns.items() if getattr(self, name, True)
+        }
 
     @property
     def label(self) -> str:
         """The options in a few words: "dynamic num_iters=2 leaky"."""
-        values = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         words = [n if x is True else f"{n}={x}" for n, x in values.items() if x is not False]
         return " ".join([self.name, *words[1:]])
 
@@ -97,8 +99,8 @@ class Routing:
         Of a bool both, of a whole number 1 to 3, of others the default; a field says otherwise by
         `field(metadata={"examples": (...)})`.
         """
-        fields = [each for each in dataclasses.fields(cls) if each.name != "name"]
-        names = [each.name for each in fields]
+        fields = [field for field in dataclasses.fields(cls) if field.name != "name"]
+        names = [field.name for field in fields]
         for values in itertools.product(*map(_examples, fields)):
             yield cls(**dict(zip(names, values, strict=True)))
 
@@ -106,9 +108,9 @@ class Routing:
     def switched(cls) -> "Iterator[Routing]":
         """The routing as it is by default, and with each of its switches on alone."""
         yield cls()
-        for each in dataclasses.fields(cls):
-            if each.default is False:
-                yield dataclasses.replace(cls(), **{each.name: True})
+        for option in dataclasses.fields(cls):
+            if option.default is False:
+                yield dataclasses.replace(cls(), **{option.name: True})
 
 
 def _examples(option: "dataclasses.Field[Any]") -> tuple[Any, ...]:

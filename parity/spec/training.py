@@ -14,7 +14,7 @@ AUGMENTATIONS = ("shift", "efficient")
 
 @dataclass(frozen=True)
 class TrainingSpec:
-    """All that decides a training run besides the network: two runs of equal specs are one run.
+    """A training besides its network: equal specs make the same run.
 
     The rate of step t (from 0) is max(learning_rate * decay_rate ** (t / decay_steps),
     minimum_rate); the `schedule` "staircase" takes the whole part of t / decay_steps. See
@@ -93,7 +93,9 @@ class TrainingSpec:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run is computed; none of it changes the mathematics, so a resume may change it.
+    """How a run is computed: options that leave the mathematics unchanged.
+
+    A resume may change them.
 
     Attributes:
         block: Input capsules a block of lean routing, None to choose from the sizes.

@@ -1,4 +1,4 @@
-"""Weights: each tensor's name, axes and shape; first draw; optimiser's slots; the file."""
+"""Weights: names, axes and shapes; first draw; optimiser's slots; the file."""
 
 from parity.weights._draw import draw, generator
 from parity.weights._slots import AVERAGE, SLOTS, averages, first_slots, kinds, slots

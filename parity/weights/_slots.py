@@ -1,4 +1,4 @@
-"""What an optimiser remembers of each parameter, under the same names in both wings."""
+"""The optimiser's slots of each parameter, under one name in both wings."""
 
 from collections.abc import Collection, Iterable, Mapping
 
@@ -13,7 +13,7 @@ AVERAGE = "ema"
 
 
 def kinds(optimizer: str, ema: float | None = None) -> tuple[str, ...]:
-    """The slots of each parameter: the optimiser's, and one more where weights are averaged."""
+    """The slots of each parameter: the optimiser's, and `ema` where it is kept."""
     return SLOTS[optimizer] if ema is None else (*SLOTS[optimizer], AVERAGE)
 
 

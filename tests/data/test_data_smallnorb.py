@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from parity.data import DataError, batches, load
-from parity.data.sets import smallnorb
+from parity.data.sets import smallnorb, smallnorb_64
 from parity.spec import TrainingSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore::parity.data.DataWarning")
@@ -64,6 +64,23 @@ def test_pairs_become_halved_channels(packed, folder, tmp_path):
             top, left = 2 * place[0], 2 * place[1]
             means = pairs[:, :, top : top + 2, left : left + 2].mean(axis=(2, 3))
             np.testing.assert_array_equal(split.images[:, *place], np.floor(means + 0.5))
+
+
+def test_pairs_may_be_brought_to_64_by_bilinear_sampling(tmp_path):
+    """At the middle of each new pixel on the old ones: 0.25, 1.75, 3.25 ... of 96."""
+    found = load("smallnorb-64", data_files.write(tmp_path / "own", contents()))
+    assert (found.name, found.frame) == ("smallnorb-64", (64, 64))
+    assert found.train.shape == found.test.shape == smallnorb_64.DATASET.shape == (48, 48, 2)
+    places = (np.arange(64) + 0.5) * 1.5 - 0.5
+    first, share = places.astype(int), places % 1
+    for split, (pairs, labels) in zip((found.train, found.test), MADE.values(), strict=True):
+        rows = pairs[:, :, first] * (1 - share)[:, None] + pairs[:, :, first + 1] * share[:, None]
+        expected = rows[..., first] * (1 - share) + rows[..., first + 1] * share
+        np.testing.assert_array_equal(split.images, np.floor(expected + 0.5).transpose(0, 2, 3, 1))
+        assert split.labels.tolist() == labels.tolist()
+    (tested,) = batches.evaluation(found.test, 5)
+    middle = found.test.images[:, 8:56, 8:56] / np.float32(255)
+    np.testing.assert_array_equal(tested.images, middle)
 
 
 def test_windows_are_random_in_training_and_the_middle_in_evaluation(tmp_path):

@@ -302,7 +302,7 @@ def test_another_version_and_another_network_are_refused(copied):
         checkpoints.read(copied / "checkpoints" / "step-00000015", other)
 
 
-def test_a_run_without_any_whole_checkpoint_is_not_begun_anew(copied):
+def test_a_run_without_any_whole_checkpoint_is_not_overwritten(copied):
     for path in checkpoints.listed(copied / "checkpoints"):
         flip(path / "weights.safetensors", 0.5)
     with Run.open(copied) as run, pytest.raises(RunError, match=r"none .* is whole") as told:

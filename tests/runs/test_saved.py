@@ -1,6 +1,6 @@
 """What users of version 0.1.0 saved, in tests/golden/saved: it loads, is the same, and goes on.
 
-Only bytes that were loaded and saved are compared; what is trained anew may differ by rounding.
+Only bytes that were loaded and saved are compared; what is trained again may differ by rounding.
 """
 
 import functools

@@ -20,7 +20,7 @@ from wings import ROOT
 
 import parity.__main__ as door
 from parity import cli, data, spec
-from parity.cli.flags import Flags, defaults, usual_dataset
+from parity.cli.flags import Flags, defaults, recipe, usual_dataset
 from parity.cli.reporting import reporting
 from parity.data.sets import mnist_mini
 from parity.runs import Run
@@ -99,6 +99,24 @@ def test_what_is_not_given_comes_from_the_recipe_or_else_the_preset(preset, data
     assert flags.learning_rate == recipe.get("learning_rate", training.learning_rate)
     assert (flags.backend, flags.device, flags.compile) == ("torch", "cpu", False)
     assert flags.out is flags.resume is flags.data_dir is flags.clip_norm is None
+
+
+def test_a_preset_may_have_a_recipe_of_its_own_for_a_data_set(monkeypatch):
+    card = dataclasses.replace(
+        spec.PRESETS["small"], recipes={"mnist-mini": {"epochs": 7, "decay_steps": 312}}
+    )
+    monkeypatch.setitem(spec.PRESETS, "small", card)
+    own = spec.TrainingSpec(dataset="mnist-mini", epochs=7, decay_steps=312, learning_rate=2e-3)
+    assert recipe("small", "mnist-mini") == own
+    assert recipe("small", "mnist") == card.training
+
+
+@pytest.mark.parametrize("name", ["affnist", "affnist-like"])
+def test_digits_that_are_placed_at_random_are_not_augmented_besides(name, monkeypatch):
+    training = dataclasses.replace(spec.PRESETS["small"].training, augment="efficient")
+    card = dataclasses.replace(spec.PRESETS["small"], training=training)
+    monkeypatch.setitem(spec.PRESETS, "small", card)
+    assert recipe("small", name) == dataclasses.replace(training, dataset=name, augment="shift")
 
 
 @pytest.mark.parametrize("preset", sorted(spec.PRESETS))

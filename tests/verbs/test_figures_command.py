@@ -137,7 +137,7 @@ def test_what_cannot_be_drawn_is_refused(tmp_path, capsys, monkeypatch):
         assert says in line
     shutil.rmtree(run.path / "checkpoints")
     assert door.main(["figures", str(run.path)]) == 2
-    assert "holds no checkpoint, though metrics.jsonl tells of" in capsys.readouterr().err
+    assert "holds no checkpoint, though metrics.jsonl records" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert door.main(["figures", str(run.path)]) == 2
     assert "pip install 'twincaps[figures]'" in capsys.readouterr().err

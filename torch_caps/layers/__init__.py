@@ -1,4 +1,4 @@
-"""The layers of networks: a stem, primary capsules, capsules that are voted for, a decoder.
+"""The layers of networks: stem, primary capsules, class capsules, decoder.
 
 Each is a module that holds its parameters, in torch's order of axes; images and feature maps are
 NHWC between layers.

@@ -25,6 +25,7 @@ def dense(x: Tensor, kernel: Tensor, bias: Tensor, compute: torch.dtype) -> Tens
         bias: [out], in the dtype of `x`, as the result is.
         compute: dtype of the product.
     """
+    # The bias is added to the product in the dtype of x, not in bfloat16.
     return F.linear(x.to(compute), kernel.to(compute)).to(x.dtype) + bias
 
 
@@ -72,6 +73,7 @@ class Decoder(nn.ModuleList):
         x = masked_BJD.flatten(1)
         for n, layer in enumerate(self):
             x = layer(x)
+            # The last layer makes pixels from 0 to 1 (figure 2).
             x = x.sigmoid() if n == len(self) - 1 else F.relu(x)
         return x.reshape(len(x), *self.image)
 

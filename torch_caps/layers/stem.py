@@ -44,10 +44,10 @@ class Stem(nn.ModuleList):
     """Convolutions, each followed by relu: [B, H, W, C] -> [B, H', W', channels]."""
 
     def __init__(self, spec: Sabour2017, compute: torch.dtype):
-        widths = [spec.image[2], *(each.channels for each in spec.stem)]
+        widths = [spec.image[2], *(layer.channels for layer in spec.stem)]
         super().__init__(
-            Conv(width, each.channels, each.kernel, each.stride, compute)
-            for width, each in zip(widths, spec.stem, strict=False)
+            Conv(width, layer.channels, layer.kernel, layer.stride, compute)
+            for width, layer in zip(widths, spec.stem, strict=False)
         )
 
     def forward(self, x_BHWC: Tensor, tap: Tap = no_tap) -> Tensor:

@@ -97,8 +97,8 @@ class Network(nn.Module):
         labels = given(labels).to(poses_BJD.device)
         if labels.ndim == 1:
             return self.decoder(mask(poses_BJD, labels))
-        each = [self.decoder(mask(poses_BJD, labels_B)) for labels_B in labels.unbind(1)]
-        return torch.stack(each, 1)
+        images = [self.decoder(mask(poses_BJD, labels_B)) for labels_B in labels.unbind(1)]
+        return torch.stack(images, 1)
 
     def predict(self, images_BHWC: Any, count: int = 1) -> Tensor:
         """The class of the longest capsule of each image, int [B].
@@ -111,6 +111,7 @@ class Network(nn.Module):
         scores_BJ = self.scores(images_BHWC)
         if count == 1:
             return scores_BJ.argmax(-1)
+        # Stable: of equal lengths the first class comes first, as in argmax.
         return scores_BJ.argsort(dim=-1, descending=True, stable=True)[:, :count]
 
     def terms(
@@ -145,6 +146,7 @@ class Network(nn.Module):
         images = tap("image", self.images(images_BHWC))
         check_targets(concrete(targets), self.spec.classes, len(images))
         targets = given(targets).to(images.device)
+        # The class capsules, whose lengths say which classes are present.
         poses, state = self._encode(images, train, tap, total)
         lengths_BJ = tap("lengths", lengths(poses, self.spec.length_epsilon))
         terms: dict[str, Any] = {
@@ -158,6 +160,7 @@ class Network(nn.Module):
             ),
             "correct": losses.correct_each(lengths_BJ.detach(), targets),
         }
+        # The decoder, from the capsules of the labels, in evaluation too.
         if self.decoder is not None:
             if parts is None:
                 goal, decoded = images, self.decoder(mask(poses, targets))

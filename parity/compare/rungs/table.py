@@ -1,4 +1,4 @@
-"""The table of the ladder: what each rung compares, and how far apart the wings may be.
+"""The table of the ladder: what each rung compares, and its tolerances.
 
 The tolerances are the design's. They are never loosened: where a measured difference is larger,
 its cause is found first, and written down in docs/parity.md.

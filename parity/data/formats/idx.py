@@ -1,4 +1,4 @@
-"""IDX, the format of MNIST: two zero bytes, a type, a number of axes, sizes, the numbers.
+"""IDX, the format of MNIST: two zero bytes, type, number of axes, sizes, data.
 
 All big-endian. Source: http://yann.lecun.com/exdb/mnist, "the IDX file format".
 """
@@ -16,12 +16,12 @@ TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: 
 
 
 def read(path: str | os.PathLike) -> np.ndarray:
-    """The array of an IDX file, gzipped or not; raises DataError naming file and position."""
+    """The array of an IDX file, gzipped or not; raises DataError with the position."""
     return parse(packed.read(path, head=_end), str(path))
 
 
 def parse(content: bytes, what: str) -> np.ndarray:
-    """The array in an IDX file's unpacked content, read-only, in the machine's byte order.
+    """The array in an IDX file's unpacked content, read-only, in native byte order.
 
     Nothing is allocated before the sizes are known to fit the content. Raises DataError, with
     `what` and the position, for a wrong magic number, and for too few or too many bytes.
@@ -32,7 +32,7 @@ def parse(content: bytes, what: str) -> np.ndarray:
     if zeros != 0 or kind not in TYPES or axes == 0:
         raise DataError(
             f"{what}: byte 0: magic number 0x{content[:4].hex()}; expected 0x0000TTAA with a type "
-            f"TT among {', '.join(f'{each:02x}' for each in TYPES)} and a number of axes AA above 0"
+            f"TT among {', '.join(f'{code:02x}' for code in TYPES)} and a number of axes AA above 0"
         )
     start = 4 + 4 * axes
     if len(content) < start:
@@ -57,7 +57,7 @@ def parse(content: bytes, what: str) -> np.ndarray:
 
 
 def _end(head: bytes) -> int | None:
-    """How long a file is that begins so, as its header says; None where that is no header."""
+    """The length of a file by its first bytes; None where they are no header."""
     axes = head[3] if len(head) > 3 else 0
     start = 4 + 4 * axes
     if len(head) < start or head[2] not in TYPES:
@@ -67,13 +67,13 @@ def _end(head: bytes) -> int | None:
 
 
 def dump(array: np.ndarray) -> bytes:
-    """The IDX content of an array; raises DataError for a dtype that IDX does not have."""
+    """The IDX content of an array; raises DataError for a dtype that IDX lacks."""
     kinds = {np.dtype(name).newbyteorder("="): kind for kind, name in TYPES.items()}
     kind = kinds.get(array.dtype.newbyteorder("="))
     if kind is None or array.ndim == 0:
         raise DataError(
             f"an array of {array.dtype} with shape {array.shape} does not fit an IDX file; "
-            f"expected one of {', '.join(str(each) for each in kinds)} and at least one axis"
+            f"expected one of {', '.join(str(dtype) for dtype in kinds)} and at least one axis"
         )
     header = struct.pack(f">HBB{array.ndim}I", 0, kind, array.ndim, *array.shape)
     return header + array.astype(TYPES[kind]).tobytes()

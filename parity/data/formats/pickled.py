@@ -1,4 +1,4 @@
-"""Pickles of arrays, without the rest of what a pickle can do: nothing in one is ever run.
+"""Pickles of arrays, read without running anything in them.
 
 Before anything is made of one, its operations are read through: each has the bytes it claims.
 What it calls are functions of this file alone, which look at their arguments.
@@ -19,7 +19,7 @@ PUTS = ("PUT", "BINPUT", "LONG_BINPUT")
 
 
 def refuse_swollen(content: bytes | io.BytesIO) -> None:
-    """Raises ValueError where a pickle claims more bytes, or a larger memo, than it has.
+    """Raises ValueError where a pickle claims more bytes or memo than it has.
 
     Of a file, the one at its place, which moves behind it.
     """
@@ -46,7 +46,7 @@ class _Dtype:
 
 
 class _Array(np.ndarray):
-    """An array made of the bytes beside its shape, if there are as many as that needs."""
+    """An array of the bytes beside its shape, if they are as many as it needs."""
 
     def __setstate__(self, state: tuple) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         _, shape, dtype, fortran, content = state
@@ -91,12 +91,15 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def loads(content: bytes, what: str) -> Any:
-    """Plain values and arrays in a pickle, strings of Python 2 as bytes; DataError for all else."""
+    """The plain values and arrays in a pickle; DataError for anything else.
+
+    Strings of Python 2 come as bytes.
+    """
     try:
         refuse_swollen(content)
-        found = _ArraysOnly(io.BytesIO(content), encoding="bytes").load()
+        value = _ArraysOnly(io.BytesIO(content), encoding="bytes").load()
     except Exception as error:  # a broken pickle may raise anything
         raise DataError(f"{what}: not a pickle of arrays ({error})") from error
-    if isinstance(found, dict):
-        return {k: v.view(np.ndarray) if isinstance(v, _Array) else v for k, v in found.items()}
-    return found.view(np.ndarray) if isinstance(found, _Array) else found
+    if isinstance(value, dict):
+        return {k: v.view(np.ndarray) if isinstance(v, _Array) else v for k, v in value.items()}
+    return value.view(np.ndarray) if isinstance(value, _Array) else value

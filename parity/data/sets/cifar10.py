@@ -1,4 +1,4 @@
-"""CIFAR-10: 60,000 photographs of ten kinds of things, 32x32, in colour; windows of 24x24.
+"""CIFAR-10: 60,000 colour photographs of ten classes, windows of 24x24.
 
 The pickled batches ("python version") or the binary ones. The windows are the paper's: random in
 training, the middle in evaluation. Source: https://www.cs.toronto.edu/~kriz/cifar.html
@@ -64,7 +64,7 @@ def _split(batches: list[tuple[np.ndarray, np.ndarray]]) -> Cropped:
 
 
 def read(name: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """Images [N, 32, 32, 3] and labels of a batch; stored are planes of red, green, blue."""
+    """Images [N, 32, 32, 3] and labels of a batch, which stores planes of colour."""
     planes, labels = _binary(name, content) if name.endswith(".bin") else _pickled(name, content)
     images = planes.reshape(-1, CHANNELS, SIDE, SIDE).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(images), labels
@@ -89,9 +89,9 @@ def _pickled(name: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
     ):
         raise DataError(f"cifar10: {name}: expected bytes [N, {PIXELS}] under 'data'")
     given = batch.get(b"labels")
-    if not isinstance(given, list) or any(type(each) is not int for each in given):
+    if not isinstance(given, list) or any(type(label) is not int for label in given):
         raise DataError(f"cifar10: {name}: expected a list of whole numbers under 'labels'")
-    labels = np.array([min(max(each, -1), 2**31) for each in given], np.int64)
+    labels = np.array([min(max(label, -1), 2**31) for label in given], np.int64)
     return planes, check_labels(labels, len(planes), f"cifar10: {name}: labels")
 
 

@@ -1,4 +1,4 @@
-"""MultiMNIST: two overlapping digits of different classes, 36x36, made from MNIST.
+"""MultiMNIST: two overlapping digits of different classes, made from MNIST.
 
 As in the paper and its authors' code: each digit is shifted by up to 4 pixels in each direction
 and the two are added, cut at 255. Theirs pairs each digit with 1,000 others, once; here (ours) an
@@ -30,7 +30,7 @@ CLASSES = 10
 
 @dataclass(frozen=True, eq=False)
 class PairBatch(Batch):
-    """A batch whose labels are 0/1 [B, J], two ones in each row, with what each pair is made of.
+    """A batch of pairs: labels 0/1 [B, J], and the two digits of each.
 
     A pair of one class has a single one.
 
@@ -76,7 +76,7 @@ class Pairs(Split):
         return height + 2 * EDGE, width + 2 * EDGE, channels
 
     def draw(self, random: np.random.Generator, shift: int) -> np.ndarray:
-        """Rows of (partner, down, right, down, right) for an epoch, [N, 5]; `shift` is not used."""
+        """Rows of (partner, down, right, down, right), [N, 5]; ignores `shift`."""
         return self._rows(random, REACH[self.augment])
 
     def _rows(self, random: np.random.Generator, reach: int) -> np.ndarray:
@@ -84,15 +84,15 @@ class Pairs(Split):
         return np.hstack([partners, random.integers(-reach, reach, (len(self), 4), endpoint=True)])
 
     def batch(self, indices: np.ndarray, drawn: np.ndarray | None = None) -> PairBatch:
-        """The pairs of these digits [B], by their rows of `draw`, or by those of evaluation."""
+        """The pairs of these digits [B], by rows of `draw` or those of evaluation."""
         any_class = drawn is not None and self.augment == "efficient"
         drawn = self.fixed[indices] if drawn is None else drawn
         partners = self._others if any_class else self._partners
         pairs = np.stack([indices, partners(indices, drawn[:, 0])])
         border = ((0, 0), (EDGE, EDGE), (EDGE, EDGE), (0, 0))
         first, second = (
-            translate(np.pad(self.images[each], border), offsets)
-            for each, offsets in zip(pairs, (drawn[:, 1:3], drawn[:, 3:5]), strict=True)
+            translate(np.pad(self.images[places], border), offsets)
+            for places, offsets in zip(pairs, (drawn[:, 1:3], drawn[:, 3:5]), strict=True)
         )
         merged = np.minimum(first.astype(np.uint16) + second, 255).astype(np.uint8)
         digits = self.labels[pairs].T

@@ -1,4 +1,4 @@
-"""smallNORB: 48,600 stereo pairs of toys of five kinds, 96x96, grey; windows of 32x32.
+"""smallNORB: 48,600 grey stereo pairs of five kinds of toys, windows of 32x32.
 
 As in the capsule papers, the pair is two channels, brought to 48x48 (here by the mean of 2x2
 pixels), of which training sees random windows and evaluation the middle one. The training and
@@ -7,6 +7,7 @@ test toys are different ones. Source: https://cs.nyu.edu/~ylclab/data/norb-v1.0-
 
 import math
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,20 @@ SOURCE = locate.Source(
 
 def load(data_dir: Path | None) -> Dataset:
     """The data set; raises DataError where no whole copy is found."""
+    return read(data_dir, "smallnorb", halved, WINDOW)
+
+
+def read(
+    data_dir: Path | None, name: str, resized: Callable[[np.ndarray], np.ndarray], window: int
+) -> Dataset:
+    """A data set of windows of the pairs; raises DataError where no whole copy is found.
+
+    Args:
+        data_dir: Where to look first.
+        name: Of the data set.
+        resized: Makes uint8 images [N, H, W, 2] of the pairs, uint8 [N, 2, 96, 96].
+        window: Height and width of a window.
+    """
     copy = locate.find(SOURCE, data_dir)
 
     def split(which: str) -> Cropped:
@@ -45,14 +60,14 @@ def load(data_dir: Path | None) -> Dataset:
             parse(copy.contents.pop(name), f"smallnorb: {name}")
             for name in (f"{which}-dat.mat", f"{which}-cat.mat")
         )
-        return Cropped(halved(pairs), labels, (WINDOW, WINDOW))
+        return Cropped(resized(pairs), labels, (window, window))
 
     splits = split(TRAINING), split(TESTING)
-    return Dataset("smallnorb", *splits, len(CLASS_NAMES), CLASS_NAMES, copy.place)
+    return Dataset(name, *splits, len(CLASS_NAMES), CLASS_NAMES, copy.place)
 
 
 def parse(content: bytes, what: str) -> np.ndarray:
-    """The array in a file's unpacked content: little-endian magic, axes, at least 3 sizes, data.
+    """The array of a file: little-endian magic, axes, at least 3 sizes, data.
 
     Raises DataError for another magic number and for too few or too many bytes.
     """

@@ -26,7 +26,7 @@ SOURCE = locate.Source(
 
 
 def load(data_dir: Path | None) -> Dataset:
-    """The data set; raises DataError where no whole copy is found, or SciPy is not there."""
+    """The data set; raises DataError without a whole copy, or without SciPy."""
     copy = locate.find(SOURCE, data_dir)
     train, test = (split(copy.contents[name], f"svhn: {name}") for name in (TRAIN, TEST))
     return Dataset("svhn", train, test, classes=10, place=copy.place)

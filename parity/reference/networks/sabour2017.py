@@ -25,7 +25,9 @@ def encode(
     x = tap("primary.conv", x + arrays["primary.bias"])
     # Capsules in (height, width, type) order: a channel is type * size + component.
     poses_BIK = tap("primary.poses", squash(x.reshape(len(x), -1, spec.primary.size)))
-    owned = {each.argument(n): arrays[f"digit.{n}"] for n, each in spec.routing.owned.items()}
+    owned = {
+        own.argument(name): arrays[f"digit.{name}"] for name, own in spec.routing.owned.items()
+    }
     votes_BIJD = tap("votes", votes(poses_BIK, arrays["digit.kernel"]))
     route = getattr(routing, spec.routing.name)
     poses_BJD, _ = route(votes_BIJD, **owned, **spec.routing.options, tap=tap)

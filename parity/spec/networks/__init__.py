@@ -1,4 +1,4 @@
-"""The sizes of networks: a file a paper, with the same name in both wings and the oracle."""
+"""The sizes of networks: a file a paper, named as in the wings and the oracle."""
 
 from parity.spec.networks.efficient import Efficient
 from parity.spec.networks.network import NetworkSpec

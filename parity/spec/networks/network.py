@@ -2,12 +2,28 @@
 
 import math
 import typing
-from typing import Any, ClassVar, Self
+from collections.abc import Iterator
+from typing import Any, ClassVar, NamedTuple, Self
 
 from parity.spec.checks import COUNT, check, require
 from parity.spec.layers import Conv, Depthwise, Primary, Tensor
 from parity.spec.losses import Loss
 from parity.spec.routings import Routing
+
+
+class _Sized(NamedTuple):
+    """A convolution of the network and the size of the feature map that it reads."""
+
+    name: str
+    conv: Conv | Primary | Depthwise
+    height: int
+    width: int
+
+    @property
+    def output(self) -> tuple[int, int]:
+        """Height and width of the feature map that it makes, without padding."""
+        kernel, stride = self.conv.kernel, self.conv.stride
+        return (self.height - kernel) // stride + 1, (self.width - kernel) // stride + 1
 
 
 class NetworkSpec:
@@ -68,30 +84,31 @@ class NetworkSpec:
         check("image", COUNT, height=height, width=width, channels=channels)
         check("network", COUNT, classes=self.classes, pose=self.pose)
         check("decoder", COUNT, **{f"width {i}": n for i, n in enumerate(self.decoder or ())})
-        for name, (kernel, stride), (height, width) in self._convolutions():
+        for layer in self._convolutions():
+            kernel = layer.conv.kernel
             require(
-                kernel <= min(height, width),
-                f"{name}: a kernel of {kernel}x{kernel} (stride {stride}) is larger than its "
-                f"input of {height}x{width}; use a smaller kernel or a larger image than "
-                f"{self.image[0]}x{self.image[1]}",
+                kernel <= min(layer.height, layer.width),
+                f"{layer.name}: a kernel of {kernel}x{kernel} (stride {layer.conv.stride}) is "
+                f"larger than its input of {layer.height}x{layer.width}; use a smaller kernel or a "
+                f"larger image than {height}x{width}",
             )
 
-    def _convolutions(self) -> typing.Iterator[tuple[str, tuple[int, int], tuple[int, int]]]:
+    def _convolutions(self) -> Iterator[_Sized]:
+        """The stem's convolutions and the primary layer's, in the order of execution."""
         height, width = self.image[:2]
-        layers: list[tuple[str, Conv | Primary | Depthwise]] = [
-            *((f"stem.{n}", conv) for n, conv in enumerate(self.stem)),
-            ("primary", self.primary),
-        ]
-        for name, conv in layers:
-            yield name, (conv.kernel, conv.stride), (height, width)
-            height = (height - conv.kernel) // conv.stride + 1
-            width = (width - conv.kernel) // conv.stride + 1
+        named: dict[str, Conv | Primary | Depthwise] = {
+            f"stem.{n}": conv for n, conv in enumerate(self.stem)
+        }
+        for name, conv in (named | {"primary": self.primary}).items():
+            layer = _Sized(name, conv, height, width)
+            yield layer
+            height, width = layer.output
 
     @property
     def grid(self) -> tuple[int, int]:
         """Height and width of the grid of primary capsules."""
-        *_, (_, (kernel, stride), (height, width)) = self._convolutions()
-        return (height - kernel) // stride + 1, (width - kernel) // stride + 1
+        *_, last = self._convolutions()
+        return last.output
 
     @property
     def num_inputs(self) -> int:

@@ -1,4 +1,4 @@
-"""Named networks with their training: where each comes from, how to run it, what to expect."""
+"""Named networks and trainings: source, command, expected time and score."""
 
 from parity.spec.checks import require
 from parity.spec.networks import NetworkSpec

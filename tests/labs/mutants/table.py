@@ -393,7 +393,7 @@ MUTANTS = [
     Mutant(
         "clipping each tensor by its own norm",
         "jax training",
-        "    return jax.tree.map(lambda each: each * factor, gradients)",
+        "    return jax.tree.map(lambda gradient: gradient * factor, gradients)",
         "    own = lambda x: norm / jnp.maximum(jnp.sqrt((x * x).sum()), norm)\n"
         "    return jax.tree.map(lambda each: each * own(each), gradients)",
         4,
