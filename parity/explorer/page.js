@@ -159,7 +159,7 @@ function makePage(facts, network, tests) {
       ? `How much the primary capsules at each place send to each class: the largest routing coefficient of their ${types} types, a row for each iteration.`
       : `How much each of the ${I} primary capsules, one under the other, sends to each class.`;
     const negative = network.arrays["digit.prior"] ? ", and orange below 0, where the learned prior takes away" : "";
-    const scale = now ? ` Blank is an even split, ${even.toFixed(2)} or less, the deepest blue ${most.toFixed(2)}${negative}.` : "";
+    const scale = now ? ` Blank is an even split, ${even.toFixed(2)} or less, full blue ${most.toFixed(2)}${negative}.` : "";
     $("routing-says").textContent = what + scale;
   }
 
