@@ -50,11 +50,11 @@ check: setup
 
 # Every deliberate mistake in turn: the ladder must catch and name each.
 mutants: setup
-	cd tests/labs && PYTHONPATH=.:.. ../../$(BIN)/python -m mutants ../../docs/mutants.md
+	cd tests/labs && PYTHONPATH=.:.. ../../$(BIN)/python -m mutants ../../docs/measured/mutants.md
 
 # Some minutes each; they stop by themselves and touch nothing but a temporary folder.
 faults fuzz soak: setup
-	cd tests/labs && PYTHONPATH=.:.. ../../$(BIN)/python -m $@ $(ARGS) ../../docs/reliability.md
+	cd tests/labs && PYTHONPATH=.:.. ../../$(BIN)/python -m $@ $(ARGS) ../../docs/measured/reliability.md
 
 # What type checkers and editors know of the routings, after a new one.
 .PHONY: stubs

@@ -62,7 +62,7 @@ def _by_products(x_BHWC: Array, kernel: Array, stride: int) -> Array:
 
     def block(x_NHWC: Array) -> Array:
         # A row for each place of the result; each strip of the kernel adds its part to all.
-        y = jnp.zeros((len(x_NHWC) * height * width, out), _wide(x_NHWC))
+        y = jnp.zeros((x_NHWC.shape[0] * height * width, out), _wide(x_NHWC))
         for rows in _strips(kernel):
             columns = _columns(x_NHWC, rows, kernel, stride)
             y = y + _product(columns, _matrix(kernel, rows), (1, 0))
@@ -70,7 +70,7 @@ def _by_products(x_BHWC: Array, kernel: Array, stride: int) -> Array:
 
     # One block at a time, without the images that fill up the last one.
     y = lax.map(block, _blocks(x_BHWC, x_BHWC, kernel, stride))
-    return y.reshape(-1, height, width, out)[: len(x_BHWC)]
+    return y.reshape(-1, height, width, out)[: x_BHWC.shape[0]]
 
 
 def _forward(x_BHWC: Array, kernel: Array, stride: int) -> tuple[Array, tuple[Array, Array]]:
@@ -99,7 +99,7 @@ def _backward(stride: int, residuals: tuple[Array, Array], dy_BHWC: Array) -> tu
         total.T.reshape(len(rows), size_w, channels, out)
         for rows, total in zip(strips, sums, strict=True)
     ]
-    dx_BHWC = dx.reshape(-1, *x_BHWC.shape[1:])[: len(x_BHWC)]
+    dx_BHWC = dx.reshape(-1, *x_BHWC.shape[1:])[: x_BHWC.shape[0]]
     return dx_BHWC, jnp.concatenate(parts).astype(kernel.dtype)
 
 
@@ -157,7 +157,7 @@ def _columns(x_NHWC: Array, rows: range, kernel: Array, stride: int) -> Array:
         for i in rows
         for j in range(kernel.shape[1])
     ]
-    return jnp.concatenate(patches, -1).reshape(len(x_NHWC) * height * width, -1)
+    return jnp.concatenate(patches, -1).reshape(x_NHWC.shape[0] * height * width, -1)
 
 
 def _blocks(array: Array, x_BHWC: Array, kernel: Array, stride: int) -> Array:
@@ -165,9 +165,9 @@ def _blocks(array: Array, x_BHWC: Array, kernel: Array, stride: int) -> Array:
     height, width = _places(x_BHWC, kernel, stride)
     columns = len(_strips(kernel)[0]) * kernel.shape[1] * kernel.shape[2]
     fit = max(1, _BLOCK // (height * width * max(columns, kernel.shape[3])))
-    count = -(-len(x_BHWC) // fit)
-    images = -(-len(x_BHWC) // count)  # blocks of equal size need the least filling up
-    pad = [(0, count * images - len(array))] + [(0, 0)] * (array.ndim - 1)
+    count = -(-x_BHWC.shape[0] // fit)
+    images = -(-x_BHWC.shape[0] // count)  # blocks of equal size need the least filling up
+    pad = [(0, count * images - array.shape[0])] + [(0, 0)] * (array.ndim - 1)
     return jnp.pad(array, pad).reshape(count, images, *array.shape[1:])
 
 
@@ -201,7 +201,7 @@ def depthwise(x_BHWC: Array, kernel: Array, stride: int) -> Array:
         for w in range(width)
     ]
     y = jnp.einsum("bpmnc,mnc->bpc", jnp.stack(windows, 1), kernel)
-    return y.reshape(len(x_BHWC), height, width, -1)
+    return y.reshape(x_BHWC.shape[0], height, width, -1)
 
 
 def double_size(x_BHWC: Array) -> Array:

@@ -22,6 +22,7 @@ VERBS = {
     "conformance": ("parity.conformance", "main", "somebody's squash, routing or loss checked"),
     "data": ("parity.data.listing", "listing", "the data sets, which are here, how to get others"),
     "convert": ("parity.convert.verbs", "convert", "weights from one framework or file to another"),
+    "export": ("parity.export.verb", "export", "a network as a file that others run: ONNX"),
     "inspect": ("parity.convert.verbs", "inspect", "what a file of weights or a run holds"),
 }
 

@@ -4,6 +4,7 @@ import io
 import itertools
 import os
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -104,7 +105,9 @@ def read_file(path: str | os.PathLike) -> tuple[canonical.Arrays, Any]:
     """
     try:
         with safe_globals([(_Aside, name) for name in _NUMPY]):  # pyright: ignore[reportArgumentType]
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            # Of a file, torch would make room for whatever a size in it claims.
+            file = io.BytesIO(Path(path).read_bytes())
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch, zip and pickle each have their own
         raise canonical.WeightsError(f"{path}: refused ({_reason(error)}); {_EXPECTED}") from error
     state = _state_dict(path, content)

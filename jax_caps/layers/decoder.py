@@ -70,12 +70,12 @@ class Decoder(nnx.List):
 
     def __call__(self, masked_BJD: Array) -> Array:
         """Images [B, H, W, C] in 0 to 1, of capsules [B, J, D] masked by `mask`."""
-        x = masked_BJD.reshape(len(masked_BJD), -1)
+        x = masked_BJD.reshape(masked_BJD.shape[0], -1)
         for n, layer in enumerate(self):
             x = layer(x)
             # The last layer makes pixels from 0 to 1 (figure 2).
             x = jax.nn.sigmoid(x) if n == len(self) - 1 else jax.nn.relu(x)
-        return x.reshape(len(x), *self.image)
+        return x.reshape(x.shape[0], *self.image)
 
 
 class UpsamplingDecoder(nnx.List):
@@ -99,10 +99,10 @@ class UpsamplingDecoder(nnx.List):
 
     def __call__(self, masked_BJD: Array) -> Array:
         """Images [B, H, W, C] in 0 to 1, of capsules [B, J, D] masked by `mask`."""
-        x, last = masked_BJD.reshape(len(masked_BJD), -1), len(self) - 1
+        x, last = masked_BJD.reshape(masked_BJD.shape[0], -1), len(self) - 1
         for n, layer in enumerate(self):
             if n == self.dense:
-                x = x.reshape(len(x), self.side, self.side, 1)
+                x = x.reshape(x.shape[0], self.side, self.side, 1)
             x = layer(double_size(x)) if self.dense <= n < last else layer(x)
             x = x.astype(masked_BJD.dtype)
             if n < self.dense - 1:

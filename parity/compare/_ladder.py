@@ -24,7 +24,7 @@ from parity.traces.show import DIFFERS, HOLDS
 T = TypeVar("T")
 
 PRECISIONS = ("float64", "float32")
-MODES = ("compiled", "eager", "lean")
+MODES = ("compiled", "eager", "lean", "exported")
 NVIDIA = (Path("/proc/driver/nvidia"), Path("/dev/nvidiactl"))
 
 # rung -> the function that compares there; rung 8 needs a second comparison, on a GPU

@@ -75,7 +75,7 @@ class Decoder(nn.ModuleList):
             x = layer(x)
             # The last layer makes pixels from 0 to 1 (figure 2).
             x = x.sigmoid() if n == len(self) - 1 else F.relu(x)
-        return x.reshape(len(x), *self.image)
+        return x.reshape(x.shape[0], *self.image)
 
 
 class UpsamplingDecoder(nn.ModuleList):
@@ -102,7 +102,7 @@ class UpsamplingDecoder(nn.ModuleList):
         x, last = masked_BJD.flatten(1), len(self) - 1
         for n, layer in enumerate(self):
             if n == self.dense:
-                x = x.reshape(len(x), self.side, self.side, 1)
+                x = x.reshape(x.shape[0], self.side, self.side, 1)
             x = layer(double_size(x)) if self.dense <= n < last else layer(x)
             x = x.to(masked_BJD.dtype)
             if n < self.dense - 1:

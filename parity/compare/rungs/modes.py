@@ -1,13 +1,17 @@
 """Rungs 7 and 8: each wing in its other modes, and on a GPU."""
 
 import dataclasses
+import importlib
 import os
 import shutil
+from collections.abc import Mapping
 
 from parity.compare.comparison import SKIPPED, Comparison, Row
 from parity.compare.rungs import GPU_STEPS
 from parity.compare.rungs.single_step import gradients
 from parity.compare.rungs.trajectories import along
+from parity.export import build
+from parity.reference import lengths
 from parity.spec import BACKENDS
 from parity.traces.first import first_difference
 from parity.traces.measure import differences
@@ -15,7 +19,7 @@ from parity.weights import Arrays, table
 
 
 def in_modes(comparison: Comparison) -> list[Row]:
-    """Rung 7: each wing compiled, eager and lean, against its usual mode."""
+    """Rung 7: each wing compiled, eager, lean and exported, against its usual mode."""
     rows = []
     plain = comparison.pair.ask("mode")
     if "compiled" in comparison.modes:
@@ -30,6 +34,29 @@ def in_modes(comparison: Comparison) -> list[Row]:
         for wing, answer in lean.items():
             distances = _in_order(comparison, plain[wing].arrays, answer.arrays)
             rows.append(comparison.row(7, f"{wing} lean against plain", distances))
+    if "exported" in comparison.modes:
+        rows += _exported(comparison, {wing: answer.arrays for wing, answer in plain.items()})
+    return rows
+
+
+def _exported(comparison: Comparison, plain: Mapping[str, Arrays]) -> list[Row]:
+    """A third witness: the exported graph, by the operators of ONNX's own reference in NumPy."""
+    what = "exported ONNX graph against {}"
+    try:
+        evaluator = importlib.import_module("onnx.reference").ReferenceEvaluator
+    except ImportError:
+        why = "onnx is not installed here; pip install 'twincaps[onnx]'"
+        what = what.format("plain")
+        return [Row(7, comparison.precision, what, verdict=SKIPPED, why=why)]
+    subject, names = comparison.subject, ["poses", "scores"]
+    model = build(subject.spec, subject.cast(comparison.precision), dtype=comparison.precision)
+    images, _ = subject.at(0)
+    outputs = evaluator(model).run(names, {"images": images.astype(comparison.precision)})
+    graph = dict(zip(names, outputs, strict=True))
+    rows = []
+    for wing, arrays in plain.items():
+        usual = {"poses": arrays["poses"], "scores": lengths(arrays["poses"])}
+        rows.append(comparison.row(7, what.format(wing), differences(graph, usual)))
     return rows
 
 
