@@ -15,6 +15,7 @@ VERBS = {
     ),
     "predict": ("parity.predict.verb", "predict", "what a network says of your pictures"),
     "figures": ("parity.figures.command", "figures", "pictures of a run: curves, capsules, errors"),
+    "explore": ("parity.explorer.verb", "explore", "a page to draw on and look into a network"),
     "check": ("parity.compare.verbs", "check", "the ladder: are the two wings one network?"),
     "trace": ("parity.compare.verbs", "trace", "every tensor of one pass of one wing, to a file"),
     "compare": ("parity.compare.verbs", "compare", "two such files, and the first that differs"),

@@ -29,7 +29,8 @@ SHARED = r"parity(\.(spec|weights|schedule)(\..+)?)?"
 # The rooms of parity in the order of their doors: each may enter those before it, and itself.
 ROOMS = [
     *("spec", "schedule", "weights", "reference", "data", "runs", "wing", "saved", "convert"),
-    *("export", "traces", "conformance", "figures", "compare", "loop", "predict", "cli"),
+    *("export", "traces", "conformance", "figures", "compare", "loop", "predict"),
+    *("explorer", "cli"),
 ]
 
 
