@@ -56,9 +56,11 @@ def _normal(
     if spec.norm.kind != "batch":
         function = getattr(norm, spec.norm.kind)
         return tap(name, function(x, **own, epsilon=spec.norm.epsilon))
-    running = {part: arrays[f"{name}.{part}"] for part in ("mean", "variance")}
+    running = (arrays[f"{name}.mean"], arrays[f"{name}.variance"])
     keep, epsilon = spec.norm.keep, spec.norm.epsilon
-    y, mean, variance = norm.batch(x, **own, **running, train=train, keep=keep, epsilon=epsilon)
+    y, mean, variance = norm.batch(
+        x, own["scale"], own["shift"], *running, train=train, keep=keep, epsilon=epsilon
+    )
     if train:
         tap(f"{name}.mean", mean)
         tap(f"{name}.variance", variance)
