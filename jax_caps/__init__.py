@@ -4,10 +4,12 @@ from jax_caps import (
     arrays,
     capsules,
     convolution,
+    export,
     layers,
     lean,
     losses,
     networks,
+    norm,
     numerics,
     processes,
     routing,
@@ -16,7 +18,7 @@ from jax_caps import (
     weights,
 )
 from jax_caps.capsules import lengths, squash, votes
-from jax_caps.networks import CapsuleNetwork
+from jax_caps.networks import CapsuleNetwork, build
 from jax_caps.training import Trainer
 from jax_caps.weights import load_pretrained
 
@@ -24,14 +26,17 @@ __all__ = [
     "CapsuleNetwork",
     "Trainer",
     "arrays",
+    "build",
     "capsules",
     "convolution",
+    "export",
     "layers",
     "lean",
     "lengths",
     "load_pretrained",
     "losses",
     "networks",
+    "norm",
     "numerics",
     "processes",
     "routing",

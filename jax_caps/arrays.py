@@ -27,7 +27,7 @@ class _Network(Protocol):
 
 
 def axes(spec: NetworkSpec) -> dict[str, tuple[str, str]]:
-    """Name -> (canonical axes, JAX axes) of every parameter, in order of execution."""
+    """Name -> (canonical axes, JAX axes) of each parameter and state, in order of execution."""
     rows = canonical.table(spec)
     return {name: (row.axes, AXES.get(row.axes, row.axes)) for name, row in rows.items()}
 
@@ -69,8 +69,8 @@ def given(values: Any) -> Array:
     return jnp.asarray(values)
 
 
-def parameters(net: _Network) -> Iterator[tuple[str, nnx.Param, tuple[str, str]]]:
-    """(name, parameter, axes) in the order of execution."""
+def parameters(net: _Network) -> Iterator[tuple[str, nnx.Variable, tuple[str, str]]]:
+    """(name, parameter, axes) in the order of execution; state, as nnx.BatchStat, too."""
     for name, orders in axes(net.spec).items():
         node: Any = net
         for part in name.split("."):
@@ -79,7 +79,7 @@ def parameters(net: _Network) -> Iterator[tuple[str, nnx.Param, tuple[str, str]]
 
 
 def to_numpy(net: _Network) -> canonical.Arrays:
-    """A copy of every parameter, by canonical name and axes, in the network's dtype."""
+    """A copy of every parameter and state, by canonical name and axes, in the network's dtype."""
     return {
         name: to_canonical(parameter[...], orders) for name, parameter, orders in parameters(net)
     }

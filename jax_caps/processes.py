@@ -5,6 +5,7 @@ import re
 
 import jax
 import numpy as np
+from jax import Array, lax
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -57,6 +58,10 @@ class Group:
         """Whether `flag` is true in one of them; all have to call it."""
         flags = np.full(self._own, int(flag), np.int32)
         return bool(self._highest(jax.make_array_from_process_local_data(self.split, flags)))
+
+    def total(self, x: Array) -> Array:
+        """The sum of a tensor over all their devices, differentiably, inside of a shared step."""
+        return lax.psum(x, "batch")
 
     def share(self, text: str) -> str:
         """The text of the first process, in all; all have to call it."""

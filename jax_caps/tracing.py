@@ -13,18 +13,19 @@ from flax import nnx
 from jax import Array
 
 from jax_caps.arrays import _by_name, given, numpy, parameters, to_canonical
-from jax_caps.networks import CapsuleNetwork
+from jax_caps.networks import Network
 from jax_caps.numerics import compiled
 from parity import weights as canonical
 
 
 def trace(
-    net: CapsuleNetwork,
+    net: Network,
     images_BHWC: np.ndarray,
     targets: np.ndarray,
     parts: Any = None,
     *,
     compile: bool | None = None,
+    train: bool = True,
 ) -> tuple[canonical.Arrays, canonical.Arrays]:
     """Records the value and the gradient of every tensor of one pass, by name.
 
@@ -34,17 +35,18 @@ def trace(
     Args:
         net: The network, which is not changed.
         images_BHWC: Floating, in 0 to 1.
-        targets: Integer labels [B], or 0/1 [B, J]; see `CapsuleNetwork.terms`.
+        targets: Integer labels [B], or 0/1 [B, J]; see `Network.terms`.
         parts: What each image is made of, if that is known.
         compile: True for jax.jit, False for operation by operation; None for this wing's
             usual, jax.jit.
+        train: Whether the pass is that of a training step, or of an evaluation.
 
     Returns:
         Two dictionaries of arrays: the values, and the gradients of the loss by them. Both have
         first the taps, then the parameters as `parameter/<name>` in canonical axes, each in the
-        order of execution.
+        order of execution. State is among them, with gradients of 0: no optimiser moves it.
     """
-    graph, params = nnx.split(net, nnx.Param)
+    graph, params, state = nnx.split(net, nnx.Param, nnx.BatchStat)
     labels = given(targets)
     order: list[str] = []
 
@@ -56,7 +58,8 @@ def trace(
             tapped[name] = x + zeros[name] if zeros else x
             return tapped[name]
 
-        loss, _ = nnx.merge(graph, params).loss(images_BHWC, labels, tap, parts)
+        whole = nnx.merge(graph, params, state)
+        loss, _ = whole.loss(images_BHWC, labels, tap, parts, train=train)
         return loss, tapped
 
     # A first pass, of shapes alone, finds the taps; the second adds a zero at each.
@@ -72,7 +75,8 @@ def trace(
     slopes = _by_name(slopes)
     for name, parameter, orders in parameters(net):
         values[f"parameter/{name}"] = to_canonical(parameter[...], orders)
-        gradients[f"parameter/{name}"] = to_canonical(slopes[name][...], orders)
+        slope = slopes[name][...] if name in slopes else jnp.zeros_like(parameter[...])
+        gradients[f"parameter/{name}"] = to_canonical(slope, orders)
     return values, gradients
 
 

@@ -18,7 +18,7 @@ from jax.sharding import PartitionSpec
 
 from jax_caps import arrays, fourier, tracing
 from jax_caps.convolution import chosen
-from jax_caps.networks import CapsuleNetwork
+from jax_caps.networks import Network, build
 from jax_caps.numerics import compiled
 from jax_caps.processes import Group
 from parity import schedule
@@ -120,29 +120,33 @@ class Trainer:
         self.device = jax.local_devices(backend=device)[0]
         with jax.default_device(self.device):
             how = lean, block, convolution
-            net = CapsuleNetwork(spec, training.seed, training.precision, *how)
+            net = build(spec, training.seed, training.precision, *how)
             self.dtype = net.dtype
             for layer in net.convolutions().values():
                 layer.processes = 1 if group is None else group.shares
-            self.graph, params = nnx.split(net, nnx.Param)
+            self.graph, params, state = nnx.split(net, nnx.Param, nnx.BatchStat)
             self.optimizer = _make_optimizer(training)
             slots = self.optimizer.init(params)
-            averages = None if training.ema is None else jax.tree.map(jnp.copy, params)
-        self.params, self.slots, self.averages = self._keep((params, slots, averages))
+            whole = nnx.merge_state(params, state)
+            averages = None if training.ema is None else jax.tree.map(jnp.copy, whole)
+        kept = self._keep((params, state, slots, averages))
+        self.params, self.state, self.slots, self.averages = kept
         # A step may overwrite the state it is given, which nobody needs afterwards.
-        old = ("params", "slots", "averages")
+        old = ("params", "state", "slots", "averages")
         self._step = compiled(self._shared(self._update, "batch"), donate_argnames=old)
         self._evaluate = compiled(self._shared(self._sums, "batch", "weights_B"))
-        self._poses = compiled(lambda params, images: nnx.merge(self.graph, params)(images))
+        self._poses = compiled(
+            lambda params, state, images: nnx.merge(self.graph, params, state)(images)
+        )
         self._couplings = compiled(self._coupled)
         self._decode = compiled(self._decoded)
-        self._transform = compiled(self._transformed, static_argnums=1)
+        self._transform = compiled(self._transformed, static_argnums=2)
         self._known: tuple[Any, int, dict[str, list[Array]]] | None = None
 
     @property
-    def net(self) -> CapsuleNetwork:
+    def net(self) -> Network:
         """The network with the present weights."""
-        return nnx.merge(self.graph, self._local(self.params))
+        return nnx.merge(self.graph, *self._weights())
 
     def step(
         self, images_BHWC: np.ndarray, targets: np.ndarray, parts: Any = None
@@ -152,7 +156,7 @@ class Trainer:
         Args:
             images_BHWC: Floating, in 0 to 1; with a group, this process's rows of the batch.
             targets: Integer labels [B], or 0/1 [B, J] where several classes may be present.
-            parts: What each image is made of, as in `CapsuleNetwork.terms`.
+            parts: What each image is made of, as in `Network.terms`.
 
         Returns:
             `loss` and `accuracy` of the whole batch before the step, and the `learning_rate`.
@@ -163,9 +167,9 @@ class Trainer:
         self._known = None  # spectra of weights that are about to change
         batch = self._batch(images_BHWC, targets, parts)
         rate = schedule.learning_rate(self.training, self.step_count)
-        self.params, self.slots, self.averages, loss, accuracy = self._step(
-            self.params, self.slots, self.averages, batch, rate
-        )
+        kept = self.params, self.state, self.slots, self.averages
+        kept, loss, accuracy = self._step(*kept, batch, rate)
+        self.params, self.state, self.slots, self.averages = kept
         self.step_count += 1
         return {"loss": float(loss), "accuracy": float(accuracy), "learning_rate": rate}
 
@@ -179,23 +183,24 @@ class Trainer:
         """Weighted sums of `loss`, `correct` and `count`; padding has weight 0."""
         batch = self._batch(images_BHWC, targets, parts)
         weights_B = self._own(np.asarray(weights_B, self.dtype))
-        sums = self._evaluate(self.params, batch, weights_B, self._spectra(len(images_BHWC)))
+        spectra = self._spectra(len(images_BHWC))
+        sums = self._evaluate(self.params, self.state, batch, weights_B, spectra)
         return {name: float(value) for name, value in sums.items()}
 
     def poses(self, images_BHWC: np.ndarray) -> np.ndarray:
         """The class capsules of images [B, H, W, C]: [B, J, D]."""
-        return arrays.numpy(self._poses(self._local(self.params), self._placed(images_BHWC)))
+        return arrays.numpy(self._poses(*self._weights(), self._placed(images_BHWC)))
 
     def couplings(self, images_BHWC: np.ndarray) -> np.ndarray:
         """The routing coefficients of each iteration: [T, B, I, J]."""
-        return arrays.numpy(self._couplings(self._local(self.params), self._placed(images_BHWC)))
+        return arrays.numpy(self._couplings(*self._weights(), self._placed(images_BHWC)))
 
     def reconstruct(self, poses_BJD: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """The decoder's images from the capsules of the labels, as the network's."""
         check_labels(arrays.concrete(labels), self.spec.classes)
         given = np.asarray(poses_BJD, self.dtype), np.asarray(labels, np.int32)
         placed = jax.device_put(given, self.device)
-        return arrays.numpy(self._decode(self._local(self.params), *placed))
+        return arrays.numpy(self._decode(*self._weights(), *placed))
 
     def trace(
         self, images_BHWC: np.ndarray, targets: np.ndarray, parts: Any = None
@@ -219,6 +224,7 @@ class Trainer:
                 f"{slot}/{name}": arrays.to_canonical(by_slot[slot][name][...], orders)
                 for slot in by_slot
                 for name, orders in arrays.axes(self.spec).items()
+                if name in by_slot[slot]
             },
         }
 
@@ -229,23 +235,29 @@ class Trainer:
         canonical.check(state["optimizer"], rows, "optimizer state")
         net = self.net
         arrays.from_numpy(net, state["weights"])
-        self.params = self._keep(nnx.state(net, nnx.Param))
+        self.params, self.state = self._keep(nnx.split(net, nnx.Param, nnx.BatchStat)[1:])
         self.step_count = int(state["step"])
         new: dict[str, Any] = {
-            SLOTS[slot]: self._structured(state["optimizer"], slot) for slot in self._slots
+            SLOTS[slot]: self._structured(self.params, state["optimizer"], slot)
+            for slot in self._slots
         }
         if "mu" in new:  # Adam's own count, which its bias corrections are of
             new["count"] = jnp.asarray(self.step_count, jnp.int32)
         self.slots = self._keep(optax.tree.set(self._local(self.slots), **new))
         if self.averages is not None:
-            averages = self._structured(state["optimizer"], canonical.AVERAGE)
+            whole = nnx.merge_state(self.params, self.state)
+            averages = self._structured(whole, state["optimizer"], canonical.AVERAGE)
             self.averages = self._keep(averages)
 
     @property
     def _slots(self) -> tuple[str, ...]:
         return canonical.SLOTS[self.training.optimizer]
 
-    def _structured(self, slots: Mapping[str, np.ndarray], slot: str) -> Any:
+    def _weights(self) -> tuple[Any, Any]:
+        """Parameters and state as this process can use them alone."""
+        return self._local(self.params), self._local(self.state)
+
+    def _structured(self, like: Any, slots: Mapping[str, np.ndarray], slot: str) -> Any:
         orders = arrays.axes(self.spec)
 
         def value(path: tuple[Any, ...], parameter: nnx.Variable) -> nnx.Variable:
@@ -253,7 +265,7 @@ class Trainer:
             array = arrays.from_canonical(slots[f"{slot}/{name}"], orders[name])
             return parameter.replace(array.astype(self.dtype))
 
-        return nnx.map_state(value, self.params)
+        return nnx.map_state(value, like)
 
     def _batch(self, images: np.ndarray, targets: np.ndarray, parts: Any) -> dict[str, Any]:
         if parts is not None:
@@ -315,12 +327,19 @@ class Trainer:
             function, mesh=self.group.mesh, in_specs=specs, out_specs=whole, check_vma=False
         )
 
-    def _update(self, params: Any, slots: Any, averages: Any, batch: dict[str, Any], rate: Array):
-        def loss(params: Any) -> tuple[Array, Array]:
-            return nnx.merge(self.graph, params).loss(**batch)
+    def _update(
+        self, params: Any, state: Any, slots: Any, averages: Any, batch: dict[str, Any], rate: Array
+    ):
+        total = None if self.group is None else self.group.total
 
         # The loss of this device's rows, then the means over all: equal shares of the batch.
-        (value, accuracy), gradients = jax.value_and_grad(loss, has_aux=True)(params)
+        def loss(params: Any) -> tuple[Array, tuple[Array, dict[str, Array]]]:
+            net = nnx.merge(self.graph, params, state)
+            terms = net.terms(**batch, train=True, total=total)
+            value, accuracy = net.weigh(terms)
+            return value, (accuracy, terms["state"])
+
+        (value, (accuracy, new)), gradients = jax.value_and_grad(loss, has_aux=True)(params)
         if self.group is not None:
             value, accuracy, gradients = lax.pmean((value, accuracy, gradients), "batch")
         if self.training.clip_norm is not None:
@@ -328,9 +347,10 @@ class Trainer:
         # optax gives a direction without rate and sign: the rate is this step's, from the schedule.
         direction, slots = self.optimizer.update(gradients, slots, params)
         params = jax.tree.map(lambda p, d: p - rate * d, params, direction)
+        state = nnx.map_state(lambda path, old: old.replace(new[".".join(map(str, path))]), state)
         if self.training.ema is not None:
-            averages = average(averages, params, self.training.ema)
-        return params, slots, averages, value, accuracy
+            averages = average(averages, nnx.merge_state(params, state), self.training.ema)
+        return (params, state, slots, averages), value, accuracy
 
     def _spectra(self, images: int) -> dict[str, list[Array]]:
         """The spectra of the kernels that an evaluation takes, made once for the present weights.
@@ -341,19 +361,19 @@ class Trainer:
             return {}
         # A step and a state bring other arrays, so these cannot be of other weights.
         if self._known is None or self._known[0] is not self.params or self._known[1] != images:
-            self._known = self.params, images, self._transform(self.params, images)
+            self._known = self.params, images, self._transform(*self._weights(), images)
         return self._known[2]
 
-    def _transformed(self, params: Any, images: int) -> dict[str, list[Array]]:
-        net, found = nnx.merge(self.graph, params), {}
+    def _transformed(self, params: Any, state: Any, images: int) -> dict[str, list[Array]]:
+        net, found = nnx.merge(self.graph, params, state), {}
         for name, of in self.spec.convolutions().items():
             layer = net.convolutions()[name]
             if chosen(of, images, layer.compute, layer.method):
                 found[name] = fourier.spectra(layer.kernel[...], of)
         return found
 
-    def _sums(self, params: Any, batch: dict[str, Any], weights_B: Array, spectra: Any):
-        net = nnx.merge(self.graph, params)
+    def _sums(self, params: Any, state: Any, batch: dict[str, Any], weights_B: Array, spectra: Any):
+        net = nnx.merge(self.graph, params, state)
         for name, known in spectra.items():
             net.convolutions()[name].spectra = nnx.data(known)
         terms = net.terms(**batch)
@@ -367,7 +387,7 @@ class Trainer:
         }
         return sums if self.group is None else lax.psum(sums, "batch")
 
-    def _coupled(self, params: Any, images: Array) -> Array:
+    def _coupled(self, params: Any, state: Any, images: Array) -> Array:
         couplings: list[Array] = []
 
         def tap(name: str, x: Array) -> Array:
@@ -375,8 +395,8 @@ class Trainer:
                 couplings.append(x)
             return x
 
-        nnx.merge(self.graph, params)(images, tap)
+        nnx.merge(self.graph, params, state)(images, tap)
         return jnp.stack(couplings)
 
-    def _decoded(self, params: Any, poses: Array, labels: Array) -> Array:
-        return nnx.merge(self.graph, params).reconstruct(poses, labels)
+    def _decoded(self, params: Any, state: Any, poses: Array, labels: Array) -> Array:
+        return nnx.merge(self.graph, params, state).reconstruct(poses, labels)

@@ -7,7 +7,7 @@ import numpy as np
 from flax import serialization, traverse_util
 
 from jax_caps.arrays import from_numpy, to_numpy
-from jax_caps.networks import CapsuleNetwork
+from jax_caps.networks import Network, build
 from parity import weights as canonical
 from parity.spec import TrainedOn, gist
 
@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 
-def save(net: CapsuleNetwork, path: str | os.PathLike, trained_on: TrainedOn | None = None) -> None:
+def save(net: Network, path: str | os.PathLike, trained_on: TrainedOn | None = None) -> None:
     """Writes the weights to a canonical .safetensors file, which either wing reads.
 
     Args:
@@ -34,7 +34,7 @@ def save(net: CapsuleNetwork, path: str | os.PathLike, trained_on: TrainedOn | N
     canonical.save(path, net.spec, to_numpy(net), trained_on)
 
 
-def load(path: str | os.PathLike) -> CapsuleNetwork:
+def load(path: str | os.PathLike) -> Network:
     """The network of a canonical .safetensors file.
 
     It is float64 where its weights are, else float32. Raises WeightsError where the file is
@@ -42,12 +42,12 @@ def load(path: str | os.PathLike) -> CapsuleNetwork:
     """
     spec, arrays = canonical.load(path)
     wide = any(array.dtype == np.float64 for array in arrays.values())
-    net = CapsuleNetwork(spec, precision="float64" if wide else "float32")
+    net = build(spec, precision="float64" if wide else "float32")
     from_numpy(net, arrays)
     return net
 
 
-def load_pretrained(name: str, precision: str = "float32") -> CapsuleNetwork:
+def load_pretrained(name: str, precision: str = "float32") -> Network:
     """A trained network that comes with twincaps.
 
     Args:
@@ -58,7 +58,7 @@ def load_pretrained(name: str, precision: str = "float32") -> CapsuleNetwork:
         WeightsError: With the known names, where the name is unknown.
     """
     spec, arrays = canonical.load_pretrained(name)
-    net = CapsuleNetwork(spec, precision=precision)
+    net = build(spec, precision=precision)
     from_numpy(net, arrays)
     return net
 

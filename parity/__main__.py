@@ -15,12 +15,14 @@ VERBS = {
     ),
     "predict": ("parity.predict.verb", "predict", "what a network says of your pictures"),
     "figures": ("parity.figures.command", "figures", "pictures of a run: curves, capsules, errors"),
+    "explore": ("parity.explorer.verb", "explore", "a page to draw on and look into a network"),
     "check": ("parity.compare.verbs", "check", "the ladder: are the two wings one network?"),
     "trace": ("parity.compare.verbs", "trace", "every tensor of one pass of one wing, to a file"),
     "compare": ("parity.compare.verbs", "compare", "two such files, and the first that differs"),
     "conformance": ("parity.conformance", "main", "somebody's squash, routing or loss checked"),
     "data": ("parity.data.listing", "listing", "the data sets, which are here, how to get others"),
     "convert": ("parity.convert.verbs", "convert", "weights from one framework or file to another"),
+    "export": ("parity.export.verb", "export", "a network as a file that others run: ONNX"),
     "inspect": ("parity.convert.verbs", "inspect", "what a file of weights or a run holds"),
 }
 

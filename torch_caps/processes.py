@@ -3,9 +3,11 @@
 import os
 import re
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from parity.spec import TwincapsError, gist
 
@@ -71,6 +73,10 @@ class Group:
         dist.all_reduce(highest, dist.ReduceOp.MAX)
         return bool(highest)
 
+    def total(self, x: Tensor) -> Tensor:
+        """The sum of a tensor over all of them, differentiably; all have to call it."""
+        return _Sum.apply(x)  # pyright: ignore[reportReturnType]
+
     def share(self, text: str) -> str:
         """The text of the first process, in all; all have to call it."""
         texts = [text]
@@ -91,6 +97,22 @@ class Group:
         # while it drops what it uses: the last one to do that must not be it.
         _PARTED.append(dist.group.WORLD)
         dist.destroy_process_group()
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over processes: each has a share in every sum, so that gradients are summed too."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        whole = x.clone()
+        dist.all_reduce(whole)
+        return whole
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        whole = gradients[0].clone()
+        dist.all_reduce(whole)
+        return whole
 
 
 def _store(rank: int, address: str) -> dist.Store:  # pyright: ignore[reportPrivateImportUsage]

@@ -12,17 +12,18 @@ from torch import Tensor
 
 from parity import weights as canonical
 from torch_caps.arrays import given, numpy, parameters, to_canonical
-from torch_caps.networks import CapsuleNetwork
+from torch_caps.networks import Network
 from torch_caps.numerics import compiled
 
 
 def trace(
-    net: CapsuleNetwork,
+    net: Network,
     images_BHWC: np.ndarray,
     targets: np.ndarray,
     parts: Any = None,
     *,
     compile: bool | None = None,
+    train: bool = True,
 ) -> tuple[canonical.Arrays, canonical.Arrays]:
     """Records the value and the gradient of every tensor of one pass, by name.
 
@@ -32,15 +33,16 @@ def trace(
     Args:
         net: The network, which is not changed.
         images_BHWC: Floating, in 0 to 1.
-        targets: Integer labels [B], or 0/1 [B, J]; see `CapsuleNetwork.terms`.
+        targets: Integer labels [B], or 0/1 [B, J]; see `Network.terms`.
         parts: What each image is made of, if that is known.
         compile: True for torch.compile, False for operation by operation; None for
             this wing's usual, operation by operation.
+        train: Whether the pass is that of a training step, or of an evaluation.
 
     Returns:
         Two dictionaries of arrays: the values, and the gradients of the loss by them. Both have
         first the taps, then the parameters as `parameter/<name>` in canonical axes, each in the
-        order of execution.
+        order of execution. State is among them, with gradients of 0: no optimiser moves it.
     """
     images = net.images(images_BHWC)
     labels = given(targets).to(images.device)
@@ -52,7 +54,7 @@ def trace(
             tapped[name] = x + zeros[name] if zeros else x
             return tapped[name]
 
-        loss, _ = net.loss(images, labels, tap, parts)
+        loss, _ = net.loss(images, labels, tap, parts, train=train)
         return loss, tapped
 
     # A first pass finds the names and shapes of the taps; the second adds a zero at each.
@@ -63,19 +65,18 @@ def trace(
     params = {
         f"parameter/{name}": (parameter, orders) for name, parameter, orders in parameters(net)
     }
-    inputs = [*zeros.values(), *(parameter for parameter, _ in params.values())]
-    slopes = dict(
-        zip(
-            [*zeros, *params],
-            torch.autograd.grad(loss, inputs, materialize_grads=True),
-            strict=True,
-        )
-    )
+    trained = {
+        name: parameter for name, (parameter, _) in params.items() if parameter.requires_grad
+    }
+    inputs = zeros | trained
+    by_input = torch.autograd.grad(loss, list(inputs.values()), materialize_grads=True)
+    slopes = dict(zip(inputs, by_input, strict=True))
     values = {name: numpy(values[name]) for name in zeros}
     gradients = {name: numpy(slopes[name]) for name in zeros}
     for name, (parameter, orders) in params.items():
         values[name] = to_canonical(parameter, orders)
-        gradients[name] = to_canonical(slopes[name], orders)
+        slope = slopes[name] if name in slopes else torch.zeros_like(parameter)
+        gradients[name] = to_canonical(slope, orders)
     return values, gradients
 
 

@@ -15,7 +15,7 @@ from parity import schedule
 from parity import weights as canonical
 from parity.spec import NetworkSpec, TrainingSpec, check_labels, check_targets
 from torch_caps import arrays, tracing
-from torch_caps.networks import CapsuleNetwork
+from torch_caps.networks import Network, build
 from torch_caps.numerics import compiled
 from torch_caps.processes import Group
 
@@ -61,14 +61,18 @@ def average(averages: Sequence[Tensor], parameters: Sequence[Tensor], decay: flo
         mean.lerp_(parameter, 1 - decay)
 
 
+# The loss of a training step, its accuracy, and the state that it leaves.
+_Step = tuple[Tensor, Tensor, dict[str, Tensor]]
+
+
 class _Loss(nn.Module):
     """A network whose call is its loss: DistributedDataParallel wraps what is called."""
 
-    def __init__(self, net: CapsuleNetwork, loss: Callable[..., tuple[Tensor, Tensor]]):
+    def __init__(self, net: Network, loss: Callable[..., _Step]):
         super().__init__()
         self.net, self.loss = net, loss
 
-    def forward(self, **batch: Any) -> tuple[Tensor, Tensor]:
+    def forward(self, **batch: Any) -> _Step:
         return self.loss(**batch)
 
 
@@ -104,22 +108,27 @@ class Trainer:
         self.spec, self.training, self.group = spec, training, group
         device = device if group is None else group.device
         how = lean, block, convolution
-        net = CapsuleNetwork(spec, training.seed, training.precision, *how)
+        net = build(spec, training.seed, training.precision, *how)
         self._net = net.to(device)
         self.device, self.step_count = device, 0
-        self.loss: Callable[..., tuple[Tensor, Tensor]] = self.net.loss
+        self.loss: Callable[..., _Step] = self._loss
         if compile:
-            self.loss = compiled(self.net.loss)
+            self.loss = compiled(self._loss)
         if group is not None:
             for layer in net.convolutions().values():
                 layer.processes = group.shares
-            self.loss = nn.parallel.DistributedDataParallel(_Loss(self.net, self.loss))
+            # State is the same in all processes: each has summed what it is made of.
+            self.loss = nn.parallel.DistributedDataParallel(
+                _Loss(self.net, self.loss), broadcast_buffers=False
+            )
         self.optimizer = _make_optimizer(training, list(self.net.parameters()))
         self._kinds = canonical.kinds(training.optimizer, training.ema)
-        self._set_slots(canonical.first_slots(self._kinds, arrays.to_numpy(net)))
+        self._state = canonical.state(spec)
+        first = canonical.first_slots(self._kinds, arrays.to_numpy(net), self._state)
+        self._set_slots(first)
 
     @property
-    def net(self) -> CapsuleNetwork:
+    def net(self) -> Network:
         """The network with the present weights."""
         return self._net
 
@@ -131,7 +140,7 @@ class Trainer:
         Args:
             images_BHWC: Floating, in 0 to 1; with a group, this process's rows of the batch.
             targets: Integer labels [B], or 0/1 [B, J] where several classes may be present.
-            parts: What each image is made of, as in `CapsuleNetwork.terms`.
+            parts: What each image is made of, as in `Network.terms`.
 
         Returns:
             `loss` and `accuracy` of the whole batch before the step, and the `learning_rate`.
@@ -148,7 +157,7 @@ class Trainer:
                 # sqrt(v) + eps before the bias correction c is sqrt(v / c) + eps / sqrt(c) after it
                 correction = 1 - self.training.beta2 ** (self.step_count + 1)
                 group["eps"] = self.training.epsilon / correction**0.5
-        loss, accuracy = self.loss(**batch)
+        loss, accuracy, state = self.loss(**batch)
         self.optimizer.zero_grad()
         loss.backward()
         if self.training.clip_norm is not None:
@@ -157,6 +166,7 @@ class Trainer:
             ]
             clip(gradients, self.training.clip_norm)
         self.optimizer.step()
+        self._keep(state)
         if self.training.ema is not None:
             self._average(self.training.ema)
         self.step_count += 1
@@ -232,6 +242,7 @@ class Trainer:
                 )
                 for slot in self._kinds
                 for name, parameter, orders in arrays.parameters(self.net)
+                if slot in self._kinds_of(name)
             },
         }
 
@@ -248,16 +259,31 @@ class Trainer:
         for name, parameter, orders in arrays.parameters(self.net):
             state = self._state_of(parameter)
             state["step"] = torch.tensor(float(self.step_count), device=parameter.device)
-            for slot in self._kinds:
+            for slot in self._kinds_of(name):
                 value = arrays.from_canonical(slots[f"{slot}/{name}"], orders)
                 state[SLOTS[slot]] = torch.empty_like(parameter).copy_(value)
+
+    def _kinds_of(self, name: str) -> tuple[str, ...]:
+        """The slots of a parameter; of state at most an average."""
+        moved = name not in self._state
+        return tuple(kind for kind in self._kinds if moved or kind == canonical.AVERAGE)
+
+    def _loss(self, **batch: Any) -> _Step:
+        total = None if self.group is None else self.group.total
+        terms = self.net.terms(**batch, train=True, total=total)
+        return *self.net.weigh(terms), terms["state"]
+
+    @torch.no_grad()
+    def _keep(self, state: Mapping[str, Tensor]) -> None:
+        for name, buffer in self.net.named_buffers():
+            buffer.copy_(state[name])
 
     def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:
         return self.optimizer.state[parameter]
 
     @torch.no_grad()
     def _average(self, decay: float) -> None:
-        parameters = list(self.net.parameters())
+        parameters = [*self.net.parameters(), *self.net.buffers()]
         key = SLOTS[canonical.AVERAGE]
         average([self._state_of(parameter)[key] for parameter in parameters], parameters, decay)
 

@@ -4,6 +4,7 @@ import io
 import itertools
 import os
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch.serialization import safe_globals
 from parity import weights as canonical
 from parity.spec import TrainedOn, gist
 from torch_caps.arrays import from_numpy, numpy, tensor, to_numpy
-from torch_caps.networks import CapsuleNetwork
+from torch_caps.networks import Network, build
 
 __all__ = [
     "from_numpy",
@@ -35,7 +36,7 @@ _MAKERS = itertools.product(("core", "_core"), ("scalar", "_reconstruct"))
 _NUMPY = ["numpy.dtype", "numpy.ndarray", *(f"numpy.{c}.multiarray.{n}" for c, n in _MAKERS)]
 
 
-def save(net: CapsuleNetwork, path: str | os.PathLike, trained_on: TrainedOn | None = None) -> None:
+def save(net: Network, path: str | os.PathLike, trained_on: TrainedOn | None = None) -> None:
     """Writes the weights to a canonical .safetensors file, which either wing reads.
 
     Args:
@@ -47,7 +48,7 @@ def save(net: CapsuleNetwork, path: str | os.PathLike, trained_on: TrainedOn | N
     canonical.save(path, net.spec, to_numpy(net), trained_on)
 
 
-def load(path: str | os.PathLike) -> CapsuleNetwork:
+def load(path: str | os.PathLike) -> Network:
     """The network of a canonical .safetensors file.
 
     It is float64 where its weights are, else float32. Raises WeightsError where the file is
@@ -55,12 +56,12 @@ def load(path: str | os.PathLike) -> CapsuleNetwork:
     """
     spec, arrays = canonical.load(path)
     wide = any(array.dtype == np.float64 for array in arrays.values())
-    net = CapsuleNetwork(spec, precision="float64" if wide else "float32")
+    net = build(spec, precision="float64" if wide else "float32")
     from_numpy(net, arrays)
     return net
 
 
-def load_pretrained(name: str, precision: str = "float32") -> CapsuleNetwork:
+def load_pretrained(name: str, precision: str = "float32") -> Network:
     """A trained network that comes with twincaps.
 
     Args:
@@ -71,7 +72,7 @@ def load_pretrained(name: str, precision: str = "float32") -> CapsuleNetwork:
         WeightsError: With the known names, where the name is unknown.
     """
     spec, arrays = canonical.load_pretrained(name)
-    net = CapsuleNetwork(spec, precision=precision)
+    net = build(spec, precision=precision)
     from_numpy(net, arrays)
     return net
 
@@ -104,7 +105,9 @@ def read_file(path: str | os.PathLike) -> tuple[canonical.Arrays, Any]:
     """
     try:
         with safe_globals([(_Aside, name) for name in _NUMPY]):  # pyright: ignore[reportArgumentType]
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            # Of a file, torch would make room for whatever a size in it claims.
+            file = io.BytesIO(Path(path).read_bytes())
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch, zip and pickle each have their own
         raise canonical.WeightsError(f"{path}: refused ({_reason(error)}); {_EXPECTED}") from error
     state = _state_dict(path, content)

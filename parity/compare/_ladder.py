@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from parity.compare.comparison import SKIPPED, Comparison, Row
 from parity.compare.rungs import RUNGS, single_step, trajectories
 from parity.compare.rungs.modes import in_modes, on_gpu
-from parity.compare.rungs.single_step import BACKWARD, FORWARD
+from parity.compare.rungs.single_step import BACKWARD, EVALUATION, FORWARD
 from parity.compare.subject import Subject
 from parity.compare.wings import SUBJECT, pair
 from parity.spec import TwincapsError, to_dict
@@ -24,7 +24,7 @@ from parity.traces.show import DIFFERS, HOLDS
 T = TypeVar("T")
 
 PRECISIONS = ("float64", "float32")
-MODES = ("compiled", "eager", "lean", "fourier")
+MODES = ("compiled", "eager", "lean", "fourier", "exported")
 NVIDIA = (Path("/proc/driver/nvidia"), Path("/dev/nvidiactl"))
 
 # rung -> the function that compares there; rung 8 needs a second comparison, on a GPU
@@ -192,8 +192,10 @@ def _explained(comparisons: _Comparisons, row: Row) -> Row:
     """Adds to a row that differs its kind: rounding, or semantic, and whose."""
     if row.verdict != DIFFERS:
         return row
-    if row.what in (FORWARD, BACKWARD):
-        torch, jax = comparisons("float64").traces.values()
+    if row.what.removesuffix(EVALUATION) in (FORWARD, BACKWARD):
+        comparison = comparisons("float64")
+        evaluated = row.what.endswith(EVALUATION)
+        torch, jax = (comparison.evaluated if evaluated else comparison.traces).values()
         verdict = oracle.verdict(torch, jax, RUNGS[2].float64, RUNGS[3].float64)
         return dataclasses.replace(row, why=str(verdict))
     if row.precision == "float64":

@@ -14,7 +14,7 @@ from parity.traces.first import first_beyond
 from parity.traces.measure import INFINITE, worst
 from parity.traces.recording import Trace
 from parity.traces.show import DIFFERS, HOLDS
-from parity.weights import Arrays
+from parity.weights import Arrays, state
 
 RAISES, SKIPPED = "raises", "skipped"
 
@@ -83,14 +83,23 @@ class Comparison:
 
     @functools.cached_property
     def traces(self) -> dict[str, Trace]:
-        """The trace of each wing, as it usually runs."""
+        """The trace of each wing, as it usually runs, of a training step."""
         return self.pair.trace()
 
     @functools.cached_property
+    def evaluated(self) -> dict[str, Trace]:
+        """The trace of each wing in evaluation; none where that is the same."""
+        return self.pair.trace(train=False) if state(self.subject.spec) else {}
+
+    @functools.cached_property
     def expected(self) -> Arrays:
-        """The oracle's forward pass, and the parameters it was given."""
+        """The oracle's forward pass of a training step, and the parameters it was given."""
+        return self.oracle(self.traces["torch"])
+
+    def oracle(self, trace: Trace) -> Arrays:
+        """The oracle's forward pass for a trace, and the parameters it was given."""
         given = self.subject.cast(self.precision).items()
-        seen = oracle.values(self.traces["torch"])
+        seen = oracle.values(trace)
         return {**seen, **{f"parameter/{name}": array for name, array in given}}
 
     @functools.cached_property

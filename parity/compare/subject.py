@@ -25,6 +25,7 @@ from parity.weights import (
     kinds,
     load_arrays,
     save_arrays,
+    state,
     table,
 )
 
@@ -76,7 +77,8 @@ class Subject:
     def fresh(self, optimizer: str, precision: str) -> dict[str, Any]:
         """The state a Trainer would begin with, with the subject's weights."""
         weights = self.cast(precision)
-        slots = first_slots(kinds(optimizer, self.training.ema), weights)
+        every = kinds(optimizer, self.training.ema)
+        slots = first_slots(every, weights, state(self.spec))
         return {"step": 0, "weights": weights, "optimizer": slots}
 
     def midway(self, optimizer: str, precision: str) -> dict[str, Any]:
@@ -100,7 +102,14 @@ class Subject:
         """A state whose weights, too, have every bit of the precision."""
         state = self.midway("adam", precision)
         moments, head = state["optimizer"], "adam.m/"
-        return {**state, "weights": {name: moments[head + name] for name in self.weights}}
+        weights = {
+            # State has no moment; a random number in its place too.
+            name: moments[head + name]
+            if head + name in moments
+            else generator(self.seed, f"check/{name}").random(first.shape).astype(first.dtype)
+            for name, first in state["weights"].items()
+        }
+        return {**state, "weights": weights}
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the subject to one file, for a process that computes with one wing."""
@@ -174,9 +183,10 @@ def from_saved(name: str, *, seed: int = 0, batch: int = BATCH) -> Subject:
 
 
 def ragged(spec: NetworkSpec, seed: int) -> Arrays:
-    """First weights with noise on the biases: equal ones would hide a wrong axis."""
+    """First weights with noise on the constant ones: equal ones would hide a wrong axis."""
+    constant = {name for name, row in table(spec).items() if row.std == row.bound == 0}
     return {
-        name: array + _noise(seed, name, array.shape) if name.endswith(".bias") else array
+        name: array + _noise(seed, name, array.shape) if name in constant else array
         for name, array in draw(spec, seed).items()
     }
 

@@ -77,7 +77,7 @@ def round_trip(wing: Wing, folder: str) -> Result:
     trainer = wing.trainer("adam")
     trainer.set_state(state)
     back = trainer.get_state()
-    net = wing.package.CapsuleNetwork(wing.subject.spec, 1, wing.precision)
+    net = wing.package.build(wing.subject.spec, 1, wing.precision)
     weights.from_numpy(net, state["weights"])
     file = Path(folder) / f"{wing.name}-{wing.precision}.safetensors"
     weights.save(net, file)
@@ -109,14 +109,16 @@ def pure_functions(wing: Wing) -> Result:
     return _plain(functions.answers(wing.package, wing.precision))
 
 
-def trace(wing: Wing, precision: str | None = None, mode: str = "usual") -> Result:
+def trace(
+    wing: Wing, precision: str | None = None, mode: str = "usual", train: bool = True
+) -> Result:
     """One forward and backward pass of plain routing, every tensor of it."""
     subject, precision = wing.subject, precision or wing.precision
-    net = wing.package.CapsuleNetwork(subject.spec, 0, precision, lean=False)
+    net = wing.package.build(subject.spec, 0, precision, lean=False)
     net = net.to(wing.device) if wing.name == "torch" else net
     wing.package.weights.from_numpy(net, subject.weights)
     images, labels = subject.at(0)
-    traced = wing.package.tracing.trace(net, images, labels, compile=MODES[mode])
+    traced = wing.package.tracing.trace(net, images, labels, compile=MODES[mode], train=train)
     request = {
         "backend": wing.name,
         "mode": mode,
@@ -128,6 +130,7 @@ def trace(wing: Wing, precision: str | None = None, mode: str = "usual") -> Resu
         "precision": precision,
         "weights": recording.fingerprint(subject.weights),
         "images": recording.fingerprint({"images": images, "labels": labels}),
+        **({} if train else {"train": False}),
     }
     return recording.make(request, wing.package.numerics.report(), traced, labels).pack()
 

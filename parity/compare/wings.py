@@ -8,11 +8,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from parity.compare import tasks, worker
 from parity.compare.subject import Subject
-from parity.spec import BACKENDS, TwincapsError
+from parity.spec import BACKENDS, TwincapsError, gist
 from parity.traces.recording import Trace
 from parity.traces.recording import load as load_trace
 from parity.weights import Arrays, load_arrays
@@ -38,25 +38,6 @@ class WingError(Exception):
     """A wing raised something while it computed: the ladder shows it as a difference."""
 
 
-class Handle(Protocol):
-    """A wing that can be asked."""
-
-    name: str
-    precision: str
-
-    def send(self, task: str, path: Path, options: dict[str, Any]) -> None:
-        """Starts a task with these options, which writes what it finds to `path`."""
-        ...
-
-    def receive(self) -> None:
-        """Waits for the task; raises WingError where the wing raised something."""
-        ...
-
-    def close(self) -> None:
-        """Ends the wing."""
-        ...
-
-
 class Here:
     """A wing in this process; float64 needs JAX's 64-bit types on from the start."""
 
@@ -77,7 +58,7 @@ class Here:
         """Raises what went wrong, if anything did."""
         if self._error is not None:
             kind = type(self._error).__name__
-            raise WingError(f"{self.name}: {kind}: {worker.summary(self._error)}")
+            raise WingError(f"{self.name}: {kind}: {gist(self._error)[: worker.LONGEST]}")
 
     def close(self) -> None:
         """Does nothing: there is no process to end."""
@@ -186,7 +167,7 @@ class Reply:
 class Pair:
     """Both wings in one precision on one device, asked together."""
 
-    def __init__(self, handles: Mapping[str, Handle], folder: Path):
+    def __init__(self, handles: Mapping[str, Here | Process], folder: Path):
         self.handles, self.folder, self._count = handles, folder, 0
 
     def ask(self, task: str, **options: Any) -> dict[str, Reply]:

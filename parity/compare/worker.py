@@ -15,8 +15,10 @@ import traceback
 from typing import Any
 
 from parity.compare import subject, tasks
-from parity.spec import TwincapsError
+from parity.spec import TwincapsError, gist
 from parity.weights import save_arrays
+
+LONGEST = 300  # letters of a message; a compiler's can have thousands
 
 
 def begin(
@@ -59,11 +61,6 @@ def described(error: Exception) -> dict[str, str]:
     traceback.print_exception(error)
     if isinstance(error, ModuleNotFoundError):
         return {"kind": "missing", "error": str(error.name).partition(".")[0]}
-    kind = "mistake" if isinstance(error, TwincapsError) else type(error).__name__
-    return {"kind": kind, "error": summary(error)}
-
-
-def summary(error: Exception) -> str:
-    """The first lines of what an error says; a compiler's can have hundreds."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2])[:300]
+    if isinstance(error, TwincapsError):
+        return {"kind": "mistake", "error": str(error)[:LONGEST]}
+    return {"kind": type(error).__name__, "error": gist(error)[:LONGEST]}

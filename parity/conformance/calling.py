@@ -11,6 +11,7 @@ import numpy as np
 from parity.conformance.expressions import Call, Input
 from parity.conformance.kinds import ConformanceError, directions, value
 from parity.conformance.mistakes import Case
+from parity.spec import gist
 
 Array = np.ndarray
 Function = Callable[..., Any]
@@ -74,24 +75,11 @@ def attempt(function: Function, call: Call, rank: int, cases: Mapping[str, Case]
 
 
 def useful(error: BaseException) -> str:
-    """An exception's type and its message on one line.
-
-    Libraries head their messages with a banner, or end them with hints: of a long message the
-    first and the last line are kept that are neither.
-    """
-    lines = [line.strip() for line in str(error).splitlines() if line.strip(" -=*^~")]
-    lines = [line for line in dict.fromkeys(lines) if not line.startswith(HINTS)] or lines
-    if sum(map(len, lines)) > LONG:
-        first = next((line for line in lines if not line.endswith((":", "!"))), lines[0])
-        lines = list(dict.fromkeys([first, lines[-1]]))
-    message, name = " ".join(lines), type(error).__name__
-    if isinstance(error, ConformanceError):  # our own words
-        return message
-    return f"{name}: {message}" if message else name
-
-
-LONG = 300
-HINTS = ("See http", "see http", "http", "For simplicity, JAX", "Set TORCH", "You can suppress")
+    """An exception's type and the main line of its message; our own messages as they are."""
+    if isinstance(error, ConformanceError):
+        return str(error)
+    name = type(error).__name__
+    return f"{name}: {gist(error)}" if str(error).strip() else name
 
 
 def _ask(function: Function, framework: str, call: Call, case: Case) -> Answer:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from parity import weights
-from parity.convert import orbax_folder, torch_file
+from parity.convert import orbax_folder
 from parity.convert.installed import needed
 from parity.convert.layouts import Layout
 from parity.convert.names import unwrapped
@@ -103,7 +103,6 @@ def read(path: Path, layout: Layout | None = None) -> File:
     if kind == "safetensors":
         arrays, header = weights.read_arrays(path)
     elif kind == "torch":
-        torch_file.check(path)
         arrays, header = needed("torch_caps.weights", path).read_file(path)
     elif kind == "msgpack":
         arrays, header = needed("jax_caps.weights", path).read_file(path)
@@ -145,9 +144,11 @@ def _read_keras(path: Path) -> Arrays:
     """
     h5py, arrays = needed("h5py", path), {}
 
-    def keep(name: str, item: Any) -> None:
+    def keep(name: str | bytes, item: Any) -> None:
         if isinstance(item, h5py.Dataset):
             _refuse_swollen(item, path.stat().st_size)
+            # h5py leaves a name that is no text as bytes.
+            name = name if isinstance(name, str) else name.decode(errors="backslashreplace")
             arrays[name] = np.asarray(item)
 
     try:

@@ -11,6 +11,11 @@ _EXTRAS = {
     "torch_caps.weights": "twincaps[torch]",
     "jax_caps.arrays": "twincaps[jax]",
     "jax_caps.weights": "twincaps[jax]",
+    "torch_caps.export": "twincaps[torch]",
+    "torch_caps.networks": "twincaps[torch]",
+    "jax_caps.export": "twincaps[jax]",
+    "jax_caps.networks": "twincaps[jax]",
+    "onnx": "twincaps[onnx]",
     "orbax.checkpoint": "orbax-checkpoint",
 }
 

@@ -6,11 +6,11 @@
 the header and the sha256 of every other file: orbax is given no file of ours that was altered.
 """
 
+import functools
 import json
 import os
 import re
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -91,11 +91,11 @@ def read(path: Path) -> tuple[Arrays, Any]:
     Raises WeightsError for a folder that is not a whole checkpoint of arrays.
     """
     header = _header(path) if (path / OURS).is_file() else None
-    orbax = needed("orbax.checkpoint", path)
+    orbax, jax = needed("orbax.checkpoint", path), needed("jax", path)
     try:
         with orbax.Checkpointer(orbax.PyTreeCheckpointHandler()) as checkpointer:
             tree = checkpointer.metadata(path.resolve()).item_metadata.tree
-            plain = _each(tree, lambda _: orbax.RestoreArgs(restore_type=np.ndarray))
+            plain = jax.tree.map(lambda _: orbax.RestoreArgs(restore_type=np.ndarray), tree)
             how = orbax.args.PyTreeRestore(restore_args=plain)
             restored = checkpointer.restore(path.resolve(), args=how)
     except Exception as error:  # orbax and tensorstore each have their own
@@ -104,9 +104,9 @@ def read(path: Path) -> tuple[Arrays, Any]:
         ) from error
     if isinstance(restored, dict):  # beside an optimiser, as in a .msgpack file
         restored = restored.get("params", restored)
-    arrays: Arrays = {}
-    _flatten(restored, "", arrays)
-    return arrays, header
+    name = functools.partial(jax.tree_util.keystr, simple=True, separator=".")
+    leaves = jax.tree.leaves_with_path(restored)
+    return {name(place): np.asarray(leaf) for place, leaf in leaves}, header
 
 
 def _sums(folder: Path) -> dict[str, str]:
@@ -124,20 +124,3 @@ def _header(path: Path) -> Any:
     if altered := sorted(name for name in {*sums, *files} if sums.get(name) != files.get(name)):
         raise WeightsError(f"{path}: altered since it was written: {', '.join(altered)}")
     return header
-
-
-def _each(tree: Any, function: Callable[[Any], Any]) -> Any:
-    if isinstance(tree, dict):
-        return {key: _each(value, function) for key, value in tree.items()}
-    if isinstance(tree, list | tuple):
-        return [_each(value, function) for value in tree]
-    return function(tree)
-
-
-def _flatten(tree: Any, prefix: str, arrays: Arrays) -> None:
-    if isinstance(tree, dict | list | tuple):
-        pairs = tree.items() if isinstance(tree, dict) else enumerate(tree)
-        for key, value in pairs:
-            _flatten(value, f"{prefix}.{key}" if prefix else str(key), arrays)
-    else:
-        arrays[prefix] = np.asarray(tree)

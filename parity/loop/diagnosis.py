@@ -22,7 +22,8 @@ HEAD = "parameter/"
 def first_state(spec: NetworkSpec, training: TrainingSpec) -> dict[str, Any]:
     """The state that every Trainer begins with."""
     drawn = weights.draw(spec, training.seed)
-    slots = weights.first_slots(weights.kinds(training.optimizer, training.ema), drawn)
+    kinds = weights.kinds(training.optimizer, training.ema)
+    slots = weights.first_slots(kinds, drawn, weights.state(spec))
     return {"step": 0, "weights": drawn, "optimizer": slots}
 
 

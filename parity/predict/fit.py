@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 FITS = ("digit", "digits", "garment", "whole")
 SIDES = {"digit": 20, "digits": 24}  # of the squares that they are fitted into
+# Of a pixel: the mass of a symmetrical digit is centred between two of them, and which one it is
+# moved to must not be decided by rounding errors, which differ from program to program.
+TIE = 1e-4
 ENOUGH = 1024  # pixels a side; more are averaged away first
 FAINTEST = 0.1  # the contrast, from 0 to 1, below which there is nothing in a picture
 EDGE = {
@@ -77,7 +80,8 @@ def prepare(
     if side is not None:
         small /= small.max()  # thin lines are faint when they are small, MNIST's are not
     if fit == "digit":
-        down, right = np.round(np.array([height // 2, width // 2]) - centre_of_mass(small))
+        middle = np.array([height // 2, width // 2])
+        down, right = np.round(middle - centre_of_mass(small) - TIE)
     return _placed(small, int(down), int(right), height, width)[..., None]
 
 

@@ -19,6 +19,11 @@ def relu(x: Array) -> Array:
     return np.where(np.real(x) > 0, x, 0)
 
 
+def leaky(x: Array, slope: float) -> Array:
+    """Leaky relu: x where it is above 0, else slope * x; relu for a slope of 0."""
+    return np.where(np.real(x) > 0, x, slope * x)
+
+
 def sigmoid(x: Array) -> Array:
     """1 / (1 + exp(-x)), without overflow for x of either sign."""
     small = np.exp(np.where(np.real(x) > 0, -x, x))

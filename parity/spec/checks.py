@@ -21,11 +21,13 @@ class SpecError(TwincapsError):
 def gist(error: BaseException) -> str:
     """The main line of another library's message, without a terminal's codes.
 
-    That is the first, or the first that names an error where one does further down.
+    That is the first that is no banner, or the first that names an error where one does.
     """
-    lines = [line.strip() for line in _CODES.sub("", str(error)).splitlines() if line.strip()]
+    lines = [line.strip() for line in _CODES.sub("", str(error)).splitlines()]
+    lines = [line for line in lines if line.strip("-=*^~")] or [repr(error)]
     naming = (line for line in lines if re.match(r"[\w. ]*[Ee]rror: .", line))
-    return next(naming, lines[0] if lines else repr(error))
+    heads = (line for line in lines if not line.endswith((":", "!")))
+    return next(naming, next(heads, lines[0]))
 
 
 def printable(text: str, besides: str = "") -> str:

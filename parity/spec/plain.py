@@ -34,14 +34,15 @@ def from_dict(kind: type[T], values: Any) -> T:
     """A spec of `kind` from the values of `to_dict`; one error names every fault.
 
     A name whose default is None, or that was added later, may be missing. Of several
-    kinds of spec, as routings are, the values' own `name` says which it is.
+    kinds of spec, as routings and networks are, the values say which it is, under its `TAG`.
     """
     require(
         isinstance(values, dict),
         f"{kind.__name__}: got {type(values).__name__}; expected an object",
     )
-    if hasattr(kind, "kind"):
-        kind = kind.kind(values.get("name"))  # pyright: ignore[reportAttributeAccessIssue]
+    if hasattr(kind, "TAG"):
+        kinds: typing.Any = kind
+        kind = kinds.kind(values.get(kinds.TAG))
     hints = typing.get_type_hints(kind)
     names = [field.name for field in dataclasses.fields(typing.cast(Any, kind))]
     values = {**_optional(kind), **values}

@@ -11,10 +11,10 @@ Axes: i input capsules, j output capsules, k size of an input pose, d of an outp
 import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from parity.spec.checks import COUNT, check, normalise, require
+from parity.spec.checks import COUNT, POSITIVE, check, normalise, require
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class Routing:
     """
 
     name: str = "dynamic"
+    TAG: ClassVar[str] = "name"
     source: ClassVar[str] = ""
     owns: ClassVar[Mapping[str, Owned]] = {}
 
@@ -107,14 +108,14 @@ class Routing:
     def switched(cls) -> "Iterator[Routing]":
         """The routing as it is by default, and with each of its switches on alone."""
         yield cls()
-        for field in dataclasses.fields(cls):
-            if field.default is False:
-                yield dataclasses.replace(cls(), **{field.name: True})
+        for option in dataclasses.fields(cls):
+            if option.default is False:
+                yield dataclasses.replace(cls(), **{option.name: True})
 
 
-def _examples(field: "dataclasses.Field[Any]") -> tuple[Any, ...]:
-    usual = {bool: (False, True), int: (1, 2, 3)}.get(type(field.default), (field.default,))
-    return field.metadata.get("examples", usual)
+def _examples(option: "dataclasses.Field[Any]") -> tuple[Any, ...]:
+    usual = {bool: (False, True), int: (1, 2, 3)}.get(type(option.default), (option.default,))
+    return option.metadata.get("examples", usual)
 
 
 @dataclass(frozen=True)
@@ -142,4 +143,26 @@ class Dynamic(Routing):
         check("routing", COUNT, num_iters=self.num_iters)
 
 
-ROUTINGS: dict[str, type[Routing]] = {kind.name: kind for kind in (Dynamic,)}
+@dataclass(frozen=True)
+class SelfAttention(Routing):
+    """Self-attention routing: one pass, by how well a vote agrees with the sum of all.
+
+    Attributes:
+        scale: What agreements are divided by, None for the root of D.
+    """
+
+    source: ClassVar[str] = "Mazzia, Salvetti, Chiaberge 2021 (Efficient-CapsNet), their own code"
+    owns: ClassVar[Mapping[str, Owned]] = {
+        "prior": Owned("i j", value=0.0, feeds="routing.0.coupling")
+    }
+
+    name: str = "self_attention"
+    scale: float | None = field(default=None, metadata={"examples": (None, 1.7)})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.scale is not None:
+            check("routing", POSITIVE, scale=self.scale)
+
+
+ROUTINGS: dict[str, type[Routing]] = {kind.name: kind for kind in (Dynamic, SelfAttention)}

@@ -57,7 +57,8 @@ def values(trace: Trace) -> Arrays:
     """The oracle's tensors for the parameters and the batch of a trace, in float64."""
     head = "parameter/"
     arrays = {n.removeprefix(head): a for n, a in trace.values.items() if n.startswith(head)}
-    return reference.forward(trace.spec, arrays, trace.values["image"], trace.labels)
+    images, labels = trace.values["image"], trace.labels
+    return reference.forward(trace.spec, arrays, images, labels, train=trace.train)
 
 
 def distances_to_oracle(a: Trace, b: Trace, first: First) -> dict[str, float]:
@@ -102,7 +103,7 @@ def slope_along(trace: Trace, name: str, direction: np.ndarray) -> float:
             return value + x if tapped == name else value
 
         changed = {**arrays, name.removeprefix(head): x} if name.startswith(head) else arrays
-        seen = reference.forward(trace.spec, changed, trace.values["image"], trace.labels, tap)
-        return seen["loss"]
+        given = trace.values["image"], trace.labels
+        return reference.forward(trace.spec, changed, *given, tap, train=trace.train)["loss"]
 
     return float(reference.derivative(loss, point, direction))

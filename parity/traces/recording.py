@@ -23,6 +23,7 @@ FORMAT = "twincaps-trace"
 # What a request says; two traces can be compared when they agree in all of `SHARED`.
 SHARED = ("spec", "seed", "batch", "precision", "weights", "images")
 REQUEST = (*SHARED, "backend", "mode", "device", "source")
+OPTIONAL = {"train"}  # False for a pass of an evaluation, absent for one of a training step
 
 # What a parameter feeds: the beginning of its name -> the first tap that depends on it.
 FEEDS = {"primary": "primary.conv", "digit.kernel": "votes", "decoder": "reconstruction"}
@@ -46,7 +47,10 @@ def execution_order(names: Iterable[str], spec: NetworkSpec) -> list[str]:
         if name.startswith("parameter/"):
             plain = name.removeprefix("parameter/")
             tap = next((tap for head, tap in feeds.items() if plain.startswith(head)), None)
-            tap = tap or plain.rpartition(".")[0]
+            layer = plain.rpartition(".")[0]
+            # Where a layer shows no tensor of its name, its first one: stem.0.conv, say.
+            fed = (each for each in order if each == layer or each.startswith(f"{layer}."))
+            tap = tap or next(fed, "")
             order.insert(order.index(tap) if tap in order else 0, name)
     return order
 
@@ -65,6 +69,11 @@ class Trace:
     def spec(self) -> NetworkSpec:
         """The network that was traced."""
         return from_dict(NetworkSpec, self.request["spec"])
+
+    @property
+    def train(self) -> bool:
+        """Whether the pass is that of a training step."""
+        return self.request.get("train", True)
 
     @property
     def name(self) -> str:
@@ -94,7 +103,7 @@ def make(
     """The trace of what a wing's `training.trace` returned."""
     values, gradients = traced
     order = execution_order(values, from_dict(NetworkSpec, request["spec"]))
-    assert set(request) == set(REQUEST), set(request) ^ set(REQUEST)
+    assert set(request) - OPTIONAL == set(REQUEST), set(request) ^ set(REQUEST)
     values, gradients = ({name: arrays[name] for name in order} for arrays in (values, gradients))
     # As a file gives it back, with lists for tuples: traces of either kind can be compared.
     plain = json.loads(json.dumps(dict(request)))
@@ -107,7 +116,7 @@ def load(path: str | os.PathLike) -> Trace:
     order: list[str] = _told(header, "order", [])
     request: dict[str, Any] = _told(header, "request", {})
     names = [f"{kind}/{name}" for name in order for kind in ("value", "gradient")]
-    if set(request) != set(REQUEST) or set(arrays) != {"labels", *names} or not order:
+    if set(request) - OPTIONAL != set(REQUEST) or set(arrays) != {"labels", *names} or not order:
         raise TraceError(f"{path}: a trace whose header does not name its tensors; trace it again")
     from_dict(NetworkSpec, request["spec"])
     values, gradients = (
@@ -124,10 +133,11 @@ def _told(header: Mapping[str, Any], name: str, otherwise: Any) -> Any:
 
 def refuse_unlike(a: Trace, b: Trace) -> None:
     """Raises TraceError, with every mismatch, for traces of different requests."""
-    unlike = [name for name in SHARED if a.request[name] != b.request[name]]
+    requests = [{**trace.request, "train": trace.train} for trace in (a, b)]
+    unlike = [name for name in (*SHARED, "train") if requests[0][name] != requests[1][name]]
     if unlike:
         listed = "\n  ".join(
-            f"{name}: {_short(a.request[name], b.request[name])}" for name in unlike
+            f"{name}: {_short(requests[0][name], requests[1][name])}" for name in unlike
         )
         raise TraceError(
             "the two traces are not of the same network, batch and precision; trace both wings "

@@ -21,8 +21,13 @@ class WeightsError(TwincapsError):
 
 
 def table(spec: NetworkSpec) -> dict[str, Tensor]:
-    """Name -> Tensor for every parameter of a network, in the order of execution."""
+    """Name -> Tensor for every parameter and all state, in the order of execution."""
     return spec.tensors()
+
+
+def state(spec: NetworkSpec) -> tuple[str, ...]:
+    """The names of a network's state: running numbers, which no optimiser moves."""
+    return tuple(name for name, row in table(spec).items() if not row.trained)
 
 
 def transpose(array: Any, source: str, target: str) -> Any:

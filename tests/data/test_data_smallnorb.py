@@ -95,36 +95,6 @@ def test_windows_are_random_in_training_and_the_middle_in_evaluation(tmp_path):
     assert first.images.tobytes() != second.images.tobytes()
 
 
-DAT = norb(BYTES, (2, 3, 5), bytes(range(30)))
-BROKEN = {
-    "empty": (b"", "ends at byte 0; expected a header"),
-    "in the sizes": (norb(BYTES, (2, 3, 5, 7), b"")[:21], "ends at byte 21, in its header of 24"),
-    "cut": (DAT[:-1], r"ends at byte 49; .* \[2, 3, 5\] of uint8, which end at byte 50"),
-    "too long": (DAT + b"\0", "ends at byte 51"),
-    "big-endian": (
-        b"\x1e\x3d\x4c\x55" + DAT[4:],
-        r"magic number 1431059742 .* 507333717, 507333716",
-    ),
-    "no axes": (struct.pack("<5i", BYTES, 0, 1, 1, 1), "0 axes; expected .* 1 to 8 axes"),
-    "many axes": (struct.pack("<5i", BYTES, 10**9, 1, 1, 1), "1000000000 axes"),
-    "huge sizes": (struct.pack("<5i", INTEGERS, 3, -1, -1, -1), "which end at byte"),
-}
-
-
-@pytest.mark.parametrize("name", BROKEN)
-def test_broken_files_are_refused(name):
-    content, message = BROKEN[name]
-    with pytest.raises(DataError, match=f"^the file: .*{message}"):
-        smallnorb.parse(content, "the file")
-
-
-def test_arrays_of_one_and_three_axes():
-    assert smallnorb.parse(DAT, "x").tolist() == np.arange(30).reshape(2, 3, 5).tolist()
-    labels = norb(INTEGERS, (2,), struct.pack("<2i", 300, -7))
-    assert len(labels) == 28
-    assert smallnorb.parse(labels, "x").tolist() == [300, -7]
-
-
 def test_an_altered_copy_is_refused(tmp_path):
     path = data_files.write(tmp_path / "own", contents()) / f"{smallnorb.TESTING}-cat.mat"
     path.write_bytes(path.read_bytes()[:-1] + b"\1")

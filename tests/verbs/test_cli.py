@@ -6,7 +6,6 @@ Most tests run it in this process with the fake Trainer in the place of a wing's
 import dataclasses
 import importlib
 import re
-import subprocess
 import sys
 import types
 import warnings
@@ -16,7 +15,6 @@ import fakes
 import numpy as np
 import pytest
 from PIL import Image
-from wings import ROOT
 
 import parity.__main__ as door
 from parity import cli, data, spec
@@ -367,38 +365,6 @@ def test_a_device_that_is_not_there_is_told_of(capsys, monkeypatch):
     assert tree() == set()
     with pytest.raises(RuntimeError, match="no such device"):  # a fault of ours is no user's
         train()
-
-
-@pytest.mark.parametrize(("backend", "framework"), [("torch", "torch"), ("jax", "flax")])
-def test_a_missing_framework_is_told_of_with_the_extra_that_brings_it(backend, framework):
-    code = (
-        "import sys\nclass Missing:\n    def find_spec(self, name, path=None, target=None):\n"
-        f"        if name == {framework!r}:\n            raise ModuleNotFoundError(name=name)\n"
-        "sys.meta_path.insert(0, Missing())\nfrom parity import cli\n"
-        f"sys.exit(cli.main(['--backend', {backend!r}, '--out', 'r']))"
-    )
-    environment = {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", code]
-    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert said.returncode == 2, said.stderr
-    assert said.stderr.splitlines()[-1] == (
-        f"error: --backend {backend}: {framework} is not installed; "
-        f"install it with: pip install 'twincaps[{backend}]'"
-    )
-    assert tree() == set()
-
-
-def test_the_doors_help_is_quick_to_import():
-    code = (
-        "import runpy, sys\nsys.argv = ['train.py', '--help']\n"
-        "try:\n    runpy.run_path('train.py', run_name='__main__')\n"
-        "finally:\n    heavy = {'torch', 'jax', 'rich', 'safetensors'}\n"
-        "    print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
-    )
-    command = [sys.executable, "-c", code]
-    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert said.returncode == 0
-    assert said.stderr == "[]\n"
 
 
 def test_interrupted_before_training_is_130(capsys, monkeypatch):

@@ -41,7 +41,7 @@ def ladder(rungs, precision="float64", spec=SPEC, modes=(), **options):
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_every_rung_holds(both_wings, precision, capsys):
-    report = ladder(range(9), precision, modes=("lean",))
+    report = ladder(range(9), precision, modes=("lean", "exported"))
     assert report.holds
     rungs = [row.rung for row in report.rows]
     assert sorted(set(rungs)) == list(range(9))
@@ -238,7 +238,7 @@ def test_what_a_wing_raises_breaks_the_ladder_there(both_wings, monkeypatch):
     monkeypatch.setattr(both_wings[0].tracing, "trace", fails)
     report = ladder((0, 2, 3), keep_going=True)
     assert [row.verdict for row in report.rows] == ["holds", "holds", "raises", "raises"]
-    assert report.rows[2].why == "torch: RuntimeError: no such thing and more of it"
+    assert report.rows[2].why == "torch: RuntimeError: no such thing"
     assert not report.holds
 
 

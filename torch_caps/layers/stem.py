@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from parity.spec import NetworkSpec
+from parity.spec import Sabour2017
 from torch_caps.capsules import Tap, no_tap
 from torch_caps.convolution import conv
 
@@ -59,7 +59,7 @@ class Conv(nn.Module):
 class Stem(nn.ModuleList):
     """Convolutions, each followed by relu: [B, H, W, C] -> [B, H', W', channels]."""
 
-    def __init__(self, spec: NetworkSpec, compute: torch.dtype, method: str = "auto"):
+    def __init__(self, spec: Sabour2017, compute: torch.dtype, method: str = "auto"):
         widths = [spec.image[2], *(layer.channels for layer in spec.stem)]
         super().__init__(
             Conv(width, layer.channels, layer.kernel, layer.stride, compute, method)

@@ -1,13 +1,17 @@
 """Rungs 7 and 8: each wing in its other modes, and on a GPU."""
 
 import dataclasses
+import importlib
 import os
 import shutil
+from collections.abc import Mapping
 
 from parity.compare.comparison import SKIPPED, Comparison, Row
 from parity.compare.rungs import GPU_STEPS
 from parity.compare.rungs.single_step import gradients
 from parity.compare.rungs.trajectories import along
+from parity.export import build
+from parity.reference import lengths
 from parity.spec import BACKENDS
 from parity.traces.first import first_difference
 from parity.traces.measure import differences
@@ -15,7 +19,7 @@ from parity.weights import Arrays, table
 
 
 def in_modes(comparison: Comparison) -> list[Row]:
-    """Rung 7: each wing compiled, eager, lean and by Fourier, against its usual mode."""
+    """Rung 7: each wing compiled, eager, lean, by Fourier, exported, against its usual mode."""
     rows = []
     plain = comparison.pair.ask("mode")
     if "compiled" in comparison.modes:
@@ -36,6 +40,29 @@ def in_modes(comparison: Comparison) -> list[Row]:
             distances = _in_order(comparison, plain[wing].arrays, answer.arrays)
             what = f"{wing} Fourier convolution against direct"
             rows.append(comparison.row(7, what, distances))
+    if "exported" in comparison.modes:
+        rows += _exported(comparison, {wing: answer.arrays for wing, answer in plain.items()})
+    return rows
+
+
+def _exported(comparison: Comparison, plain: Mapping[str, Arrays]) -> list[Row]:
+    """A third witness: the exported graph, by the operators of ONNX's own reference in NumPy."""
+    what = "exported ONNX graph against {}"
+    try:
+        evaluator = importlib.import_module("onnx.reference").ReferenceEvaluator
+    except ImportError:
+        why = "onnx is not installed here; pip install 'twincaps[onnx]'"
+        what = what.format("plain")
+        return [Row(7, comparison.precision, what, verdict=SKIPPED, why=why)]
+    subject, names = comparison.subject, ["poses", "scores"]
+    model = build(subject.spec, subject.cast(comparison.precision), dtype=comparison.precision)
+    images, _ = subject.at(0)
+    outputs = evaluator(model).run(names, {"images": images.astype(comparison.precision)})
+    graph = dict(zip(names, outputs, strict=True))
+    rows = []
+    for wing, arrays in plain.items():
+        usual = {"poses": arrays["poses"], "scores": lengths(arrays["poses"])}
+        rows.append(comparison.row(7, what.format(wing), differences(graph, usual)))
     return rows
 
 
@@ -60,7 +87,8 @@ def _in_order(comparison: Comparison, plain: Arrays, other: Arrays) -> dict[str,
 
     Forward, then gradients from the last parameter to the first, as the backward pass goes.
     """
-    slopes = [f"gradient/{name}" for name in reversed(table(comparison.subject.spec))]
+    rows = reversed(table(comparison.subject.spec).items())
+    slopes = [f"gradient/{name}" for name, row in rows if row.trained and not row.free]
     return differences(plain, other, ("poses", "loss", *slopes))
 
 
@@ -74,5 +102,7 @@ def on_gpu(cpu: Comparison, gpu: Comparison) -> list[Row]:
         rows.append(gpu.row(8, f"forward, {what}", differences(a.values, b.values)))
         rows.append(gpu.row(8, f"gradients, {what}", gradients(a, b)))
     answers = gpu.pair.ask("run", optimizer="sgd", first=0, last=GPU_STEPS)
-    rows.append(gpu.row(8, f"{GPU_STEPS} sgd steps, torch against jax", along(answers)))
+    rows.append(
+        gpu.row(8, f"{GPU_STEPS} sgd steps, torch against jax", along(answers, cpu.subject.spec))
+    )
     return rows

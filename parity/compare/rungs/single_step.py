@@ -8,9 +8,10 @@ from parity.compare.subject import STEP
 from parity.spec import OPTIMIZERS
 from parity.traces.measure import INFINITE, difference, differences
 from parity.traces.recording import Trace
-from parity.weights import table
+from parity.weights import Arrays, state, table
 
 FORWARD, BACKWARD = "forward, torch against jax", "gradients, torch against jax"
+EVALUATION = " in evaluation"  # after either, where it differs from a training step
 
 
 def round_trip(comparison: Comparison) -> list[Row]:
@@ -57,46 +58,83 @@ def pure_functions(comparison: Comparison) -> list[Row]:
 
 def forward(comparison: Comparison) -> list[Row]:
     """Rung 2: every tensor of a forward pass; in float64 against the oracle too."""
-    values = {wing: trace.values for wing, trace in comparison.traces.items()}
-    rows = [comparison.row(2, FORWARD, differences(values["torch"], values["jax"]))]
-    if comparison.precision == "float64":
-        rows += [
-            comparison.row(
-                2, f"forward, {wing} against the oracle", differences(comparison.expected, arrays)
-            )
-            for wing, arrays in values.items()
-        ]
+    rows = []
+    for traces, where in ((comparison.traces, ""), (comparison.evaluated, EVALUATION)):
+        values = {wing: trace.values for wing, trace in traces.items()}
+        if not values:
+            continue
+        distances = differences(values["torch"], values["jax"])
+        rows.append(comparison.row(2, FORWARD + where, distances))
+        if comparison.precision == "float64":
+            expected = comparison.oracle(traces["torch"])
+            for wing, arrays in values.items():
+                what = f"forward{where}, {wing} against the oracle"
+                rows.append(comparison.row(2, what, differences(expected, arrays)))
     return rows
 
 
 def backward(comparison: Comparison) -> list[Row]:
     """Rung 3: the gradients of the loss by every tensor."""
-    return [comparison.row(3, BACKWARD, gradients(*comparison.traces.values()))]
+    rows = [comparison.row(3, BACKWARD, gradients(*comparison.traces.values()))]
+    if comparison.evaluated:
+        distances = gradients(*comparison.evaluated.values())
+        rows.append(comparison.row(3, BACKWARD + EVALUATION, distances))
+    return rows
 
 
 def gradients(a: Trace, b: Trace) -> dict[str, float]:
-    """The differences of two traces' gradients, in the order of the backward pass."""
-    order = reversed(dict.fromkeys((*b.gradients, *a.gradients)))
+    """The differences of two traces' gradients, in the order of the backward pass.
+
+    A gradient that is 0 by construction is nothing but rounding: its size counts, as a share of
+    the largest gradient of its layer, not its difference.
+    """
+    order = list(reversed(dict.fromkeys((*b.gradients, *a.gradients))))
     distances = differences(a.gradients, b.gradients, order)
+    for name in _free(a):
+        distances[name] = max(_share(trace.gradients, name) for trace in (a, b))
     return {f"gradient at {name}": apart for name, apart in distances.items()}
 
 
-def step(comparison: Comparison) -> list[Row]:
-    """Rung 4: one step of each optimiser: weights, slots and the count of steps.
+def _free(trace: Trace) -> list[str]:
+    """The parameters whose gradient in this trace is 0 by construction.
 
-    Of a parameter, what has a gradient too small for its sign to be sure is left out.
+    Evaluation by running numbers has none.
     """
-    slopes = comparison.double_gradients
+    if not trace.train and state(trace.spec):
+        return []
+    return [f"parameter/{name}" for name, row in table(trace.spec).items() if row.free]
+
+
+def _share(gradients: Arrays, name: str) -> float:
+    """The largest gradient at a parameter as a share of the largest of its layer."""
+    layer = name.rpartition(".")[0] + "."
+    largest = max(np.abs(x).max() for other, x in gradients.items() if other.startswith(layer))
+    return float(np.abs(gradients[name]).max() / largest) if largest > 0 else 0.0
+
+
+def step(comparison: Comparison) -> list[Row]:
+    """Rung 4: one step of each optimiser: weights, slots, state and the count of steps.
+
+    Of a parameter, what has a gradient too small for its sign to be sure is left out, and all of
+    it where its gradient is 0 by construction.
+    """
+    rows_of, slopes = table(comparison.subject.spec), comparison.double_gradients
     looked = {
-        name: np.abs(slope) > SHARE_OF_LARGEST * np.abs(slope).max(initial=0)
-        for name, slope in slopes.items()
-        if name.startswith("parameter/")
+        f"parameter/{name}": np.abs(slope) > SHARE_OF_LARGEST * np.abs(slope).max(initial=0)
+        for name, row in rows_of.items()
+        for slope in [slopes[f"parameter/{name}"]]
+        if row.trained
     }
+    idle = {name for name, row in rows_of.items() if row.free}
     rows = []
     for optimizer in OPTIMIZERS:
         answers = comparison.pair.ask("step", optimizer=optimizer)
         states = [
-            {name: a[looked[name]] if name in looked else a for name, a in answer.arrays.items()}
+            {
+                name: a[looked[name]] if name in looked else a
+                for name, a in answer.arrays.items()
+                if name.partition("/")[2] not in idle
+            }
             for answer in answers.values()
         ]
         distances = differences(*states)

@@ -30,7 +30,7 @@ RUNGS = (
     Rung(5, "trajectories: 100 Adam steps in float64, 10 SGD steps in float32", 1e-9, 2e-5),
     # In float32 the accuracy of the two runs is compared: 0.3 points.
     Rung(6, "a run resumed in the other wing against the uninterrupted one", 1e-9, 3e-3),
-    Rung(7, "modes against plain: jit, compiled, lean, Fourier convolution", 1e-12, 1e-5),
+    Rung(7, "modes against plain: jit, compiled, lean, Fourier, exported", 1e-12, 1e-5),
     Rung(8, "GPU, TF32 off", 1e-11, 2e-5),
 )
 

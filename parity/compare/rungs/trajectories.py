@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from parity.compare.comparison import Comparison, Row
 from parity.compare.rungs import ADAM_STEPS, RESUMED_STEPS, SGD_STEPS
 from parity.compare.wings import Reply
-from parity.spec import BACKENDS
+from parity.spec import BACKENDS, NetworkSpec
 from parity.traces.measure import difference, differences
+from parity.weights import Arrays, table
 
 
 def trajectory(comparison: Comparison) -> list[Row]:
@@ -14,15 +15,24 @@ def trajectory(comparison: Comparison) -> list[Row]:
     wide = comparison.precision == "float64"
     optimizer, steps = ("adam", ADAM_STEPS) if wide else ("sgd", SGD_STEPS)
     answers = comparison.pair.ask("run", optimizer=optimizer, first=0, last=steps)
-    return [comparison.row(5, f"{steps} {optimizer} steps", along(answers))]
+    distances = along(answers, comparison.subject.spec)
+    return [comparison.row(5, f"{steps} {optimizer} steps", distances)]
 
 
-def along(answers: Mapping[str, Reply]) -> dict[str, float]:
-    """The differences of two runs: the loss of each step, then the last state."""
+def along(answers: Mapping[str, Reply], spec: NetworkSpec) -> dict[str, float]:
+    """The differences of two runs: the loss of each step, then the last state.
+
+    What a gradient of 0 by construction has moved is rounding, and left out.
+    """
     a, b = (answer.arrays for answer in answers.values())
     losses = zip(a["loss"], b["loss"], strict=True)
     distances = {f"loss of step {n}": difference(*pair) for n, pair in enumerate(losses)}
-    return distances | differences(a, b, [name for name in a if name != "loss"])
+    return distances | differences(a, b, _moved(a, spec))
+
+
+def _moved(arrays: Arrays, spec: NetworkSpec) -> list[str]:
+    idle = {f"parameter/{name}" for name, row in table(spec).items() if row.free}
+    return [name for name in arrays if name.startswith("parameter/") and name not in idle]
 
 
 def resume(comparison: Comparison) -> list[Row]:
@@ -45,8 +55,7 @@ def resume(comparison: Comparison) -> list[Row]:
     rows = []
     for wing, other in begun_by.items():
         a, b = alone[other].arrays, handed[wing].arrays
-        names = [name for name in a if name.startswith("parameter/")]
-        distances = differences(a, b, names)
+        distances = differences(a, b, _moved(a, comparison.subject.spec))
         if test:
             scores = float(a["accuracy"]), float(b["accuracy"])
             apart = round(abs(scores[0] - scores[1]), 9)

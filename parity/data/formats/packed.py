@@ -10,7 +10,7 @@ import os
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,30 +20,22 @@ from parity.data.splits import DataError
 GZIP = b"\x1f\x8b"
 # Deflate unpacks a byte to at most as many as this; what claims more is no whole file.
 EXPANSION = 1033
-HEAD = 4 + 4 * 255  # bytes, of the longest header that says how long a file is
 
 
-def read(
-    path: str | os.PathLike,
-    limit: int | None = None,
-    head: Callable[[bytes], int | None] | None = None,
-) -> bytes:
-    """The unpacked content of a file; raises DataError naming it.
+def read(path: str | os.PathLike, limit: int | None = None) -> bytes:
+    """The unpacked content of a file of at most `limit` bytes; raises DataError naming it.
 
-    Args:
-        path: The file, gzipped or not.
-        limit: Bytes; None for any number.
-        head: Computes a limit from the first bytes of the content, which say how long it is.
+    Unpacks no more than one byte past `limit`, so a small file cannot fill the memory.
     """
     try:
         content = Path(path).read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if head is not None and content[:2] == GZIP:
-        limit = head(_unpacked(content, str(path), HEAD))
-        limit = HEAD if limit is None else limit + 1  # one more, which the parser reports
-        return _unpacked(content, str(path), limit)
-    return unpack(content, str(path), limit)
+    if content[:2] == GZIP:
+        content = _unpacked(content, str(path), limit)
+    if limit is not None and len(content) > limit:
+        raise DataError(f"{path}: holds more than the {limit} bytes expected")
+    return content
 
 
 def length(path: str | os.PathLike) -> int:
@@ -60,25 +52,11 @@ def length(path: str | os.PathLike) -> int:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-def unpack(content: bytes, what: str, limit: int | None = None) -> bytes:
-    """`content`, unpacked if it is gzipped; raises DataError where that is torn.
-
-    Unpacks no more than one byte past `limit`, so a small file cannot fill the memory.
-    """
-    unpacked = content
-    if content[:2] == GZIP:
-        unpacked = _unpacked(content, what, None if limit is None else limit + 1)
-    if limit is not None and len(unpacked) > limit:
-        raise DataError(f"{what}: holds more than the {limit} bytes expected")
-    return unpacked
-
-
-def _unpacked(content: bytes, what: str, count: int | None) -> bytes:
-    """The first `count` bytes in a gzip stream."""
+def _unpacked(content: bytes, what: str, limit: int | None) -> bytes:
+    """What is in a gzip stream, up to one byte past `limit`."""
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
-            most = EXPANSION * len(content) + HEAD  # asking for more would allocate it
-            return file.read(-1 if count is None else min(count, most))
+            return file.read(-1 if limit is None else limit + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(
             f"{what}: the gzip stream in its {len(content)} bytes is torn or altered "

@@ -35,7 +35,7 @@ def keras_npz(path: Path) -> locate.Contents:
 def read(source: locate.Source, data_dir: Path | None) -> Dataset:
     """A data set of ten classes in the four files of MNIST."""
     copy = locate.find(source, data_dir)
-    arrays = [idx.parse(copy.contents[name], f"{source.name}: {name}") for name in NAMES]
+    arrays = [idx.parse(copy.contents[name]) for name in NAMES]
     train_images, train_labels, test_images, test_labels = arrays
     train = Split(train_images[..., None], train_labels)
     test = Split(test_images[..., None], test_labels)

@@ -2,10 +2,10 @@
 
 from parity.spec.checks import require
 from parity.spec.networks import NetworkSpec
-from parity.spec.presets import sabour2017, small
+from parity.spec.presets import efficient, sabour2017, small
 from parity.spec.presets.card import Preset as Preset
 
-PRESETS = {**sabour2017.PRESETS, **small.PRESETS}
+PRESETS = {**sabour2017.PRESETS, **small.PRESETS, **efficient.PRESETS}
 
 
 def preset_card(name: str) -> Preset:
