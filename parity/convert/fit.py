@@ -41,7 +41,10 @@ def _canonical_patterns(spec: NetworkSpec) -> dict[str, str]:
 
 
 def _last(spec: NetworkSpec) -> int:
-    return -1 if spec.decoder is None else len(spec.decoder)
+    """The number of the decoder's dense layer that makes the pixels, -1 where none does."""
+    last = -1 if spec.decoder is None else len(spec.decoder)
+    row = table(spec).get(f"decoder.{last}.kernel")
+    return -1 if row is None or row.axes != "in out" else last
 
 
 def sizes(spec: NetworkSpec) -> Sizes:
