@@ -19,6 +19,7 @@ VERBS = {
     "trace": ("parity.compare.verbs", "trace", "every tensor of one pass of one wing, to a file"),
     "compare": ("parity.compare.verbs", "compare", "two such files, and the first that differs"),
     "conformance": ("parity.conformance", "main", "somebody's squash, routing or loss checked"),
+    "diff": ("parity.diff.verb", "diff", "any two models, and the first tensor that differs"),
     "data": ("parity.data.listing", "listing", "the data sets, which are here, how to get others"),
     "convert": ("parity.convert.verbs", "convert", "weights from one framework or file to another"),
     "inspect": ("parity.convert.verbs", "inspect", "what a file of weights or a run holds"),
