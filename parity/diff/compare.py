@@ -124,14 +124,18 @@ class _Comparison:
             return alignment, Search(alignment, parameters).run()
 
         alignment, found = aligned(0.0)
-        for floor in FLOORS if self.asked is None else ():
-            if not explain.merged(alignment, parameters, found):
+        unequal = self.asked is None and explain.merged(left, right, parameters)
+        for floor in FLOORS if unequal else ():
+            if found.first is None:
                 break
-            alignment, found = aligned(floor)
-            self.notes = [
-                "parameters were merged in float32 (biases added, a normalisation folded), so "
-                f"that in float64 rounding is up to {floor:g}; merge in float64 to see further"
-            ]
+            coarser = aligned(floor)
+            later = coarser[1].first
+            if later is None or later.left > found.first.left:
+                alignment, found = coarser
+                self.notes = [
+                    "parameters were merged in float32 (biases added, a normalisation folded), so "
+                    f"that in float64 rounding is up to {floor:g}; merge in float64 to see further"
+                ]
         return alignment, found
 
     def _both(self, used: str) -> Callable[[dict, dict], tuple[Trace, Trace]]:
@@ -201,10 +205,14 @@ class _Comparison:
         except DiffError as error:
             self.notes.append(f"not compared as they are: {error}")
             return None, rows
+        both = alignment.left, alignment.right
         places = [{label: n for n, label in enumerate(t.labels)} for t in (left, right)]
         limits = [Tolerances(t, self.asked, {}) for t in (left, right)]
         full, beyond = [], None
-        for pair, row in zip(found.pairs, rows, strict=True):
+        finals = [pair for pair, _ in found.finals]
+        pairs = [*found.pairs, *finals]
+        rows = rows + [_row(*both, p.left, p.right, p.layout) for p in finals]
+        for pair, row in zip(pairs, rows, strict=True):
             one, other = places[0].get(row.left), places[1].get(row.right)
             if one is None or other is None:
                 full.append(row)
@@ -217,11 +225,12 @@ class _Comparison:
             allowed *= 1 if self.asked is not None else 10
             if beyond is None and not apart <= allowed:
                 beyond = len(full) - 1
-        final = [row for row in full if row.left.startswith("output")]
-        if beyond is None or all((row.float32 or 0) <= TOLERANCES["float32"] for row in final):
-            return None, full
-        alone = (alignment.left, alignment.right), (left, right)
-        return explain.rounding(alone, found, full, beyond), full
+        count = len(found.pairs)
+        allowed = 10 * TOLERANCES["float32"] if self.asked is None else self.asked
+        if beyond is None or all((row.float32 or 0) <= allowed for row in full[count:]):
+            return None, full[:count]
+        first = explain.rounding((both, (left, right)), pairs[beyond], full, beyond)
+        return first, full[: min(beyond, count)]
 
     def _note(self, left: Trace, right: Trace, found: Found) -> None:
         for where, trace in (("left", left), ("right", right)):

@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from parity.diff import kinds
-from parity.diff.align import Alignment
+from parity.diff.align import Alignment, Match
 from parity.diff.first import Found, Pair
 from parity.diff.hints import suspects
 from parity.diff.kinds import Kind
@@ -17,8 +17,6 @@ from parity.diff.tape import Node
 from parity.diff.trace import Trace
 from parity.traces.measure import difference as measure
 
-# A few roundings of float32.
-ROUNDED = 1e-6
 MOST = 6  # names in a sentence
 
 
@@ -33,14 +31,16 @@ def difference(
     left, right, pair = alignment.left, alignment.right, found.first
     node = left.nodes[pair.left]
     a, b = left.of(pair.left), right.of(pair.right)
-    module, place = where(left, pair.left)
+    module, place = where(left, pair.left, (right, pair.right))
     layout = _likeliest(alignment, pair, found)
     arranged = b if layout is None else layout.back(b, a.shape)
     tolerance = alignment.tolerance(node.entry, right.nodes[pair.right].entry)
-    kind = _kind(left, right, pair, a, arranged, tolerance, found)
+    matches = alignment.matches.get(node.entry, [])
+    kind = _kind(left, right, pair, a, arranged, tolerance, matches)
     facts, name = list(kind.facts), kind.name
     if told := _activations(left, found, node, a, arranged, tolerance):
-        facts, name = told, kinds.SEMANTIC
+        alone = any("something else" in each for each in told)
+        facts, name = (facts + told, name) if alone else (told, kinds.SEMANTIC)
     own = _own_parameters(left, right, parameters, module, node, pair)
     if own:
         name, facts = kinds.PARAMETER, own + facts
@@ -57,6 +57,8 @@ def difference(
         ]
     call = node.call if node.role != "input" else left.calls[node.call].parent
     words = f"{left.calls[call].kind} {module}" if call >= 0 else module
+    if right.nodes[pair.right].call >= 0:
+        words = f"{right.calls[right.nodes[pair.right].call].kind} {words}"
     around = f"{place} {right.nodes[pair.right].name}"
     hints = suspects(name, f"{words} {around if node.role == 'input' else ''}")
     entries = left.entries[node.entry], right.entries[right.nodes[pair.right].entry]
@@ -69,24 +71,15 @@ def difference(
     )  # fmt: skip
 
 
-def merged(alignment: Alignment, parameters: Parameters, found: Found) -> bool:
-    """Whether the first difference is a float32 rounding of merged parameters.
+def merged(left: Trace, right: Trace, parameters: Parameters) -> bool:
+    """Whether some parameters are not the other side's to the last bit.
 
-    It is as small as one, and the module's parameters are sums of the other side's, or have no
-    exact equal there.
+    They may be sums of them, or a normalisation folded into a kernel, which float32 rounded.
     """
-    if found.first is None or found.first.layout is not None:
-        return False
-    left, right, pair = alignment.left, alignment.right, found.first
-    module, _ = where(left, pair.left)
-    a, b = left.of(pair.left), right.of(pair.right)
-    layout = _likeliest(alignment, pair, found)
-    if layout is None or not measure(a, layout.back(b, a.shape)) <= ROUNDED:
-        return False
-    made = {n for name, names in parameters.sums.items() for n in (name, *names)}
-    own = parameters.of(module, list(left.parameters))
-    return any(name in made or name in parameters.left_alone for name in own) or any(
-        not _exact(left, right, name, parameters) for name in own if name in parameters.pairs
+    return (
+        bool(parameters.sums)
+        or bool(parameters.left_alone and parameters.right_alone)
+        or not all(_exact(left, right, name, parameters) for name in parameters.pairs)
     )
 
 
@@ -97,8 +90,8 @@ def _exact(left: Trace, right: Trace, name: str, parameters: Parameters) -> bool
     return bool((layout.arrange(a, b.shape) == b).all())
 
 
-def where(trace: Trace, number: int) -> tuple[str, str]:
-    """The module that computes a node, and where in it, in words."""
+def where(trace: Trace, number: int, other: tuple[Trace, int] | None = None) -> tuple[str, str]:
+    """The module that computes a node, and where in it, in words; `other` is its counterpart."""
     node = trace.nodes[number]
     calls = trace.calls
     if node.role == "output":
@@ -107,10 +100,18 @@ def where(trace: Trace, number: int) -> tuple[str, str]:
         name = calls[call].name
         return name, f"{name}, after {calls[inside[-1]].name}" if inside else name
     if node.role == "input":
-        around = calls[node.call].parent
-        before = calls[node.call].name
+        call, around = node.call, calls[node.call].parent
+        # Of a module that hands its input on, it is the one around it that was given it.
+        theirs = -1 if other is None else other[0].nodes[other[1]].call
+        while around >= 0 and trace.given.get(around) == node.entry and theirs >= 0:
+            assert other is not None
+            theirs = other[0].calls[theirs].parent
+            if other[0].given.get(theirs) != other[0].nodes[other[1]].entry:
+                break
+            call, around = around, calls[around].parent
+        before = calls[call].name
         name = calls[around].name if around >= 0 else "the function around the model"
-        earlier = [c for c in range(node.call) if calls[c].parent == around]
+        earlier = [c for c in range(call) if calls[c].parent == around]
         if earlier:
             return name, f"{name}, between {calls[earlier[-1]].name} and {before}"
         return name, f"{name}, before {before}"
@@ -130,17 +131,17 @@ def _kind(
     a: np.ndarray,
     b: np.ndarray,
     tolerance: float,
-    found: Found,
+    matches: list[Match],
 ) -> Kind:
     node = left.nodes[pair.left]
     if node.role == "given":
         return Kind(kinds.INPUTS, ("the two sides are given other numbers",))
     if node.role == "final" and a.size == b.size:
-        agrees = [p for p in found.pairs if left.nodes[p.left].entry == node.entry]
-        if any(right.nodes[p.right].entry == right.nodes[pair.right].entry for p in agrees):
-            shapes = left.entries[node.entry].shape, right.entries[right.nodes[pair.right].entry]
-            said = next((p.layout.said(shapes[0], shapes[1].shape) for p in agrees if p.layout), "")
-            return Kind(kinds.ORDER, (f"the same numbers with {said or 'other axes'}",))
+        entry = right.nodes[pair.right].entry
+        shapes = left.entries[node.entry].shape, right.entries[entry].shape
+        for match in matches:
+            if match.right == entry and match.layout is not None:
+                return Kind(kinds.ORDER, (f"the same numbers with {match.layout.said(*shapes)}",))
     kind = kinds.classify(a, b, tolerance)
     dtypes = [t.entries[n.entry].dtype for t, n in
               ((left, node), (right, right.nodes[pair.right]))]  # fmt: skip
@@ -161,7 +162,11 @@ def _activations(
         return []
     x = left.of(found.last.left)
     names = [kinds.activation(x, y, max(tolerance, 1e-7)) for y in (a, b)]
-    if None in names and not any(n not in (None, "its input") for n in names):
+    if (
+        names[0] == names[1]
+        or (None in names
+        and not any(n not in (None, "its input") for n in names))
+    ):
         return []
     said = [name or "something else" for name in names]
     source = left.labels[found.last.left]
@@ -297,13 +302,13 @@ def _last(alignment: Alignment, pair: Pair | None) -> Row | None:
 
 def rounding(
     traces: tuple[tuple[Trace, Trace], tuple[Trace, Trace]],
-    found: Found,
+    pair: Pair,
     rows: list[Row],
     number: int,
 ) -> Difference:
     """What differs in float32 alone, and which side is the further from its own float64."""
     (left64, right64), (left, right) = traces
-    pair, row = found.pairs[number], rows[number]
+    row = rows[number]
     away = []
     for double, single, label in ((left64, left, row.left), (right64, right, row.right)):
         one, other = double.labels.index(label), single.labels.index(label)

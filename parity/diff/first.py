@@ -66,6 +66,7 @@ class Search:
                 if match.layout is not None:
                     self.taken.setdefault(match.right, []).append(self.left.makers[entry])
         self.calls = [_nodes_of_calls(self.left), _nodes_of_calls(self.right)]
+        self._parents = [{each.parent for each in t.calls} for t in (self.left, self.right)]
         self.modules = self._modules()
 
     def run(self) -> Found:
@@ -110,7 +111,9 @@ class Search:
 
     def _likeness(self, left: int, right: int) -> float:
         a, b = self.left.nodes[left], self.right.nodes[right]
-        return (a.role == b.role) + (a.part == b.part) / 4 + alike(a.name, b.name)
+        leaves = a.call >= 0 and b.call >= 0 and self._leaf(0, a.call) == self._leaf(1, b.call)
+        same = (a.role == b.role) + leaves / 2 + (a.part == b.part) / 4
+        return same + alike(a.name, b.name)
 
     def _declared(self) -> dict[int, tuple[int, ...]]:
         """The permutation of axes between the inputs of each rank, where they have one."""
@@ -170,6 +173,8 @@ class Search:
 
     def _first(self, wrong: Pair) -> Pair:
         """The first left node that differs and matters, with its counterpart."""
+        if (inputs := self._inputs()) is not None:
+            return inputs
         numbers = [n for n in self._unique(self.left) if self.partner(n) is None]
         # Zeros that one side has once and the other for each image are no difference yet.
         for number in sorted(numbers, key=lambda n: self._entry(n).scale == 0):
@@ -179,6 +184,16 @@ class Search:
                 return self._wired(Pair(number, other, None))
         maker = self.left.makers[self.left.nodes[wrong.left].entry]
         return wrong if self.partner(maker) else Pair(maker, wrong.right, None)
+
+    def _inputs(self) -> Pair | None:
+        """The inputs, where they differ and nothing after them agrees either."""
+        agree = [n for n in self._unique(self.left) if self._agrees(n)]
+        givens = [[n for n, each in enumerate(t.nodes) if each.role == "given"]
+                  for t in (self.left, self.right)]  # fmt: skip
+        for one, other in zip(*givens, strict=False):
+            if not agree and self.partner(one) is None:
+                return Pair(one, other, None)
+        return None
 
     def _wired(self, pair: Pair) -> Pair:
         """The inputs of two calls instead of their outputs, where they are given other things."""
@@ -247,7 +262,7 @@ class Search:
         node = self.left.nodes[number]
         entry = self.left.entries[node.entry]
         mine = self._matching_call(number)
-        fed = self._feeding(number)
+        fed, used = self._feeding(number), self._using(number)
         if mine is not None:
             # An operation that the right leaves out: what is there is one that agreed before.
             for n in self.calls[1].get(mine, ([], []))[node.role == "output"]:
@@ -271,13 +286,17 @@ class Search:
             nearness = 1 - self.nearness(node.entry, theirs.entry) if same_size else 0.0
             ends = (each.rpartition(".")[2] for each in (node.name, theirs.name))
             told = node.role == theirs.role == "record" and same_size and alike(*ends) > NAMED
-            if not (paired or eats or (names > NAMED and same_size) or nearness > NEAR or told):
+            feeds = same_size and theirs.entry in used
+            alone = paired or eats or feeds or told
+            if not (alone or (names > NAMED and same_size) or nearness > NEAR):
                 continue
-            score = 4 * paired + 3 * eats + 2 * names + same_role + same_size + nearness
+            score = 4 * paired + 3 * (eats or feeds) + 2 * names + same_role + same_size + nearness
             score += (node.part == theirs.part) / 2
             if best is None or score > best[0]:
                 best = score, other
-        return None if best is None else best[1]
+        if best is not None:
+            return best[1]
+        return next((n for call in fed for n in self.calls[1].get(call, ([], []))[1]), None)
 
     def nearness(self, left: int, right: int) -> float:
         """How far two arrays of one size are apart at least, in any order; 1 is far."""
@@ -337,9 +356,19 @@ class Search:
             and self._leaf(1, call) == self._leaf(0, node.call)
         }
 
+    def _using(self, number: int) -> set[int]:
+        """The right arrays that are given to the partners of the calls that a node is given to."""
+        entry = self.left.nodes[number].entry
+        used = set()
+        for given, _ in self.calls[0].values():
+            for n in given[:1]:
+                if self.left.nodes[n].entry == entry:
+                    theirs = self.calls[1].get(self._matching_call(n) or -1, ([], []))[0]
+                    used |= {self.right.nodes[m].entry for m in theirs[:1]}
+        return used
+
     def _leaf(self, side: int, call: int) -> bool:
-        calls = (self.left, self.right)[side].calls
-        return not any(each.parent == call for each in calls)
+        return call not in self._parents[side]
 
     def _last(self, first: Pair, pairs: list[Pair]) -> Pair | None:
         """What the first difference was computed from: its call's input, or what came before."""

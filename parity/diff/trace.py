@@ -89,6 +89,15 @@ class Trace:
         return labels
 
     @functools.cached_property
+    def given(self) -> dict[int, int]:
+        """Call -> the first array that it was given."""
+        found: dict[int, int] = {}
+        for node in self.nodes:
+            if node.role == "input":
+                found.setdefault(node.call, node.entry)
+        return found
+
+    @functools.cached_property
     def makers(self) -> dict[int, int]:
         """Entry -> the first node that has it, the one that made it."""
         found: dict[int, int] = {}

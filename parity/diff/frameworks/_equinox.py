@@ -71,7 +71,8 @@ def _wrapped(module: type, node: Any, name: str) -> Any:
         copied = object.__new__(renamed(kind, name or "model") if callable(node) else kind)
         for field in dataclasses.fields(node):  # pyright: ignore[reportArgumentType]
             if hasattr(node, field.name):
-                inner = f"{name}.{field.name}".strip(".")
+                # Equinox's own transformations hold the user's module in a field of this name.
+                inner = name if field.name == "_fun" else f"{name}.{field.name}".strip(".")
                 value = _wrapped(module, getattr(node, field.name), inner)
                 object.__setattr__(copied, field.name, value)
         return copied

@@ -115,7 +115,7 @@ def dotted(path: Sequence[Any]) -> str:
     for each in path:
         key = next((getattr(each, n) for n in ("key", "name", "idx") if hasattr(each, n)), each)
         parts.append(str(key))
-    return ".".join(part for part in parts if part != "value")
+    return ".".join(part for part in parts if part not in ("value", "_fun"))
 
 
 def _tapped(jax: Any, tape: Tape, node: int, x: Any) -> Any:
