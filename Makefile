@@ -1,4 +1,4 @@
-# make train [BACKEND=torch|jax] [ARGS="--epochs 1"]   train, with the one wing that is asked for
+# make train [BACKEND=torch|jax] [PRESET=efficient] [ARGS="--epochs 1"]   train, with one wing
 # make test       every capability, with both wings, in minutes       make check   ruff and pyright
 # make test-slow  the rest: whole trainings, wide tables, launchers, mistakes made on purpose
 # make bench      what the wings cost, side by side      make setup   install everything
@@ -10,12 +10,13 @@
 # make stubs      the routings' types, after a new one
 # make soak       memory and open files over 2,000 steps
 #
-# All of it lives in .venv, made at need with PYTHON (3.11 or newer) and the versions of
+# All of it lives in .venv, made when needed with PYTHON (3.11 or newer) and the versions of
 # constraints.txt. PIP_FLAGS reaches pip: on Linux, torch as pip finds it holds gigabytes of CUDA
 # libraries, and PIP_FLAGS="--extra-index-url URL", with the URL that pytorch.org gives for the
 # CPU, avoids them. PYTEST_FLAGS reaches pytest, which has a worker of one thread on every core.
 
 BACKEND ?= torch
+PRESET ?=
 PYTHON ?= python3
 PIP_FLAGS ?=
 ARGS ?=
@@ -33,7 +34,7 @@ setup: $(EXTRAS:%=.venv/installed-%)
 
 train: .venv/installed-$(BACKEND) $(PICTURES)
 	@echo 'By default: 3 epochs of 5,000 digits, 3 to 4 minutes on two cores, then pictures. Ctrl-C saves.'
-	$(BIN)/python train.py --backend $(BACKEND) $(ARGS)
+	$(BIN)/python train.py --backend $(BACKEND) $(PRESET:%=--preset %) $(ARGS)
 
 # JAX's 64-bit types are a switch of the whole process, so the float64 tests have one of their own.
 test: WHICH = not slow
@@ -51,7 +52,7 @@ check: setup
 
 # Every deliberate mistake in turn: the ladder must catch and name each.
 mutants: setup
-	cd tests/labs && PYTHONPATH=.:.. ../../$(BIN)/python -m mutants ../../docs/mutants.md
+	cd tests/labs && PYTHONPATH=.:.. ../../$(BIN)/python -m mutants ../../docs/measured/mutants.md
 
 # Ports of networks, right and wrong; some need equinox, torchvision or transformers as well.
 ports: setup
@@ -59,7 +60,7 @@ ports: setup
 
 # Some minutes each; they stop by themselves and touch nothing but a temporary folder.
 faults fuzz soak: setup
-	cd tests/labs && PYTHONPATH=.:.. ../../$(BIN)/python -m $@ $(ARGS) ../../docs/reliability.md
+	cd tests/labs && PYTHONPATH=.:.. ../../$(BIN)/python -m $@ $(ARGS) ../../docs/measured/reliability.md
 
 # What type checkers and editors know of the routings, after a new one.
 .PHONY: stubs

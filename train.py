@@ -1,4 +1,4 @@
-"""Train a capsule network with PyTorch or with JAX: the same network, steps and result.
+"""Train a capsule network with PyTorch or JAX: the same network, steps, result.
 
     python train.py                                     the paper's network on the digits that
                                                         come with the package, with PyTorch
@@ -29,8 +29,8 @@ How to train
     --epochs, --batch-size, --learning-rate, --optimizer {adam,adamw,sgd}
     --decay-steps INT         steps in which the rate decays by the preset's factor
     --ema FLOAT               keep moving averages of the weights, and evaluate them too
-    --validation INT          hold out so many training images, of each class its share; the best
-                              checkpoint is then the best on them, not on the test set
+    --validation INT          hold out this many training images, in proportion from each class; the
+                              best checkpoint is then the best on them, not on the test set
     --clip-norm FLOAT         scale gradients down to this norm where it is larger
     --seed INT                first weights, order of images, augmentation: the same in both
     --precision {float32,float64,bfloat16}

@@ -4,7 +4,7 @@
 
 It needs that machine's own PyTorch, JAX, flax and optax, with numpy, safetensors, ml_dtypes and
 rich; nothing is installed and nothing fetched. Writes docs/gpu/<card>.md and .json. Ends with 1
-where rung 8 does not hold, with 2 where it cannot be climbed.
+where rung 8 does not hold, with 2 where it cannot be compared.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks.gpu_page import page
 from parity import compare
 from parity.compare import show, subject, wings
-from parity.compare.climb import SKIPPED
+from parity.compare.comparison import SKIPPED
 from parity.compare.rungs import GPU_STEPS
 from parity.spec import TwincapsError
 from parity.traces.measure import differences, worst
@@ -71,7 +71,7 @@ def ladder(bench: Bench) -> compare.Report:
     report = compare.ladder(bench.whole, rungs=(8,), gpu=bench.device, keep_going=True)
     show.show(report)
     if all(row.verdict == SKIPPED for row in report.rows):
-        raise TwincapsError(f"rung 8 cannot be climbed: {report.rows[0].why}")
+        raise TwincapsError(f"rung 8 cannot be compared: {report.rows[0].why}")
     return report
 
 

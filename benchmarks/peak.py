@@ -37,7 +37,7 @@ def _present() -> int:
 
 
 def _forget() -> None:
-    """Begin anew with the highest memory, where Linux lets us; else the growth is too small."""
+    """Reset the highest memory, where Linux lets us; else the growth is too small."""
     gc.collect()
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")

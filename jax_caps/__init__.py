@@ -1,13 +1,15 @@
-"""Capsule networks in JAX and Flax: the wing that mirrors the PyTorch one, file by file."""
+"""Capsule networks in JAX and Flax: the twin of `torch_caps`, file by file."""
 
 from jax_caps import (
     arrays,
     capsules,
     convolution,
+    export,
     layers,
     lean,
     losses,
     networks,
+    norm,
     numerics,
     processes,
     routing,
@@ -16,7 +18,7 @@ from jax_caps import (
     weights,
 )
 from jax_caps.capsules import lengths, squash, votes
-from jax_caps.networks import CapsuleNetwork
+from jax_caps.networks import CapsuleNetwork, build
 from jax_caps.training import Trainer
 from jax_caps.weights import load_pretrained
 
@@ -24,14 +26,17 @@ __all__ = [
     "CapsuleNetwork",
     "Trainer",
     "arrays",
+    "build",
     "capsules",
     "convolution",
+    "export",
     "layers",
     "lean",
     "lengths",
     "load_pretrained",
     "losses",
     "networks",
+    "norm",
     "numerics",
     "processes",
     "routing",

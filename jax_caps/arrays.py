@@ -27,7 +27,7 @@ class _Network(Protocol):
 
 
 def axes(spec: NetworkSpec) -> dict[str, tuple[str, str]]:
-    """Name -> (canonical axes, JAX axes) of every parameter, in order of execution."""
+    """Name -> (canonical axes, JAX axes) of each parameter and state, in order of execution."""
     rows = canonical.table(spec)
     return {name: (row.axes, AXES.get(row.axes, row.axes)) for name, row in rows.items()}
 
@@ -69,18 +69,20 @@ def given(values: Any) -> Array:
     return jnp.asarray(values)
 
 
-def parameters(net: _Network) -> Iterator[tuple[str, nnx.Param, tuple[str, str]]]:
-    """(name, parameter, axes) in the order of execution."""
+def parameters(net: _Network) -> Iterator[tuple[str, nnx.Variable, tuple[str, str]]]:
+    """(name, parameter, axes) in the order of execution; state, as nnx.BatchStat, too."""
     for name, orders in axes(net.spec).items():
-        held: Any = net
+        node: Any = net
         for part in name.split("."):
-            held = held[int(part)] if part.isdigit() else getattr(held, part)
-        yield name, held, orders
+            node = node[int(part)] if part.isdigit() else getattr(node, part)
+        yield name, node, orders
 
 
 def to_numpy(net: _Network) -> canonical.Arrays:
-    """A copy of every parameter, by canonical name and axes, in the network's dtype."""
-    return {name: to_canonical(each[...], orders) for name, each, orders in parameters(net)}
+    """A copy of every parameter and state, by canonical name and axes, in the network's dtype."""
+    return {
+        name: to_canonical(parameter[...], orders) for name, parameter, orders in parameters(net)
+    }
 
 
 def from_numpy(net: _Network, arrays: Mapping[str, np.ndarray]) -> None:
@@ -88,6 +90,7 @@ def from_numpy(net: _Network, arrays: Mapping[str, np.ndarray]) -> None:
 
     Raises WeightsError with every missing, unexpected and mis-shaped name; then nothing is copied.
     """
+    # Every tensor is checked before the first is copied.
     canonical.check(arrays, canonical.table(net.spec))
     for name, parameter, orders in parameters(net):
         parameter.set_value(from_canonical(arrays[name], orders).astype(net.dtype))
@@ -95,4 +98,4 @@ def from_numpy(net: _Network, arrays: Mapping[str, np.ndarray]) -> None:
 
 def _by_name(state: Any) -> dict[str, nnx.Variable]:
     """A state of the network's structure as {canonical name: variable}."""
-    return {".".join(map(str, path)): each for path, each in nnx.to_flat_state(state)}
+    return {".".join(map(str, path)): variable for path, variable in nnx.to_flat_state(state)}

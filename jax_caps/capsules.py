@@ -1,4 +1,4 @@
-"""The algebra of capsules: squash, lengths and votes.
+"""The algebra of capsules: squashes, lengths and votes.
 
 Equations are those of Sabour, Frosst, Hinton, "Dynamic Routing Between Capsules" (2017).
 
@@ -6,11 +6,19 @@ Axes: B batch, I input capsules, J output capsules, K size of an input pose, D o
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
 
 Tap = Callable[[str, Array], Array]
+
+
+class Capsules(NamedTuple):
+    """Capsules: their poses [..., D], and activations [...], None for the lengths of the poses."""
+
+    poses: Array
+    activations: Array | None = None
 
 
 def no_tap(name: str, x: Array) -> Array:
@@ -37,10 +45,38 @@ def squash(x: Array, axis: int = -1) -> Array:
     return jnp.where(zero, 0.0, x * (jnp.sqrt(safe) / (1.0 + safe)))
 
 
-def lengths(poses: Array) -> Array:
-    """The length of each pose, [..., D] -> [...]; its gradient at 0 is 0."""
-    square = (poses * poses).sum(-1)
+def exponential_squash(x: Array, axis: int = -1) -> Array:
+    """Shortens each vector to a length below 1, keeping its direction: x (1 - exp(-|x|)) / |x|.
+
+    The squash of Efficient-CapsNet (Mazzia, Salvetti, Chiaberge 2021). At 0 the value is 0 and
+    the gradient the identity, the true limit.
+
+    Args:
+        x: Vectors along `axis`, of any shape and floating dtype.
+        axis: The axis that a vector's numbers lie along.
+
+    Returns:
+        The shape and dtype of `x`.
+    """
+    square = (x * x).sum(axis, keepdims=True)
     zero = square == 0
+    length = jnp.sqrt(jnp.where(zero, 1.0, square))
+    # expm1, as 1 - exp(-n) loses the digits of a small n, and exp(n) overflows for a large one.
+    return x * jnp.where(zero, 1.0, -jnp.expm1(-length) / length)
+
+
+def lengths(poses: Array, epsilon: float = 0.0) -> Array:
+    """The length of each pose, [..., D] -> [...]; its gradient at 0 is 0.
+
+    Args:
+        poses: Of any shape.
+        epsilon: Added to the sum of squares under the root.
+    """
+    square = (poses * poses).sum(-1)
+    if epsilon > 0:
+        return jnp.sqrt(square + epsilon)
+    zero = square == 0
+    # Twice, as in `squash`.
     return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, square)))
 
 

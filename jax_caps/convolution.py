@@ -1,4 +1,4 @@
-"""A convolution without padding, at the rate of matrix products on CPU too.
+"""Convolutions without padding, at the rate of matrix products on CPU too; a doubled image.
 
 Axes: B batch, N images of a block of it, H W a feature map, C its channels.
 
@@ -62,7 +62,7 @@ def _by_products(x_BHWC: Array, kernel: Array, stride: int) -> Array:
 
     def block(x_NHWC: Array) -> Array:
         # A row for each place of the result; each strip of the kernel adds its part to all.
-        y = jnp.zeros((len(x_NHWC) * height * width, out), _wide(x_NHWC))
+        y = jnp.zeros((x_NHWC.shape[0] * height * width, out), _wide(x_NHWC))
         for rows in _strips(kernel):
             columns = _columns(x_NHWC, rows, kernel, stride)
             y = y + _product(columns, _matrix(kernel, rows), (1, 0))
@@ -70,20 +70,20 @@ def _by_products(x_BHWC: Array, kernel: Array, stride: int) -> Array:
 
     # One block at a time, without the images that fill up the last one.
     y = lax.map(block, _blocks(x_BHWC, x_BHWC, kernel, stride))
-    return y.reshape(-1, height, width, out)[: len(x_BHWC)]
+    return y.reshape(-1, height, width, out)[: x_BHWC.shape[0]]
 
 
 def _forward(x_BHWC: Array, kernel: Array, stride: int) -> tuple[Array, tuple[Array, Array]]:
     return _by_products(x_BHWC, kernel, stride), (x_BHWC, kernel)
 
 
-def _backward(stride: int, kept: tuple[Array, Array], dy_BHWC: Array) -> tuple[Array, Array]:
+def _backward(stride: int, residuals: tuple[Array, Array], dy_BHWC: Array) -> tuple[Array, Array]:
     """The gradients of x and of the kernel, from that of the result."""
-    x_BHWC, kernel = kept
+    x_BHWC, kernel = residuals
     strips, (size_w, channels, out) = _strips(kernel), kernel.shape[1:]
 
-    def block(sums: tuple[Array, ...], each: tuple[Array, Array]):
-        x_NHWC, dy_NHWC = each
+    def block(sums: tuple[Array, ...], part: tuple[Array, Array]):
+        x_NHWC, dy_NHWC = part
         dy, parts = dy_NHWC.reshape(-1, out), []
         for rows, total in zip(strips, sums, strict=True):
             # [out, patch], transposed: the other way round, memory is read against its order.
@@ -92,14 +92,14 @@ def _backward(stride: int, kept: tuple[Array, Array], dy_BHWC: Array) -> tuple[A
 
     # The kernel's gradient is summed over the blocks; that of x comes out block by block.
     zeros = tuple(jnp.zeros((out, len(rows) * size_w * channels), _wide(kernel)) for rows in strips)
-    x_blocks, dy_blocks = (_blocks(each, x_BHWC, kernel, stride) for each in (x_BHWC, dy_BHWC))
+    x_blocks, dy_blocks = (_blocks(array, x_BHWC, kernel, stride) for array in (x_BHWC, dy_BHWC))
     sums, dx = lax.scan(block, zeros, (x_blocks, dy_blocks))
     # Strips side by side are the kernel again.
     parts = [
         total.T.reshape(len(rows), size_w, channels, out)
         for rows, total in zip(strips, sums, strict=True)
     ]
-    dx_BHWC = dx.reshape(-1, *x_BHWC.shape[1:])[: len(x_BHWC)]
+    dx_BHWC = dx.reshape(-1, *x_BHWC.shape[1:])[: x_BHWC.shape[0]]
     return dx_BHWC, jnp.concatenate(parts).astype(kernel.dtype)
 
 
@@ -157,7 +157,7 @@ def _columns(x_NHWC: Array, rows: range, kernel: Array, stride: int) -> Array:
         for i in rows
         for j in range(kernel.shape[1])
     ]
-    return jnp.concatenate(patches, -1).reshape(len(x_NHWC) * height * width, -1)
+    return jnp.concatenate(patches, -1).reshape(x_NHWC.shape[0] * height * width, -1)
 
 
 def _blocks(array: Array, x_BHWC: Array, kernel: Array, stride: int) -> Array:
@@ -165,9 +165,9 @@ def _blocks(array: Array, x_BHWC: Array, kernel: Array, stride: int) -> Array:
     height, width = _places(x_BHWC, kernel, stride)
     columns = len(_strips(kernel)[0]) * kernel.shape[1] * kernel.shape[2]
     fit = max(1, _BLOCK // (height * width * max(columns, kernel.shape[3])))
-    count = -(-len(x_BHWC) // fit)
-    images = -(-len(x_BHWC) // count)  # blocks of equal size need the least filling up
-    pad = [(0, count * images - len(array))] + [(0, 0)] * (array.ndim - 1)
+    count = -(-x_BHWC.shape[0] // fit)
+    images = -(-x_BHWC.shape[0] // count)  # blocks of equal size need the least filling up
+    pad = [(0, count * images - array.shape[0])] + [(0, 0)] * (array.ndim - 1)
     return jnp.pad(array, pad).reshape(count, images, *array.shape[1:])
 
 
@@ -180,3 +180,48 @@ def _product(a: Array, b: Array, over: tuple[int, int]) -> Array:
     """The product of matrices, summed over axis over[0] of a and over[1] of b."""
     axes = (((over[0],), (over[1],)), ((), ()))
     return lax.dot_general(a, b, axes, preferred_element_type=_wide(a))
+
+
+def depthwise(x_BHWC: Array, kernel: Array, stride: int) -> Array:
+    """A convolution of each channel by a filter of its own, without padding.
+
+    Args:
+        x_BHWC: A feature map.
+        kernel: [kh, kw, C].
+        stride: Pixels, in both directions.
+
+    Returns:
+        [B, H', W', C], where H' is (H - kh) // stride + 1, and W' alike.
+    """
+    (height, width), (size_h, size_w) = _places(x_BHWC, kernel, stride), kernel.shape[:2]
+    # A slice for each place: of these there are few, one where the kernel is as large as the map.
+    windows = [
+        x_BHWC[:, h * stride : h * stride + size_h, w * stride : w * stride + size_w]
+        for h in range(height)
+        for w in range(width)
+    ]
+    y = jnp.einsum("bpmnc,mnc->bpc", jnp.stack(windows, 1), kernel)
+    return y.reshape(x_BHWC.shape[0], height, width, -1)
+
+
+def double_size(x_BHWC: Array) -> Array:
+    """An image at twice its height and width, by bilinear interpolation.
+
+    Pixels have half-pixel centres: a new one lies a quarter of a pixel from one old one and three
+    quarters from the next, and beyond the edge the image goes on as it ends.
+
+    Args:
+        x_BHWC: Images or a feature map.
+
+    Returns:
+        [B, 2 H, 2 W, C].
+    """
+    for axis in (1, 2):
+        size = x_BHWC.shape[axis]
+        part = partial(lax.slice_in_dim, x_BHWC, axis=axis)
+        before = jnp.concatenate([part(0, 1), part(0, size - 1)], axis)
+        after = jnp.concatenate([part(1, size), part(size - 1, size)], axis)
+        pair = [0.25 * before + 0.75 * x_BHWC, 0.75 * x_BHWC + 0.25 * after]
+        shape = (*x_BHWC.shape[:axis], 2 * size, *x_BHWC.shape[axis + 1 :])
+        x_BHWC = jnp.stack(pair, axis + 1).reshape(shape)
+    return x_BHWC

@@ -45,8 +45,10 @@ def margin_each(
     """The margin loss (Eq. 4) of each sample, summed over classes: [B]; see `margin`."""
     check_targets(concrete(targets), lengths_BJ.shape[-1], len(lengths_BJ))
     present_BJ = one_hot(targets, lengths_BJ.shape[-1], lengths_BJ.dtype)
+    # relu, not maximum or clamp: their gradients at a tie differ between frameworks and versions.
     short_BJ = jax.nn.relu(positive - lengths_BJ) ** 2
     long_BJ = jax.nn.relu(lengths_BJ - negative) ** 2
+    # Absent classes weigh less, or at first they would shrink every capsule (section 3).
     return scale * (present_BJ * short_BJ + down_weight * (1.0 - present_BJ) * long_BJ).sum(-1)
 
 

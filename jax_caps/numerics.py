@@ -51,13 +51,13 @@ _asked: set[str] = set()  # of XLA before it started, which `restore` cannot tak
 
 
 def strict(precision: str = "float32") -> None:
-    """Switches on full precision and deterministic algorithms in this process.
+    """Sets full float32 precision and deterministic algorithms in this process.
 
-    Off go TF32 and bfloat16 inside float32. `restore` puts back what was set before. XLA reads
-    its own switch once, when it starts: call this before JAX has computed anything.
+    float32 products no longer use TF32 or bfloat16. `restore` resets the user's own switches. XLA
+    reads its switch once, when it starts: call this before JAX computes anything.
 
     Args:
-        precision: One of `parity.spec.PRECISIONS`; float64 switches on JAX's 64-bit types.
+        precision: One of `parity.spec.PRECISIONS`; float64 enables JAX's 64-bit types.
 
     Raises:
         SpecError: Where the precision is unknown.
@@ -75,15 +75,15 @@ def strict(precision: str = "float32") -> None:
 
 
 def build() -> None:
-    """Calls `strict`, as building a network does, unless it was called before."""
+    """Calls `strict` unless it was called before; networks call this when built."""
     if not _before:
         strict()
 
 
 def restore() -> None:
-    """Puts back the switches as they were before the first `strict`, or network.
+    """Resets the switches to those before the first `strict`, or network.
 
-    The next one sets them again.
+    The next call of `strict` or `build` sets them again.
     """
     if not _before:
         return
@@ -97,8 +97,8 @@ def restore() -> None:
 
 
 def _switches() -> dict[str, Any]:
-    held = {name: getattr(_CONFIG, name) for name in _SWITCHES}
-    return {**held, "XLA_FLAGS": os.environ.get("XLA_FLAGS")}
+    switches = {name: getattr(_CONFIG, name) for name in _SWITCHES}
+    return {**switches, "XLA_FLAGS": os.environ.get("XLA_FLAGS")}
 
 
 def _started() -> bool:

@@ -1,10 +1,11 @@
-"""Several processes that train one run: what they have to agree on, over jax.distributed."""
+"""Several processes that train one run, over jax.distributed."""
 
 import os
 import re
 
 import jax
 import numpy as np
+from jax import Array, lax
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -58,24 +59,28 @@ class Group:
         flags = np.full(self._own, int(flag), np.int32)
         return bool(self._highest(jax.make_array_from_process_local_data(self.split, flags)))
 
+    def total(self, x: Array) -> Array:
+        """The sum of a tensor over all their devices, differentiably, inside of a shared step."""
+        return lax.psum(x, "batch")
+
     def share(self, text: str) -> str:
         """The text of the first process, in all; all have to call it."""
         if self.count == 1:
             return text
-        held = np.zeros(_LONGEST, np.uint8)
+        buffer = np.zeros(_LONGEST, np.uint8)
         content = text.encode()
         assert len(content) <= _LONGEST
-        held[: len(content)] = np.frombuffer(content, np.uint8)
-        found = np.asarray(multihost_utils.broadcast_one_to_all(held), np.uint8)
-        return found.tobytes().rstrip(b"\0").decode()
+        buffer[: len(content)] = np.frombuffer(content, np.uint8)
+        answer = np.asarray(multihost_utils.broadcast_one_to_all(buffer), np.uint8)
+        return answer.tobytes().rstrip(b"\0").decode()
 
     def lost(self, error: Exception) -> str | None:
         """Why an error means that another process is gone; None where it does not."""
-        # JAX tells of it by a JaxRuntimeError, and on a CPU by a ValueError.
+        # JAX reports it as a JaxRuntimeError, and on a CPU as a ValueError.
         ours = self.count == 1 or isinstance(error, TwincapsError)
         if ours or not isinstance(error, RuntimeError | ValueError):
             return None
-        return _line(error) if any(each in str(error).lower() for each in LOST) else None
+        return _line(error) if any(word in str(error).lower() for word in LOST) else None
 
     def close(self) -> None:
         """Parts with the others, once all are done."""

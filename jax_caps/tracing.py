@@ -13,36 +13,40 @@ from flax import nnx
 from jax import Array
 
 from jax_caps.arrays import _by_name, given, numpy, parameters, to_canonical
-from jax_caps.networks import CapsuleNetwork
+from jax_caps.networks import Network
 from jax_caps.numerics import compiled
 from parity import weights as canonical
 
 
 def trace(
-    net: CapsuleNetwork,
+    net: Network,
     images_BHWC: np.ndarray,
     targets: np.ndarray,
     parts: Any = None,
     *,
     compile: bool | None = None,
+    train: bool = True,
 ) -> tuple[canonical.Arrays, canonical.Arrays]:
-    """The value and the gradient of every tensor of one pass, by name.
+    """Records the value and the gradient of every tensor of one pass, by name.
 
-    A tap adds a zero to its tensor: the gradient of that zero is the tensor's own.
+    The pass computes the loss of the batch. Each tap adds a zero to its tensor, and the gradient by
+    that zero is the tensor's own.
 
     Args:
-        net: The network; its weights stay as they are.
-        images_BHWC: In 0 to 1.
-        targets: Integer labels [B], or 0/1 [B, J]; see `CapsuleNetwork.terms`.
+        net: The network, which is not changed.
+        images_BHWC: Floating, in 0 to 1.
+        targets: Integer labels [B], or 0/1 [B, J]; see `Network.terms`.
         parts: What each image is made of, if that is known.
         compile: True for jax.jit, False for operation by operation; None for this wing's
             usual, jax.jit.
+        train: Whether the pass is that of a training step, or of an evaluation.
 
     Returns:
-        Values, and gradients of the loss, of every tapped tensor and after them every parameter,
-        in the order of execution; parameters are named `parameter/<name>`, in canonical axes.
+        Two dictionaries of arrays: the values, and the gradients of the loss by them. Both have
+        first the taps, then the parameters as `parameter/<name>` in canonical axes, each in the
+        order of execution. State is among them, with gradients of 0: no optimiser moves it.
     """
-    graph, params = nnx.split(net, nnx.Param)
+    graph, params, state = nnx.split(net, nnx.Param, nnx.BatchStat)
     labels = given(targets)
     order: list[str] = []
 
@@ -54,21 +58,25 @@ def trace(
             tapped[name] = x + zeros[name] if zeros else x
             return tapped[name]
 
-        loss, _ = nnx.merge(graph, params).loss(images_BHWC, labels, tap, parts)
+        whole = nnx.merge(graph, params, state)
+        loss, _ = whole.loss(images_BHWC, labels, tap, parts, train=train)
         return loss, tapped
 
+    # A first pass, of shapes alone, finds the taps; the second adds a zero at each.
     _, shapes = jax.eval_shape(run, params, {})
     names = tuple(order)
     zeros = {name: jnp.zeros(shapes[name].shape, shapes[name].dtype) for name in names}
+    # One backward pass for all: by the parameters, and by the zeros.
     with jax.disable_jit(compile is False):
         backward = compiled(jax.grad(run, argnums=(0, 1), has_aux=True))
         (slopes, gradients), values = backward(params, zeros)
     values = {name: numpy(values[name]) for name in names}
     gradients = {name: numpy(gradients[name]) for name in names}
     slopes = _by_name(slopes)
-    for name, each, orders in parameters(net):
-        values[f"parameter/{name}"] = to_canonical(each[...], orders)
-        gradients[f"parameter/{name}"] = to_canonical(slopes[name][...], orders)
+    for name, parameter, orders in parameters(net):
+        values[f"parameter/{name}"] = to_canonical(parameter[...], orders)
+        slope = slopes[name][...] if name in slopes else jnp.zeros_like(parameter[...])
+        gradients[f"parameter/{name}"] = to_canonical(slope, orders)
     return values, gradients
 
 
@@ -87,4 +95,4 @@ def differentiate(
     """
     value, pull = jax.vjp(function, *map(jnp.array, arrays))
     slopes = pull(jnp.broadcast_to(jnp.asarray(cotangent, value.dtype), value.shape))
-    return numpy(value), [numpy(each) for each in slopes]
+    return numpy(value), [numpy(slope) for slope in slopes]

@@ -17,7 +17,7 @@ from jax import Array, lax
 from jax.sharding import PartitionSpec
 
 from jax_caps import arrays, tracing
-from jax_caps.networks import CapsuleNetwork
+from jax_caps.networks import Network, build
 from jax_caps.numerics import compiled
 from jax_caps.processes import Group
 from parity import schedule
@@ -35,11 +35,15 @@ from parity.spec import (
 SLOTS = {"adam.m": "mu", "adam.v": "nu", "sgd.momentum": "trace"}
 
 
-def _adam_direction(beta1: float, beta2: float, epsilon: float) -> optax.GradientTransformation:
+def _adam_direction(
+    beta1: float, beta2: float, epsilon: float, epsilon_hat: bool
+) -> optax.GradientTransformation:
     """optax.scale_by_adam with its bias corrections as accurate as torch's.
 
     optax computes 1 - beta**t in float32, which is off by 1.3e-5 at t = 1; with the logarithm
-    taken in double, -expm1(t * log(beta)) is right to 2e-7.
+    taken in double, -expm1(t * log(beta)) is right to 2e-7. With `epsilon_hat`, epsilon is added
+    to the root of the second moment before the correction: m / (sqrt(v) + epsilon), times
+    sqrt(second) / first.
     """
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
@@ -48,9 +52,8 @@ def _adam_direction(beta1: float, beta2: float, epsilon: float) -> optax.Gradien
         nu = optax.tree.update_moment(updates, state.nu, beta2, 2)
         t = count.astype(jax.tree.leaves(updates)[0].dtype)
         first, second = (-jnp.expm1(t * np.log(beta)) for beta in (beta1, beta2))
-        direction = jax.tree.map(
-            lambda m, v: (m / first) / (jnp.sqrt(v / second) + epsilon), mu, nu
-        )
+        added = epsilon / jnp.sqrt(second) if epsilon_hat else epsilon
+        direction = jax.tree.map(lambda m, v: (m / first) / (jnp.sqrt(v / second) + added), mu, nu)
         return direction, optax.ScaleByAdamState(count, mu, nu)
 
     def init(params: Any) -> optax.ScaleByAdamState:
@@ -65,7 +68,7 @@ def _make_optimizer(training: TrainingSpec) -> optax.GradientTransformation:
     """The optimiser of a training spec; the rate is applied each step."""
     if training.optimizer == "sgd":
         return optax.trace(decay=training.momentum, nesterov=False)
-    adam = _adam_direction(training.beta1, training.beta2, training.epsilon)
+    adam = _adam_direction(training.beta1, training.beta2, training.epsilon, training.epsilon_hat)
     if training.optimizer == "adamw":
         return optax.chain(adam, optax.add_decayed_weights(training.weight_decay))
     return adam
@@ -73,9 +76,9 @@ def _make_optimizer(training: TrainingSpec) -> optax.GradientTransformation:
 
 def clip(gradients: Any, norm: float) -> Any:
     """Gradients scaled to a norm over all elements of at most `norm`."""
-    total = jnp.sqrt(sum((each * each).sum() for each in jax.tree.leaves(gradients)))
+    total = jnp.sqrt(sum((gradient * gradient).sum() for gradient in jax.tree.leaves(gradients)))
     factor = norm / jnp.where(total > norm, total, norm)
-    return jax.tree.map(lambda each: each * factor, gradients)
+    return jax.tree.map(lambda gradient: gradient * factor, gradients)
 
 
 def average(averages: Any, parameters: Any, decay: float) -> Any:
@@ -113,37 +116,51 @@ class Trainer:
         self.spec, self.training, self.group, self.step_count = spec, training, group, 0
         self.device = jax.local_devices(backend=device)[0]
         with jax.default_device(self.device):
-            net = CapsuleNetwork(spec, training.seed, training.precision, lean, block)
+            net = build(spec, training.seed, training.precision, lean, block)
             self.dtype = net.dtype
-            self.graph, params = nnx.split(net, nnx.Param)
+            self.graph, params, state = nnx.split(net, nnx.Param, nnx.BatchStat)
             self.optimizer = _make_optimizer(training)
             slots = self.optimizer.init(params)
-            averages = None if training.ema is None else jax.tree.map(jnp.copy, params)
-        self.params, self.slots, self.averages = self._keep((params, slots, averages))
-        self._step = compiled(self._shared(self._update, 3, 4), donate_argnums=(0, 1, 2))
-        self._evaluate = compiled(self._shared(self._sums, 1, 3))
-        self._poses = compiled(lambda params, images: nnx.merge(self.graph, params)(images))
+            whole = nnx.merge_state(params, state)
+            averages = None if training.ema is None else jax.tree.map(jnp.copy, whole)
+        kept = self._keep((params, state, slots, averages))
+        self.params, self.state, self.slots, self.averages = kept
+        # A step may overwrite the state it is given, which nobody needs afterwards.
+        old = ("params", "state", "slots", "averages")
+        self._step = compiled(self._shared(self._update, "batch"), donate_argnames=old)
+        self._evaluate = compiled(self._shared(self._sums, "batch", "weights_B"))
+        self._poses = compiled(
+            lambda params, state, images: nnx.merge(self.graph, params, state)(images)
+        )
         self._couplings = compiled(self._coupled)
         self._decode = compiled(self._decoded)
 
     @property
-    def net(self) -> CapsuleNetwork:
+    def net(self) -> Network:
         """The network with the present weights."""
-        return nnx.merge(self.graph, self._local(self.params))
+        return nnx.merge(self.graph, *self._weights())
 
     def step(
         self, images_BHWC: np.ndarray, targets: np.ndarray, parts: Any = None
     ) -> dict[str, float]:
-        """Makes one optimiser step; arguments as in `CapsuleNetwork.terms`.
+        """Trains on one batch: one step of the optimiser.
+
+        Args:
+            images_BHWC: Floating, in 0 to 1; with a group, this process's rows of the batch.
+            targets: Integer labels [B], or 0/1 [B, J] where several classes may be present.
+            parts: What each image is made of, as in `Network.terms`.
 
         Returns:
-            `loss` and `accuracy` before the step, and its `learning_rate`.
+            `loss` and `accuracy` of the whole batch before the step, and the `learning_rate`.
+
+        Raises:
+            SpecError: If images, targets or parts do not fit the network.
         """
         batch = self._batch(images_BHWC, targets, parts)
         rate = schedule.learning_rate(self.training, self.step_count)
-        self.params, self.slots, self.averages, loss, accuracy = self._step(
-            self.params, self.slots, self.averages, batch, rate
-        )
+        kept = self.params, self.state, self.slots, self.averages
+        kept, loss, accuracy = self._step(*kept, batch, rate)
+        self.params, self.state, self.slots, self.averages = kept
         self.step_count += 1
         return {"loss": float(loss), "accuracy": float(accuracy), "learning_rate": rate}
 
@@ -156,24 +173,24 @@ class Trainer:
     ) -> dict[str, float]:
         """Weighted sums of `loss`, `correct` and `count`; padding has weight 0."""
         batch = self._batch(images_BHWC, targets, parts)
-        weight = self._own(np.asarray(weights_B, self.dtype))
-        sums = self._evaluate(self.params, batch, weight)
+        weights_B = self._own(np.asarray(weights_B, self.dtype))
+        sums = self._evaluate(self.params, self.state, batch, weights_B)
         return {name: float(value) for name, value in sums.items()}
 
     def poses(self, images_BHWC: np.ndarray) -> np.ndarray:
         """The class capsules of images [B, H, W, C]: [B, J, D]."""
-        return arrays.numpy(self._poses(self._local(self.params), self._placed(images_BHWC)))
+        return arrays.numpy(self._poses(*self._weights(), self._placed(images_BHWC)))
 
     def couplings(self, images_BHWC: np.ndarray) -> np.ndarray:
         """The routing coefficients of each iteration: [T, B, I, J]."""
-        return arrays.numpy(self._couplings(self._local(self.params), self._placed(images_BHWC)))
+        return arrays.numpy(self._couplings(*self._weights(), self._placed(images_BHWC)))
 
     def reconstruct(self, poses_BJD: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """The decoder's images from the capsules of the labels, as the network's."""
         check_labels(arrays.concrete(labels), self.spec.classes)
         given = np.asarray(poses_BJD, self.dtype), np.asarray(labels, np.int32)
         placed = jax.device_put(given, self.device)
-        return arrays.numpy(self._decode(self._local(self.params), *placed))
+        return arrays.numpy(self._decode(*self._weights(), *placed))
 
     def trace(
         self, images_BHWC: np.ndarray, targets: np.ndarray, parts: Any = None
@@ -185,42 +202,52 @@ class Trainer:
     def get_state(self) -> dict[str, Any]:
         """Copies of `step`, `weights` and `optimizer` (its slots), all canonical."""
         slots = self._local(self.slots)
-        held = {slot: arrays._by_name(optax.tree.get(slots, SLOTS[slot])) for slot in self._slots}
+        by_slot = {
+            slot: arrays._by_name(optax.tree.get(slots, SLOTS[slot])) for slot in self._slots
+        }
         if self.averages is not None:
-            held[canonical.AVERAGE] = arrays._by_name(self._local(self.averages))
+            by_slot[canonical.AVERAGE] = arrays._by_name(self._local(self.averages))
         return {
             "step": self.step_count,
             "weights": arrays.to_numpy(self.net),
             "optimizer": {
-                f"{slot}/{name}": arrays.to_canonical(held[slot][name][...], orders)
-                for slot in held
+                f"{slot}/{name}": arrays.to_canonical(by_slot[slot][name][...], orders)
+                for slot in by_slot
                 for name, orders in arrays.axes(self.spec).items()
+                if name in by_slot[slot]
             },
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Goes on from a state of either wing; raises WeightsError before any change."""
         rows = canonical.slots(self.spec, self.training.optimizer, self.training.ema)
+        # Slots and weights are checked before anything changes.
         canonical.check(state["optimizer"], rows, "optimizer state")
         net = self.net
         arrays.from_numpy(net, state["weights"])
-        self.params = self._keep(nnx.state(net, nnx.Param))
+        self.params, self.state = self._keep(nnx.split(net, nnx.Param, nnx.BatchStat)[1:])
         self.step_count = int(state["step"])
         new: dict[str, Any] = {
-            SLOTS[slot]: self._structured(state["optimizer"], slot) for slot in self._slots
+            SLOTS[slot]: self._structured(self.params, state["optimizer"], slot)
+            for slot in self._slots
         }
-        if "mu" in new:
+        if "mu" in new:  # Adam's own count, which its bias corrections are of
             new["count"] = jnp.asarray(self.step_count, jnp.int32)
         self.slots = self._keep(optax.tree.set(self._local(self.slots), **new))
         if self.averages is not None:
-            averages = self._structured(state["optimizer"], canonical.AVERAGE)
+            whole = nnx.merge_state(self.params, self.state)
+            averages = self._structured(whole, state["optimizer"], canonical.AVERAGE)
             self.averages = self._keep(averages)
 
     @property
     def _slots(self) -> tuple[str, ...]:
         return canonical.SLOTS[self.training.optimizer]
 
-    def _structured(self, slots: Mapping[str, np.ndarray], slot: str) -> Any:
+    def _weights(self) -> tuple[Any, Any]:
+        """Parameters and state as this process can use them alone."""
+        return self._local(self.params), self._local(self.state)
+
+    def _structured(self, like: Any, slots: Mapping[str, np.ndarray], slot: str) -> Any:
         orders = arrays.axes(self.spec)
 
         def value(path: tuple[Any, ...], parameter: nnx.Variable) -> nnx.Variable:
@@ -228,17 +255,22 @@ class Trainer:
             array = arrays.from_canonical(slots[f"{slot}/{name}"], orders[name])
             return parameter.replace(array.astype(self.dtype))
 
-        return nnx.map_state(value, self.params)
+        return nnx.map_state(value, like)
 
     def _batch(self, images: np.ndarray, targets: np.ndarray, parts: Any) -> dict[str, Any]:
         if parts is not None:
-            labels, each = parts
-            check_parts(arrays.concrete(labels), each, len(images), self.spec)
-            parts = np.asarray(labels, np.int32), np.asarray(each, self.dtype)
+            labels, part_images = parts
+            check_parts(arrays.concrete(labels), part_images, len(images), self.spec)
+            parts = np.asarray(labels, np.int32), np.asarray(part_images, self.dtype)
         check_images(images, self.spec)
         check_targets(arrays.concrete(targets), self.spec.classes, len(images))
-        placed = self._own((np.asarray(images, self.dtype), np.asarray(targets, np.int32), parts))
-        return dict(zip(("images_BHWC", "targets", "parts"), placed, strict=True))
+        return self._own(
+            {
+                "images_BHWC": np.asarray(images, self.dtype),
+                "targets": np.asarray(targets, np.int32),
+                "parts": parts,
+            }
+        )
 
     def _placed(self, images: np.ndarray) -> Array:
         check_images(images, self.spec)
@@ -261,8 +293,8 @@ class Trainer:
         whole = self.group.whole
 
         def place(array: Array) -> Array:
-            held = np.asarray(array)
-            return jax.make_array_from_callback(held.shape, whole, lambda index: held[index])
+            values = np.asarray(array)
+            return jax.make_array_from_callback(values.shape, whole, lambda index: values[index])
 
         return jax.tree.map(place, state)
 
@@ -272,55 +304,66 @@ class Trainer:
             return state
         return jax.tree.map(lambda array: array.addressable_data(0), state)
 
-    def _shared(self, function: Callable[..., Any], first: int, last: int) -> Callable[..., Any]:
-        """The function, run by each device on its part of arguments `first` to `last`."""
+    def _shared(self, function: Callable[..., Any], *split: str) -> Callable[..., Any]:
+        """The function, run by each device on its rows of the arguments named in `split`."""
         if self.group is None:
             return function
-        whole, split = PartitionSpec(), PartitionSpec("batch")
-        count = len(inspect.signature(function).parameters)
-        specs = tuple(split if first <= n < last else whole for n in range(count))
-        # What each device does is the single one's step, which names its collectives itself.
+        whole, rows = PartitionSpec(), PartitionSpec("batch")
+        names = inspect.signature(function).parameters
+        assert set(split) <= set(names), split
+        specs = tuple(rows if name in split else whole for name in names)
+        # Each device runs the function of a single one, which names its collectives itself.
         return jax.shard_map(
             function, mesh=self.group.mesh, in_specs=specs, out_specs=whole, check_vma=False
         )
 
-    def _update(self, params: Any, slots: Any, averages: Any, batch: dict[str, Any], rate: Array):
-        def loss(params: Any) -> tuple[Array, Array]:
-            return nnx.merge(self.graph, params).loss(**batch)
+    def _update(
+        self, params: Any, state: Any, slots: Any, averages: Any, batch: dict[str, Any], rate: Array
+    ):
+        total = None if self.group is None else self.group.total
 
-        (value, accuracy), gradients = jax.value_and_grad(loss, has_aux=True)(params)
+        # The loss of this device's rows, then the means over all: equal shares of the batch.
+        def loss(params: Any) -> tuple[Array, tuple[Array, dict[str, Array]]]:
+            net = nnx.merge(self.graph, params, state)
+            terms = net.terms(**batch, train=True, total=total)
+            value, accuracy = net.weigh(terms)
+            return value, (accuracy, terms["state"])
+
+        (value, (accuracy, new)), gradients = jax.value_and_grad(loss, has_aux=True)(params)
         if self.group is not None:
             value, accuracy, gradients = lax.pmean((value, accuracy, gradients), "batch")
         if self.training.clip_norm is not None:
             gradients = clip(gradients, self.training.clip_norm)
+        # optax gives a direction without rate and sign: the rate is this step's, from the schedule.
         direction, slots = self.optimizer.update(gradients, slots, params)
         params = jax.tree.map(lambda p, d: p - rate * d, params, direction)
+        state = nnx.map_state(lambda path, old: old.replace(new[".".join(map(str, path))]), state)
         if self.training.ema is not None:
-            averages = average(averages, params, self.training.ema)
-        return params, slots, averages, value, accuracy
+            averages = average(averages, nnx.merge_state(params, state), self.training.ema)
+        return (params, state, slots, averages), value, accuracy
 
-    def _sums(self, params: Any, batch: dict[str, Any], weight: Array):
-        terms = nnx.merge(self.graph, params).terms(**batch)
+    def _sums(self, params: Any, state: Any, batch: dict[str, Any], weights_B: Array):
+        terms = nnx.merge(self.graph, params, state).terms(**batch)
         loss = terms["margin"]
         if "reconstruction" in terms:
             loss = loss + self.spec.loss.reconstruction * terms["reconstruction"]
         sums = {
-            "loss": (weight * loss).sum(),
-            "correct": (weight * terms["correct"]).sum(),
-            "count": weight.sum(),
+            "loss": (weights_B * loss).sum(),
+            "correct": (weights_B * terms["correct"]).sum(),
+            "count": weights_B.sum(),
         }
         return sums if self.group is None else lax.psum(sums, "batch")
 
-    def _coupled(self, params: Any, images: Array) -> Array:
-        found: list[Array] = []
+    def _coupled(self, params: Any, state: Any, images: Array) -> Array:
+        couplings: list[Array] = []
 
         def tap(name: str, x: Array) -> Array:
             if name.endswith(".coupling"):
-                found.append(x)
+                couplings.append(x)
             return x
 
-        nnx.merge(self.graph, params)(images, tap)
-        return jnp.stack(found)
+        nnx.merge(self.graph, params, state)(images, tap)
+        return jnp.stack(couplings)
 
-    def _decoded(self, params: Any, poses: Array, labels: Array) -> Array:
-        return nnx.merge(self.graph, params).reconstruct(poses, labels)
+    def _decoded(self, params: Any, state: Any, poses: Array, labels: Array) -> Array:
+        return nnx.merge(self.graph, params, state).reconstruct(poses, labels)

@@ -1,4 +1,4 @@
-"""Weights in files: canonical ones, native ones, and those that come with twincaps."""
+"""Weights in files: canonical, native, and those that come with twincaps."""
 
 import os
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 from flax import serialization, traverse_util
 
 from jax_caps.arrays import from_numpy, to_numpy
-from jax_caps.networks import CapsuleNetwork
+from jax_caps.networks import Network, build
 from parity import weights as canonical
 from parity.spec import TrainedOn, gist
 
@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 
-def save(net: CapsuleNetwork, path: str | os.PathLike, trained_on: TrainedOn | None = None) -> None:
+def save(net: Network, path: str | os.PathLike, trained_on: TrainedOn | None = None) -> None:
     """Writes the weights to a canonical .safetensors file, which either wing reads.
 
     Args:
@@ -34,7 +34,7 @@ def save(net: CapsuleNetwork, path: str | os.PathLike, trained_on: TrainedOn | N
     canonical.save(path, net.spec, to_numpy(net), trained_on)
 
 
-def load(path: str | os.PathLike) -> CapsuleNetwork:
+def load(path: str | os.PathLike) -> Network:
     """The network of a canonical .safetensors file.
 
     It is float64 where its weights are, else float32. Raises WeightsError where the file is
@@ -42,12 +42,12 @@ def load(path: str | os.PathLike) -> CapsuleNetwork:
     """
     spec, arrays = canonical.load(path)
     wide = any(array.dtype == np.float64 for array in arrays.values())
-    net = CapsuleNetwork(spec, precision="float64" if wide else "float32")
+    net = build(spec, precision="float64" if wide else "float32")
     from_numpy(net, arrays)
     return net
 
 
-def load_pretrained(name: str, precision: str = "float32") -> CapsuleNetwork:
+def load_pretrained(name: str, precision: str = "float32") -> Network:
     """A trained network that comes with twincaps.
 
     Args:
@@ -58,7 +58,7 @@ def load_pretrained(name: str, precision: str = "float32") -> CapsuleNetwork:
         WeightsError: With the known names, where the name is unknown.
     """
     spec, arrays = canonical.load_pretrained(name)
-    net = CapsuleNetwork(spec, precision=precision)
+    net = build(spec, precision=precision)
     from_numpy(net, arrays)
     return net
 
@@ -100,14 +100,14 @@ def read_file(path: str | os.PathLike) -> tuple[canonical.Arrays, Any]:
     if isinstance(content, dict):
         header = content.pop("twincaps", None)
         # An epoch, a step or a score beside dicts of arrays is none of the network's.
-        dicts = {key: each for key, each in content.items() if isinstance(each, dict | np.ndarray)}
+        dicts = {key: item for key, item in content.items() if isinstance(item, dict | np.ndarray)}
         tree = content.get("params", dicts or content)
     try:
         flat = traverse_util.flatten_dict(tree) if isinstance(tree, dict) else {("all",): tree}
     except RecursionError as error:
         raise canonical.WeightsError(f"{path}: its dicts have no end; expected a few") from error
-    named = {".".join(map(str, parts)): each for parts, each in flat.items()}
-    arrays = {name: each for name, each in named.items() if isinstance(each, np.ndarray)}
+    named = {".".join(map(str, parts)): item for parts, item in flat.items()}
+    arrays = {name: item for name, item in named.items() if isinstance(item, np.ndarray)}
     if strange := sorted(named.keys() - arrays.keys()):
         raise canonical.WeightsError(f"{path}: no array: {strange[:20]}; expected a pure dict")
     return arrays, header

@@ -1,4 +1,7 @@
-"""What the two wings must agree on, and the checks that they do; importing it does nothing."""
+"""What the two wings must agree on, and the checks that they do.
+
+Importing this package imports nothing else of it.
+"""
 
 import importlib
 import warnings

@@ -34,6 +34,7 @@ if (kept := cache.folder()) is not None:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
+UNOPTIMISED = "--xla_backend_optimization_level=0"
 LONGEST = {
     f"test_{name}.py"
     for name in ("handover", "processes", "numerical_safety", "compare_ladder", "network", "lean")
@@ -50,6 +51,10 @@ def selects(config: pytest.Config, mark: str) -> bool:
 
 def pytest_configure(config: pytest.Config) -> None:
     os.environ["JAX_ENABLE_X64"] = "1" if selects(config, "float64") else "0"
+    if selects(config, "float64") and not selects(config, "slow"):
+        # What is computed does not depend on XLA's optimiser, a third of the compiling; the slow
+        # tests, like users, have it on.
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {UNOPTIMISED}"
     os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
     if not selects(config, "gpu"):
         os.environ["JAX_PLATFORMS"] = "cpu"

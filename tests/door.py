@@ -2,7 +2,7 @@
 
 python tests/door.py train|VERB ...   DOOR_SIGNAL=NUMBER@STEP sends this process a signal after it
 has recorded a training step; NUMBER@STEP@RANK sends it to one of several processes, which is not
-signalled again once torchrun has started it anew. DOOR_FIGURES=none draws nothing.
+signalled again once torchrun has restarted it. DOOR_FIGURES=none draws nothing.
 """
 
 import contextlib

@@ -6,6 +6,8 @@ cannot be imported fails its tests, it never skips them.
 
 import importlib
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -31,6 +33,7 @@ MODULES = [
     "weights",
     "training",
     "tracing",
+    "export",
     "numerics",
     "processes",
 ]
@@ -48,6 +51,23 @@ def wide(rows: Iterable[Any], quick: Callable[..., bool]) -> list[Any]:
         marks = row.marks if quick(*row.values) else (*row.marks, pytest.mark.slow)
         marked.append(pytest.param(*row.values, id=row.id, marks=marks))
     return marked
+
+
+def python(*argv: object, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    """What Python says in a process of its own, which finds our packages from any folder."""
+    return subprocess.run(
+        [sys.executable, *map(str, argv)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def door(*argv: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command line with a tiny preset and data set, and without figures."""
+    return python(ROOT / "tests/door.py", *argv, **{"DOOR_FIGURES": "none", **environment})
 
 
 def load(name: str) -> ModuleType:

@@ -1,13 +1,15 @@
-"""Capsule networks in PyTorch: the wing that the JAX one mirrors, file by file."""
+"""Capsule networks in PyTorch: the twin of `jax_caps`, file by file."""
 
 from torch_caps import (
     arrays,
     capsules,
     convolution,
+    export,
     layers,
     lean,
     losses,
     networks,
+    norm,
     numerics,
     processes,
     routing,
@@ -16,7 +18,7 @@ from torch_caps import (
     weights,
 )
 from torch_caps.capsules import lengths, squash, votes
-from torch_caps.networks import CapsuleNetwork
+from torch_caps.networks import CapsuleNetwork, build
 from torch_caps.training import Trainer
 from torch_caps.weights import load_pretrained
 
@@ -24,14 +26,17 @@ __all__ = [
     "CapsuleNetwork",
     "Trainer",
     "arrays",
+    "build",
     "capsules",
     "convolution",
+    "export",
     "layers",
     "lean",
     "lengths",
     "load_pretrained",
     "losses",
     "networks",
+    "norm",
     "numerics",
     "processes",
     "routing",

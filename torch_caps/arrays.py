@@ -14,7 +14,7 @@ from parity import weights as canonical
 from parity.spec import NetworkSpec
 
 # canonical axes -> this wing's; an order that is not here is the same
-AXES = {"kh kw in out": "out in kh kw", "in out": "out in"}
+AXES = {"kh kw in out": "out in kh kw", "in out": "out in", "kh kw out": "out kh kw"}
 
 
 class _Network(Protocol):
@@ -24,9 +24,11 @@ class _Network(Protocol):
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]: ...
 
+    def named_buffers(self) -> Iterator[tuple[str, Tensor]]: ...
+
 
 def axes(spec: NetworkSpec) -> dict[str, tuple[str, str]]:
-    """Name -> (canonical axes, torch axes) of every parameter, in order of execution."""
+    """Name -> (canonical axes, torch axes) of each parameter and state, in order of execution."""
     rows = canonical.table(spec)
     return {name: (row.axes, AXES.get(row.axes, row.axes)) for name, row in rows.items()}
 
@@ -85,15 +87,15 @@ def given(values: Any) -> Tensor:
 
 
 def parameters(net: _Network) -> Iterator[tuple[str, Tensor, tuple[str, str]]]:
-    """(name, parameter, axes) in the order of execution."""
-    held = dict(net.named_parameters())
+    """(name, parameter, axes) in the order of execution; state, which buffers hold, too."""
+    by_name = dict([*net.named_parameters(), *net.named_buffers()])
     for name, orders in axes(net.spec).items():
-        yield name, held[name], orders
+        yield name, by_name[name], orders
 
 
 def to_numpy(net: _Network) -> canonical.Arrays:
-    """A copy of every parameter, by canonical name and axes, in the network's dtype."""
-    return {name: to_canonical(each, orders) for name, each, orders in parameters(net)}
+    """A copy of every parameter and state, by canonical name and axes, in the network's dtype."""
+    return {name: to_canonical(parameter, orders) for name, parameter, orders in parameters(net)}
 
 
 def from_numpy(net: _Network, arrays: Mapping[str, np.ndarray]) -> None:
@@ -101,6 +103,7 @@ def from_numpy(net: _Network, arrays: Mapping[str, np.ndarray]) -> None:
 
     Raises WeightsError with every missing, unexpected and mis-shaped name; then nothing is copied.
     """
+    # Every tensor is checked before the first is copied.
     canonical.check(arrays, canonical.table(net.spec))
     with torch.no_grad():
         for name, parameter, orders in parameters(net):

@@ -1,4 +1,4 @@
-"""The algebra of capsules: squash, lengths and votes.
+"""The algebra of capsules: squashes, lengths and votes.
 
 Equations are those of Sabour, Frosst, Hinton, "Dynamic Routing Between Capsules" (2017).
 
@@ -6,11 +6,19 @@ Axes: B batch, I input capsules, J output capsules, K size of an input pose, D o
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 Tap = Callable[[str, Tensor], Tensor]
+
+
+class Capsules(NamedTuple):
+    """Capsules: their poses [..., D], and activations [...], None for the lengths of the poses."""
+
+    poses: Tensor
+    activations: Tensor | None = None
 
 
 def no_tap(name: str, x: Tensor) -> Tensor:
@@ -37,10 +45,38 @@ def squash(x: Tensor, axis: int = -1) -> Tensor:
     return torch.where(zero, 0.0, x * (safe.sqrt() / (1.0 + safe)))
 
 
-def lengths(poses: Tensor) -> Tensor:
-    """The length of each pose, [..., D] -> [...]; its gradient at 0 is 0."""
-    square = (poses * poses).sum(-1)
+def exponential_squash(x: Tensor, axis: int = -1) -> Tensor:
+    """Shortens each vector to a length below 1, keeping its direction: x (1 - exp(-|x|)) / |x|.
+
+    The squash of Efficient-CapsNet (Mazzia, Salvetti, Chiaberge 2021). At 0 the value is 0 and
+    the gradient the identity, the true limit.
+
+    Args:
+        x: Vectors along `axis`, of any shape and floating dtype.
+        axis: The axis that a vector's numbers lie along.
+
+    Returns:
+        The shape and dtype of `x`.
+    """
+    square = (x * x).sum(axis, keepdim=True)
     zero = square == 0
+    length = torch.where(zero, 1.0, square).sqrt()
+    # expm1, as 1 - exp(-n) loses the digits of a small n, and exp(n) overflows for a large one.
+    return x * torch.where(zero, 1.0, -torch.expm1(-length) / length)
+
+
+def lengths(poses: Tensor, epsilon: float = 0.0) -> Tensor:
+    """The length of each pose, [..., D] -> [...]; its gradient at 0 is 0.
+
+    Args:
+        poses: Of any shape.
+        epsilon: Added to the sum of squares under the root.
+    """
+    square = (poses * poses).sum(-1)
+    if epsilon > 0:
+        return (square + epsilon).sqrt()
+    zero = square == 0
+    # Twice, as in `squash`.
     return torch.where(zero, 0.0, torch.where(zero, 1.0, square).sqrt())
 
 

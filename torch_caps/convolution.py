@@ -1,4 +1,4 @@
-"""A convolution without padding, at the rate of matrix products.
+"""Convolutions without padding, at the rate of matrix products; an image at twice its size.
 
 Axes: B images of a batch, H W a feature map, C its channels.
 """
@@ -38,3 +38,41 @@ def _eager(
 
 # A compiler that sees the permutations chooses layouts of its own, which are slower.
 _conv: Any = torch.compiler.disable(_eager)
+
+
+def depthwise(x_BHWC: Tensor, kernel: Tensor, stride: int) -> Tensor:
+    """A convolution of each channel by a filter of its own, without padding.
+
+    Args:
+        x_BHWC: A feature map.
+        kernel: [C, kh, kw].
+        stride: Pixels, in both directions.
+
+    Returns:
+        [B, H', W', C], where H' is (H - kh) // stride + 1, and W' alike.
+    """
+    windows = x_BHWC.unfold(1, kernel.shape[1], stride).unfold(2, kernel.shape[2], stride)
+    return torch.einsum("bhwcmn,cmn->bhwc", windows, kernel)
+
+
+def double_size(x_BHWC: Tensor) -> Tensor:
+    """An image at twice its height and width, by bilinear interpolation.
+
+    Pixels have half-pixel centres: a new one lies a quarter of a pixel from one old one and three
+    quarters from the next, and beyond the edge the image goes on as it ends. Written out, as the
+    library's gradient has no deterministic algorithm on a GPU.
+
+    Args:
+        x_BHWC: Images or a feature map.
+
+    Returns:
+        [B, 2 H, 2 W, C].
+    """
+    for axis in (1, 2):
+        size = x_BHWC.shape[axis]
+        first, last = x_BHWC.narrow(axis, 0, 1), x_BHWC.narrow(axis, size - 1, 1)
+        before = torch.cat([first, x_BHWC.narrow(axis, 0, size - 1)], axis)
+        after = torch.cat([x_BHWC.narrow(axis, 1, size - 1), last], axis)
+        pair = [0.25 * before + 0.75 * x_BHWC, 0.75 * x_BHWC + 0.25 * after]
+        x_BHWC = torch.stack(pair, axis + 1).flatten(axis, axis + 1)
+    return x_BHWC

@@ -50,14 +50,15 @@ _before: dict[str, Any] = {}
 
 
 def strict(precision: str = "float32") -> None:
-    """Switches on full precision and deterministic algorithms in this process.
+    """Sets full float32 precision and deterministic algorithms in this process.
 
-    Off go TF32 and bfloat16 inside float32; operations without a deterministic algorithm raise.
-    `restore` puts back what was set before. cuBLAS reads its own switch when it is first used.
+    float32 products no longer use TF32 or bfloat16, and operations without a deterministic
+    algorithm raise. `restore` resets the user's own switches. cuBLAS reads its switch at its first
+    use: call this before any computation on a GPU.
 
     Args:
-        precision: One of `parity.spec.PRECISIONS`, checked here; the JAX wing has to switch on
-            float64.
+        precision: One of `parity.spec.PRECISIONS`. It is only checked: torch has no switch for
+            float64, the JAX wing has.
 
     Raises:
         SpecError: Where the precision is unknown.
@@ -75,9 +76,10 @@ def strict(precision: str = "float32") -> None:
 
 
 def build() -> None:
-    """Calls `strict`, as building a network does, unless it was called before.
+    """Calls `strict` unless it was called before; networks call this when built.
 
-    Your own operations without a deterministic algorithm then warn; after `strict` they raise.
+    The user's own operations without a deterministic algorithm then warn; after `strict` they
+    raise.
     """
     if not _before:
         strict()
@@ -86,9 +88,9 @@ def build() -> None:
 
 
 def restore() -> None:
-    """Puts back the switches as they were before the first `strict`, or network.
+    """Resets the switches to those before the first `strict`, or network.
 
-    The next one sets them again.
+    The next call of `strict` or `build` sets them again.
     """
     if not _before:
         return

@@ -1,11 +1,13 @@
-"""Several processes that train one run: what they have to agree on, over torch.distributed."""
+"""Several processes that train one run, over torch.distributed."""
 
 import os
 import re
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from parity.spec import TwincapsError, gist
 
@@ -67,22 +69,26 @@ class Group:
 
     def any(self, flag: bool) -> bool:
         """Whether `flag` is true in one of them; all have to call it."""
-        found = torch.tensor([int(flag)])
-        dist.all_reduce(found, dist.ReduceOp.MAX)
-        return bool(found)
+        highest = torch.tensor([int(flag)])
+        dist.all_reduce(highest, dist.ReduceOp.MAX)
+        return bool(highest)
+
+    def total(self, x: Tensor) -> Tensor:
+        """The sum of a tensor over all of them, differentiably; all have to call it."""
+        return _Sum.apply(x)  # pyright: ignore[reportReturnType]
 
     def share(self, text: str) -> str:
         """The text of the first process, in all; all have to call it."""
-        held = [text]
-        dist.broadcast_object_list(held, src=0, device=torch.device("cpu"))
-        return held[0]
+        texts = [text]
+        dist.broadcast_object_list(texts, src=0, device=torch.device("cpu"))
+        return texts[0]
 
     def lost(self, error: Exception) -> str | None:
         """Why an error means that another process is gone; None where it does not."""
         if not isinstance(error, RuntimeError):
             return None
-        told = isinstance(error, dist.DistError) or any(each in str(error).lower() for each in LOST)
-        return _line(error) if told else None
+        gone = isinstance(error, dist.DistError) or any(word in str(error).lower() for word in LOST)
+        return _line(error) if gone else None
 
     def close(self) -> None:
         """Parts with the others, once all are done."""
@@ -91,6 +97,22 @@ class Group:
         # while it drops what it uses: the last one to do that must not be it.
         _PARTED.append(dist.group.WORLD)
         dist.destroy_process_group()
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over processes: each has a share in every sum, so that gradients are summed too."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        whole = x.clone()
+        dist.all_reduce(whole)
+        return whole
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        whole = gradients[0].clone()
+        dist.all_reduce(whole)
+        return whole
 
 
 def _store(rank: int, address: str) -> dist.Store:  # pyright: ignore[reportPrivateImportUsage]

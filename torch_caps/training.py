@@ -15,7 +15,7 @@ from parity import schedule
 from parity import weights as canonical
 from parity.spec import NetworkSpec, TrainingSpec, check_labels, check_targets
 from torch_caps import arrays, tracing
-from torch_caps.networks import CapsuleNetwork
+from torch_caps.networks import Network, build
 from torch_caps.numerics import compiled
 from torch_caps.processes import Group
 
@@ -49,26 +49,30 @@ def _make_optimizer(training: TrainingSpec, parameters: list[Tensor]) -> torch.o
 
 def clip(gradients: list[Tensor], norm: float) -> None:
     """Scales gradients in place to a norm over all elements of at most `norm`."""
-    total = torch.stack([(each * each).sum() for each in gradients]).sum().sqrt()
+    total = torch.stack([(gradient * gradient).sum() for gradient in gradients]).sum().sqrt()
     factor = norm / torch.where(total > norm, total, norm)
-    for each in gradients:
-        each.mul_(factor)
+    for gradient in gradients:
+        gradient.mul_(factor)
 
 
 def average(averages: Sequence[Tensor], parameters: Sequence[Tensor], decay: float) -> None:
     """Moves each average in place towards its parameter, by 1 - decay of the way."""
-    for each, parameter in zip(averages, parameters, strict=True):
-        each.lerp_(parameter, 1 - decay)
+    for mean, parameter in zip(averages, parameters, strict=True):
+        mean.lerp_(parameter, 1 - decay)
+
+
+# The loss of a training step, its accuracy, and the state that it leaves.
+_Step = tuple[Tensor, Tensor, dict[str, Tensor]]
 
 
 class _Loss(nn.Module):
     """A network whose call is its loss: DistributedDataParallel wraps what is called."""
 
-    def __init__(self, net: CapsuleNetwork, loss: Callable[..., tuple[Tensor, Tensor]]):
+    def __init__(self, net: Network, loss: Callable[..., _Step]):
         super().__init__()
         self.net, self.loss = net, loss
 
-    def forward(self, **batch: Any) -> tuple[Tensor, Tensor]:
+    def forward(self, **batch: Any) -> _Step:
         return self.loss(**batch)
 
 
@@ -101,48 +105,71 @@ class Trainer:
     ):
         self.spec, self.training, self.group = spec, training, group
         device = device if group is None else group.device
-        net = CapsuleNetwork(spec, training.seed, training.precision, lean, block)
+        net = build(spec, training.seed, training.precision, lean, block)
         self._net = net.to(device)
         self.device, self.step_count = device, 0
-        self.loss: Callable[..., tuple[Tensor, Tensor]] = self.net.loss
+        self.loss: Callable[..., _Step] = self._loss
         if compile:
-            self.loss = compiled(self.net.loss)
+            self.loss = compiled(self._loss)
         if group is not None:
-            self.loss = nn.parallel.DistributedDataParallel(_Loss(self.net, self.loss))
+            # State is the same in all processes: each has summed what it is made of.
+            self.loss = nn.parallel.DistributedDataParallel(
+                _Loss(self.net, self.loss), broadcast_buffers=False
+            )
         self.optimizer = _make_optimizer(training, list(self.net.parameters()))
         self._kinds = canonical.kinds(training.optimizer, training.ema)
-        self._set_slots(canonical.first_slots(self._kinds, arrays.to_numpy(net)))
+        self._state = canonical.state(spec)
+        first = canonical.first_slots(self._kinds, arrays.to_numpy(net), self._state)
+        self._set_slots(first)
 
     @property
-    def net(self) -> CapsuleNetwork:
+    def net(self) -> Network:
         """The network with the present weights."""
         return self._net
 
     def step(
         self, images_BHWC: np.ndarray, targets: np.ndarray, parts: Any = None
     ) -> dict[str, float]:
-        """Makes one optimiser step; arguments as in `CapsuleNetwork.terms`.
+        """Trains on one batch: one step of the optimiser.
+
+        Args:
+            images_BHWC: Floating, in 0 to 1; with a group, this process's rows of the batch.
+            targets: Integer labels [B], or 0/1 [B, J] where several classes may be present.
+            parts: What each image is made of, as in `Network.terms`.
 
         Returns:
-            `loss` and `accuracy` before the step, and its `learning_rate`.
+            `loss` and `accuracy` of the whole batch before the step, and the `learning_rate`.
+
+        Raises:
+            SpecError: If images, targets or parts do not fit the network.
         """
         batch = self._batch(images_BHWC, targets, parts)
         rate = schedule.learning_rate(self.training, self.step_count)
+        # The rate of this step, from the schedule: torch's own schedulers are not used.
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss, accuracy = self.loss(**batch)
+            if self.training.epsilon_hat and "eps" in group:
+                # sqrt(v) + eps before the bias correction c is sqrt(v / c) + eps / sqrt(c) after it
+                correction = 1 - self.training.beta2 ** (self.step_count + 1)
+                group["eps"] = self.training.epsilon / correction**0.5
+        loss, accuracy, state = self.loss(**batch)
         self.optimizer.zero_grad()
         loss.backward()
         if self.training.clip_norm is not None:
-            gradients = [each.grad for each in self.net.parameters() if each.grad is not None]
+            gradients = [
+                parameter.grad for parameter in self.net.parameters() if parameter.grad is not None
+            ]
             clip(gradients, self.training.clip_norm)
         self.optimizer.step()
+        self._keep(state)
         if self.training.ema is not None:
             self._average(self.training.ema)
         self.step_count += 1
-        if self.group is not None:
-            loss, accuracy = self._summed([loss.detach(), accuracy]) / self.group.count
-        return {"loss": loss.item(), "accuracy": accuracy.item(), "learning_rate": rate}
+        means = {"loss": loss.detach(), "accuracy": accuracy}
+        if self.group is not None:  # equal shares of the batch: the mean of the processes' means
+            sums = self._summed(means)
+            means = {name: total / self.group.count for name, total in sums.items()}
+        return {**{name: mean.item() for name, mean in means.items()}, "learning_rate": rate}
 
     @torch.no_grad()
     def evaluate(
@@ -158,11 +185,14 @@ class Trainer:
         loss = terms["margin"]
         if "reconstruction" in terms:
             loss = loss + self.spec.loss.reconstruction * terms["reconstruction"]
-        sums = [(weight * loss).sum(), (weight * terms["correct"]).sum(), weight.sum()]
+        sums = {
+            "loss": (weight * loss).sum(),
+            "correct": (weight * terms["correct"]).sum(),
+            "count": weight.sum(),
+        }
         if self.group is not None:
             sums = self._summed(sums)
-        names = ("loss", "correct", "count")
-        return {name: value.item() for name, value in zip(names, sums, strict=True)}
+        return {name: value.item() for name, value in sums.items()}
 
     @torch.no_grad()
     def poses(self, images_BHWC: np.ndarray) -> np.ndarray:
@@ -172,15 +202,15 @@ class Trainer:
     @torch.no_grad()
     def couplings(self, images_BHWC: np.ndarray) -> np.ndarray:
         """The routing coefficients of each iteration: [T, B, I, J]."""
-        found: list[Tensor] = []
+        couplings: list[Tensor] = []
 
         def tap(name: str, x: Tensor) -> Tensor:
             if name.endswith(".coupling"):
-                found.append(x)
+                couplings.append(x)
             return x
 
         self.net(images_BHWC, tap)
-        return arrays.numpy(torch.stack(found))
+        return arrays.numpy(torch.stack(couplings))
 
     @torch.no_grad()
     def reconstruct(self, poses_BJD: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -202,15 +232,19 @@ class Trainer:
             "step": self.step_count,
             "weights": arrays.to_numpy(self.net),
             "optimizer": {
-                f"{slot}/{name}": arrays.to_canonical(self._held(parameter)[SLOTS[slot]], orders)
+                f"{slot}/{name}": arrays.to_canonical(
+                    self._state_of(parameter)[SLOTS[slot]], orders
+                )
                 for slot in self._kinds
                 for name, parameter, orders in arrays.parameters(self.net)
+                if slot in self._kinds_of(name)
             },
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Goes on from a state of either wing; raises WeightsError before any change."""
         rows = canonical.slots(self.spec, self.training.optimizer, self.training.ema)
+        # Slots and weights are checked before anything changes.
         canonical.check(state["optimizer"], rows, "optimizer state")
         arrays.from_numpy(self.net, state["weights"])
         self.step_count = int(state["step"])
@@ -218,26 +252,41 @@ class Trainer:
 
     def _set_slots(self, slots: Mapping[str, np.ndarray]) -> None:
         for name, parameter, orders in arrays.parameters(self.net):
-            held = self._held(parameter)
-            held["step"] = torch.tensor(float(self.step_count), device=parameter.device)
-            for slot in self._kinds:
+            state = self._state_of(parameter)
+            state["step"] = torch.tensor(float(self.step_count), device=parameter.device)
+            for slot in self._kinds_of(name):
                 value = arrays.from_canonical(slots[f"{slot}/{name}"], orders)
-                held[SLOTS[slot]] = torch.empty_like(parameter).copy_(value)
+                state[SLOTS[slot]] = torch.empty_like(parameter).copy_(value)
 
-    def _held(self, parameter: Tensor) -> dict[str, Tensor]:
+    def _kinds_of(self, name: str) -> tuple[str, ...]:
+        """The slots of a parameter; of state at most an average."""
+        moved = name not in self._state
+        return tuple(kind for kind in self._kinds if moved or kind == canonical.AVERAGE)
+
+    def _loss(self, **batch: Any) -> _Step:
+        total = None if self.group is None else self.group.total
+        terms = self.net.terms(**batch, train=True, total=total)
+        return *self.net.weigh(terms), terms["state"]
+
+    @torch.no_grad()
+    def _keep(self, state: Mapping[str, Tensor]) -> None:
+        for name, buffer in self.net.named_buffers():
+            buffer.copy_(state[name])
+
+    def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:
         return self.optimizer.state[parameter]
 
     @torch.no_grad()
     def _average(self, decay: float) -> None:
-        parameters = list(self.net.parameters())
-        held = SLOTS[canonical.AVERAGE]
-        average([self._held(each)[held] for each in parameters], parameters, decay)
+        parameters = [*self.net.parameters(), *self.net.buffers()]
+        key = SLOTS[canonical.AVERAGE]
+        average([self._state_of(parameter)[key] for parameter in parameters], parameters, decay)
 
-    def _summed(self, numbers: list[Tensor]) -> Tensor:
-        """The sums of these numbers over the processes."""
-        found = torch.stack(numbers)
-        dist.all_reduce(found)
-        return found
+    def _summed(self, numbers: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The sum of each number over the processes."""
+        totals = torch.stack(list(numbers.values()))  # in one exchange
+        dist.all_reduce(totals)
+        return dict(zip(numbers, totals, strict=True))
 
     def _batch(self, images: np.ndarray, targets: np.ndarray, parts: Any) -> dict[str, Any]:
         check_targets(arrays.concrete(targets), self.spec.classes, len(images))

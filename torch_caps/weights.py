@@ -1,9 +1,10 @@
-"""Weights in files: canonical ones, native ones, and those that come with twincaps."""
+"""Weights in files: canonical, native, and those that come with twincaps."""
 
 import io
 import itertools
 import os
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch.serialization import safe_globals
 from parity import weights as canonical
 from parity.spec import TrainedOn, gist
 from torch_caps.arrays import from_numpy, numpy, tensor, to_numpy
-from torch_caps.networks import CapsuleNetwork
+from torch_caps.networks import Network, build
 
 __all__ = [
     "from_numpy",
@@ -35,7 +36,7 @@ _MAKERS = itertools.product(("core", "_core"), ("scalar", "_reconstruct"))
 _NUMPY = ["numpy.dtype", "numpy.ndarray", *(f"numpy.{c}.multiarray.{n}" for c, n in _MAKERS)]
 
 
-def save(net: CapsuleNetwork, path: str | os.PathLike, trained_on: TrainedOn | None = None) -> None:
+def save(net: Network, path: str | os.PathLike, trained_on: TrainedOn | None = None) -> None:
     """Writes the weights to a canonical .safetensors file, which either wing reads.
 
     Args:
@@ -47,7 +48,7 @@ def save(net: CapsuleNetwork, path: str | os.PathLike, trained_on: TrainedOn | N
     canonical.save(path, net.spec, to_numpy(net), trained_on)
 
 
-def load(path: str | os.PathLike) -> CapsuleNetwork:
+def load(path: str | os.PathLike) -> Network:
     """The network of a canonical .safetensors file.
 
     It is float64 where its weights are, else float32. Raises WeightsError where the file is
@@ -55,12 +56,12 @@ def load(path: str | os.PathLike) -> CapsuleNetwork:
     """
     spec, arrays = canonical.load(path)
     wide = any(array.dtype == np.float64 for array in arrays.values())
-    net = CapsuleNetwork(spec, precision="float64" if wide else "float32")
+    net = build(spec, precision="float64" if wide else "float32")
     from_numpy(net, arrays)
     return net
 
 
-def load_pretrained(name: str, precision: str = "float32") -> CapsuleNetwork:
+def load_pretrained(name: str, precision: str = "float32") -> Network:
     """A trained network that comes with twincaps.
 
     Args:
@@ -71,7 +72,7 @@ def load_pretrained(name: str, precision: str = "float32") -> CapsuleNetwork:
         WeightsError: With the known names, where the name is unknown.
     """
     spec, arrays = canonical.load_pretrained(name)
-    net = CapsuleNetwork(spec, precision=precision)
+    net = build(spec, precision=precision)
     from_numpy(net, arrays)
     return net
 
@@ -84,9 +85,9 @@ def write_file(path: str | os.PathLike, arrays: canonical.Arrays, header: str) -
         arrays: By canonical name, in torch's axes.
         header: Text.
     """
-    held = {name: tensor(np.array(array, order="C")) for name, array in arrays.items()}
+    state_dict = {name: tensor(np.array(array, order="C")) for name, array in arrays.items()}
     content = io.BytesIO()
-    torch.save({"state_dict": held, "twincaps": header}, content)
+    torch.save({"state_dict": state_dict, "twincaps": header}, content)
     canonical.write_whole(path, content.getvalue())
 
 
@@ -104,15 +105,17 @@ def read_file(path: str | os.PathLike) -> tuple[canonical.Arrays, Any]:
     """
     try:
         with safe_globals([(_Aside, name) for name in _NUMPY]):  # pyright: ignore[reportArgumentType]
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            # Of a file, torch would make room for whatever a size in it claims.
+            file = io.BytesIO(Path(path).read_bytes())
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch, zip and pickle each have their own
         raise canonical.WeightsError(f"{path}: refused ({_reason(error)}); {_EXPECTED}") from error
     state = _state_dict(path, content)
     names, tensors = list(state), state.values()
     length = os.path.getsize(path)
     try:
-        swollen = sum(each.numel() * each.element_size() for each in tensors) > length
-        arrays = [] if swollen else [numpy(each) for each in tensors]
+        swollen = sum(x.numel() * x.element_size() for x in tensors) > length
+        arrays = [] if swollen else [numpy(x) for x in tensors]
     except (TypeError, RuntimeError) as error:  # sparse, quantised, of a dtype NumPy lacks
         raise canonical.WeightsError(f"{path}: holds what is no plain array ({error})") from error
     if swollen:
@@ -141,7 +144,7 @@ def _state_dict(path: str | os.PathLike, content: Any) -> dict[str, Tensor]:
     if _is_state_dict(content):
         return content
     beside = content if isinstance(content, dict) else {}
-    keys = [key for key, each in beside.items() if _is_state_dict(each)]
+    keys = [key for key, value in beside.items() if _is_state_dict(value)]
     if len(keys) == 1:
         return beside[keys[0]]
     if keys:
@@ -156,5 +159,5 @@ def _state_dict(path: str | os.PathLike, content: Any) -> dict[str, Tensor]:
 
 def _is_state_dict(content: Any) -> bool:
     values = list(content.values()) if isinstance(content, dict) else []
-    tensors = bool(values) and all(isinstance(each, Tensor) for each in values)
+    tensors = bool(values) and all(isinstance(value, Tensor) for value in values)
     return tensors and all(isinstance(name, str) for name in content)

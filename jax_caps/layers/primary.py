@@ -4,12 +4,13 @@ Axes: B batch, I capsules, K size of a pose, H W C feature map.
 """
 
 import jax.numpy as jnp
+from flax import nnx
 from jax import Array
 
-from jax_caps.capsules import Tap, no_tap, squash
-from jax_caps.convolution import conv
-from jax_caps.layers.stem import Conv
-from parity.spec import NetworkSpec
+from jax_caps.capsules import Tap, exponential_squash, no_tap, squash
+from jax_caps.convolution import conv, depthwise
+from jax_caps.layers.stem import Conv, parameter
+from parity.spec import Efficient, Sabour2017
 
 
 def primary_poses(x_BHWC: Array, types: int) -> Array:
@@ -32,7 +33,8 @@ def primary_poses(x_BHWC: Array, types: int) -> Array:
 class PrimaryCapsules(Conv):
     """A convolution, grouped into poses and squashed: [B, H, W, C] -> [B, I, K]."""
 
-    def __init__(self, spec: NetworkSpec, compute: jnp.dtype):
+    def __init__(self, spec: Sabour2017, compute: jnp.dtype):
+        # Without a stem it reads the image itself.
         width = spec.stem[-1].channels if spec.stem else spec.image[2]
         self.spec = spec.primary
         super().__init__(width, self.spec.channels, self.spec.kernel, self.spec.stride, compute)
@@ -40,5 +42,21 @@ class PrimaryCapsules(Conv):
     def __call__(self, x_BHWC: Array, tap: Tap = no_tap) -> Array:
         """Squashed poses [B, I, K] of a feature map [B, H, W, C]."""
         y = conv(x_BHWC, self.kernel[...], self.stride, self.compute).astype(self.bias.dtype)
+        # `scale` is 1 in the paper; the authors' code divides by the number of types.
         y = tap("primary.conv", y * self.spec.scale + self.bias[None, None, None])
         return tap("primary.poses", squash(primary_poses(y, self.spec.types)))
+
+
+class DepthwiseCapsules(nnx.Module):
+    """A filter for each channel, grouped into poses and squashed: [B, H, W, C] -> [B, I, K]."""
+
+    def __init__(self, spec: Efficient):
+        self.spec = spec.primary
+        self.kernel = parameter(self.spec.kernel, self.spec.kernel, self.spec.channels)
+        self.bias = parameter(self.spec.channels)
+
+    def __call__(self, x_BHWC: Array, tap: Tap = no_tap) -> Array:
+        """Squashed poses [B, I, K] of a feature map [B, H, W, C]."""
+        y = depthwise(x_BHWC, self.kernel[...], self.spec.stride)
+        y = tap("primary.conv", y + self.bias[None, None, None])
+        return tap("primary.poses", exponential_squash(primary_poses(y, self.spec.types)))

@@ -11,7 +11,7 @@ from jax import Array
 
 from jax_caps.capsules import Tap, no_tap
 from jax_caps.convolution import conv
-from parity.spec import NetworkSpec
+from parity.spec import Sabour2017
 
 
 def parameter(*shape: int) -> nnx.Param:
@@ -43,11 +43,11 @@ class Conv(nnx.Module):
 class Stem(nnx.List):
     """Convolutions, each followed by relu: [B, H, W, C] -> [B, H', W', channels]."""
 
-    def __init__(self, spec: NetworkSpec, compute: jnp.dtype):
-        widths = [spec.image[2], *(each.channels for each in spec.stem)]
+    def __init__(self, spec: Sabour2017, compute: jnp.dtype):
+        widths = [spec.image[2], *(layer.channels for layer in spec.stem)]
         super().__init__(
-            Conv(width, each.channels, each.kernel, each.stride, compute)
-            for width, each in zip(widths, spec.stem, strict=False)
+            Conv(width, layer.channels, layer.kernel, layer.stride, compute)
+            for width, layer in zip(widths, spec.stem, strict=False)
         )
 
     def __call__(self, x_BHWC: Array, tap: Tap = no_tap) -> Array:

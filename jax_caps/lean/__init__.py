@@ -1,4 +1,4 @@
-"""The routings that have a twin which never holds the votes: NAME is in `_NAME.py`."""
+"""Routings that never store the votes: function NAME of the file `_NAME.py`."""
 
 from parity.spec import ROUTINGS, members
 

@@ -160,7 +160,8 @@ def _blocks(inputs_BIK: Array, kernel_IJKD: Array, block: int) -> tuple[Array, A
     kernel_IKM = kernel_IJKD.transpose(0, 2, 1, 3).reshape(*kernel_IJKD.shape[::2], -1)
     pad = ((0, -len(inputs_IBK) % block), (0, 0), (0, 0))
     inputs_NCBK, kernel_NCKM = (
-        jnp.pad(each, pad).reshape(-1, block, *each.shape[1:]) for each in (inputs_IBK, kernel_IKM)
+        jnp.pad(tensor, pad).reshape(-1, block, *tensor.shape[1:])
+        for tensor in (inputs_IBK, kernel_IKM)
     )
     return inputs_NCBK, kernel_NCKM
 
@@ -169,7 +170,7 @@ def _over(
     block: Callable[..., Array], start: Array, tensors: tuple[Array, Array], *rest: Any
 ) -> Array:
     """`start` plus the results of a function of a block, summed over all blocks."""
-    return lax.scan(lambda total, each: (total + block(*each, *rest), None), start, tensors)[0]
+    return lax.scan(lambda total, part: (total + block(*part, *rest), None), start, tensors)[0]
 
 
 def _through_squash(sum_BJD: Array, dposes_BJD: Array) -> Array:
@@ -202,10 +203,10 @@ def _forward(
 
 
 def _backward(
-    options: _Options, kept: tuple[Array, Array, list[Array]], dposes_BJD: Array
+    options: _Options, residuals: tuple[Array, Array, list[Array]], dposes_BJD: Array
 ) -> tuple[Array, Array, Array]:
     """du_BIK, dW_IJKD and dbias_JD."""
-    inputs_BIK, kernel_IJKD, sums = kept
+    inputs_BIK, kernel_IJKD, sums = residuals
     (capsules, outputs, length, size), batch = kernel_IJKD.shape, len(inputs_BIK)
     tensors = _blocks(inputs_BIK, kernel_IJKD, options.block)
     V_TBJD = list(itertools.accumulate(map(squash, sums[:-1])))  # from t = 1
@@ -220,10 +221,10 @@ def _backward(
             dposes_BJD = _over(block, dposes_BJD, tensors, V_TBJD[t - 1], g_TBJD[0])
         else:
             # The last pass: dV_t, and du and dW of all iterations walked so far.
-            seen = V_TBJD[-len(g_TBJD) :], list(g_TBJD), options.leaky, options.detach
+            iterations = V_TBJD[-len(g_TBJD) :], list(g_TBJD), options.leaky, options.detach
 
-            def body(total: Array, each: tuple[Array, Array], seen: Any = seen) -> Any:
-                slope_BJD, du_CBK, dW_CKM = _gradient_block(*each, *seen)
+            def body(total: Array, part: tuple[Array, Array], iterations: Any = iterations) -> Any:
+                slope_BJD, du_CBK, dW_CKM = _gradient_block(*part, *iterations)
                 return total + slope_BJD, (du_CBK, dW_CKM)
 
             dposes_BJD, (du, dW) = lax.scan(body, dposes_BJD, tensors)
@@ -261,8 +262,8 @@ def _dynamic_forward(
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _gradient(options: _Options, kept: Any, dposes_BJD: Array) -> tuple[Array, Array, Array]:
-    return _backward(options, kept, dposes_BJD)
+def _gradient(options: _Options, residuals: Any, dposes_BJD: Array) -> tuple[Array, Array, Array]:
+    return _backward(options, residuals, dposes_BJD)
 
 
 @_gradient.defjvp

@@ -1,5 +1,24 @@
 """Whole networks: a file a paper, the same names as in `parity.spec.networks`."""
 
-from jax_caps.networks.sabour2017 import CapsuleNetwork
+from typing import Any
 
-__all__ = ["CapsuleNetwork"]
+from jax_caps.networks.efficient import EfficientNetwork
+from jax_caps.networks.network import Network
+from jax_caps.networks.sabour2017 import CapsuleNetwork
+from parity.spec import NetworkSpec
+
+__all__ = ["CapsuleNetwork", "EfficientNetwork", "Network", "build"]
+
+# The class of each row of `parity.spec.NETWORKS`.
+_CLASSES: dict[str, Any] = {"sabour2017": CapsuleNetwork, "efficient": EfficientNetwork}
+
+
+def build(
+    spec: NetworkSpec,
+    seed: int = 0,
+    precision: str = "float32",
+    lean: bool = True,
+    block: int | None = None,
+) -> Network:
+    """The network of any spec; arguments are those of `CapsuleNetwork`."""
+    return _CLASSES[spec.network](spec, seed, precision, lean, block)

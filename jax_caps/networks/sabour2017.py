@@ -1,24 +1,20 @@
 """CapsuleNetwork: the network of 2017, its layers put together.
 
-Axes: B batch, J classes, D size of a pose, P parts of a picture, H W C image.
+Axes: B batch, H W C image.
 """
 
-from typing import Any
-
-import jax.numpy as jnp
-from flax import nnx
 from jax import Array
 
-from jax_caps import losses
-from jax_caps.arrays import concrete, from_numpy, given
-from jax_caps.capsules import Tap, lengths, no_tap
-from jax_caps.layers import Decoder, DigitCapsules, PrimaryCapsules, Stem, mask
-from jax_caps.numerics import build, dtypes
-from parity.spec import NetworkSpec, SpecError, check_images, check_parts, check_targets
+from jax_caps.arrays import from_numpy
+from jax_caps.capsules import Tap
+from jax_caps.layers import Decoder, DigitCapsules, PrimaryCapsules, Stem
+from jax_caps.networks.network import Network, Total
+from jax_caps.numerics import dtypes
+from parity.spec import NetworkSpec, Sabour2017, SpecError
 from parity.weights import draw
 
 
-class CapsuleNetwork(nnx.Module):
+class CapsuleNetwork(Network):
     """A capsule network (Sabour, Frosst, Hinton 2017, figures 1 and 2) of any size.
 
     Sets strict numerics for the process, once (`numerics.build`; `numerics.restore` undoes it).
@@ -32,7 +28,7 @@ class CapsuleNetwork(nnx.Module):
         block: Input capsules a block of lean routing; None chooses from the sizes.
 
     Raises:
-        SpecError: Where the precision is unknown.
+        SpecError: Where the precision is unknown, or the spec is another network's.
     """
 
     def __init__(
@@ -43,123 +39,17 @@ class CapsuleNetwork(nnx.Module):
         lean: bool = True,
         block: int | None = None,
     ):
-        build()
-        self.spec, self.precision = spec, precision
-        self.dtype, compute = dtypes(precision)
+        if not isinstance(spec, Sabour2017):
+            raise SpecError(f"a spec of network {spec.network!r}; build(spec) makes any network")
+        super().__init__(spec, precision)
+        _, compute = dtypes(precision)
         self.stem = Stem(spec, compute)
         self.primary = PrimaryCapsules(spec, compute)
         self.digit = DigitCapsules(spec, lean, block)
         self.decoder = Decoder(spec, compute) if spec.decoder is not None else None
         from_numpy(self, draw(spec, seed))
 
-    def __call__(self, images_BHWC: Any, tap: Tap = no_tap) -> Array:
-        """Images in [0, 1], floating [B, H, W, C] -> class capsules [B, J, D]."""
-        return self._encode(tap("image", self.images(images_BHWC)), tap)
-
-    def _encode(self, x_BHWC: Array, tap: Tap) -> Array:
-        return self.digit(self.primary(self.stem(x_BHWC, tap), tap), tap)
-
-    def reconstruct(self, poses_BJD: Array, labels: Any) -> Array:
-        """The decoder's images, from the capsules of the labels alone.
-
-        Args:
-            poses_BJD: Class capsules, as a call of the network returns them.
-            labels: Integers [B], or [B, P] for an image of each of P labels.
-
-        Returns:
-            Images [B, H, W, C], or [B, P, H, W, C], in 0 to 1, each from one capsule.
-
-        Raises:
-            SpecError: Where the network has no decoder.
-        """
-        if self.decoder is None:
-            raise SpecError("this network has no decoder; build it from a spec with one")
-        labels = given(labels)
-        if labels.ndim == 1:
-            return self.decoder(mask(poses_BJD, labels))
-        each = [self.decoder(mask(poses_BJD, labels_B)) for labels_B in labels.T]
-        return jnp.stack(each, 1)
-
-    def predict(self, images_BHWC: Any, count: int = 1) -> Array:
-        """The class of the longest capsule of each image, int [B].
-
-        Where `count` is above 1, those of the `count` longest, [B, count], the longest first.
-        Raises SpecError unless `count` is 1 to the number of classes.
-        """
-        if not 1 <= count <= self.spec.classes:
-            raise SpecError(f"count is {count}; expected 1 to {self.spec.classes}, the classes")
-        lengths_BJ = lengths(self(images_BHWC))
-        if count == 1:
-            return lengths_BJ.argmax(-1)
-        return jnp.argsort(-lengths_BJ, -1, stable=True)[:, :count]
-
-    def terms(
-        self, images_BHWC: Any, targets: Any, tap: Tap = no_tap, parts: Any = None
-    ) -> dict[str, Array]:
-        """The losses of each sample, not yet weighted, and whether it is right.
-
-        Args:
-            images_BHWC: Floating, in 0 to 1.
-            targets: Integer labels [B], or 0/1 [B, J] where several classes may be present; the
-                reconstruction is of the image, from their capsules.
-            tap: Sees, and may replace, each tensor by its name.
-            parts: What each image is made of: labels int [B, P] and each alone [B, P, H, W, C];
-                then there is a reconstruction of each, from the capsule of its label.
-
-        Returns:
-            `margin`, `correct` (0 or 1) and, with a decoder, `reconstruction`, each [B].
-
-        Raises:
-            SpecError: Where images, targets or parts do not fit the network.
-        """
-        images = tap("image", self.images(images_BHWC))
-        # Looked at before JAX cuts 64 bits down to 32, where 2**40 would be class 0.
-        check_targets(concrete(targets), self.spec.classes, len(images))
-        targets = given(targets)
-        poses = self._encode(images, tap)
-        lengths_BJ = tap("lengths", lengths(poses))
-        terms = {
-            "margin": losses.margin_each(
-                lengths_BJ,
-                targets,
-                positive=self.spec.loss.positive,
-                negative=self.spec.loss.negative,
-                down_weight=self.spec.loss.down_weight,
-                scale=self.spec.margin_scale,
-            ),
-            "correct": losses.correct_each(lengths_BJ, targets),
-        }
-        if self.decoder is not None:
-            if parts is None:
-                goal, decoded = images, self.decoder(mask(poses, targets))
-            else:
-                labels, goal = self.parts(parts, len(images))
-                decoded = self.reconstruct(poses, labels)
-            decoded = tap("reconstruction", decoded)
-            terms["reconstruction"] = losses.reconstruction_each(decoded, goal)
-        return terms
-
-    def loss(
-        self, images_BHWC: Any, targets: Any, tap: Tap = no_tap, parts: Any = None
-    ) -> tuple[Array, Array]:
-        """The loss of a batch (margin and weighted reconstruction) and its accuracy.
-
-        Arguments are those of `terms`.
-        """
-        terms = self.terms(images_BHWC, targets, tap, parts)
-        loss = tap("loss.margin", terms["margin"].mean())
-        if "reconstruction" in terms:
-            reconstruction = tap("loss.reconstruction", terms["reconstruction"].mean())
-            loss = loss + self.spec.loss.reconstruction * reconstruction
-        return tap("loss", loss), terms["correct"].mean()
-
-    def images(self, images_BHWC: Any) -> Array:
-        """Images in this network's dtype; SpecError where they do not fit."""
-        check_images(images_BHWC, self.spec)
-        return jnp.asarray(images_BHWC, self.dtype)
-
-    def parts(self, parts: Any, batch: int) -> tuple[Array, Array]:
-        """The parts of `terms`, checked: labels [B, P] and images [B, P, H, W, C]."""
-        labels, images = parts
-        check_parts(concrete(labels), images, batch, self.spec)
-        return given(labels), jnp.asarray(images, self.dtype)
+    def _encode(
+        self, x_BHWC: Array, train: bool, tap: Tap, total: Total | None
+    ) -> tuple[Array, dict[str, Array]]:
+        return self.digit(self.primary(self.stem(x_BHWC, tap), tap), tap), {}

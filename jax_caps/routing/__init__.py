@@ -1,4 +1,4 @@
-"""A pure function for each routing of `parity.spec.ROUTINGS`: NAME is in `_NAME.py`."""
+"""The routings of `parity.spec.ROUTINGS`: function NAME of the file `_NAME.py`."""
 
 from parity.spec import ROUTINGS, members
 

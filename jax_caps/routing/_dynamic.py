@@ -59,20 +59,24 @@ def dynamic(
     """
     if num_iters < 1:
         raise ValueError(f"num_iters is {num_iters}; expected at least 1")
+    # The comments give the lines of procedure 1. Line 2: every logit begins at 0.
     # Behind a barrier, or XLA spends seconds folding the first softmax, of constants, by itself.
     zeros_BIJ = jnp.zeros(votes_BIJD.shape[:-1], votes_BIJD.dtype)
     logits_BIJ = coupling_BIJ = jax.lax.optimization_barrier(zeros_BIJ)
     poses_BJD = jnp.zeros(votes_BIJD[:, 0].shape, votes_BIJD.dtype)
     for t in range(num_iters):
-        if t > 0:  # the agreement with the last poses (line 7); nobody uses that of the final ones
+        if t > 0:  # line 7: agreement with the last poses; that of the final ones is not needed
             logits_BIJ = logits_BIJ + jnp.einsum("bijd,bjd->bij", votes_BIJD, poses_BJD)
         logits_BIJ = tap(f"routing.{t}.logits", logits_BIJ)
+        # Line 4: the routing coefficients.
         coupling_BIJ = coupling(logits_BIJ, leaky)
         if detach and t == num_iters - 1:
             coupling_BIJ = jax.lax.stop_gradient(coupling_BIJ)
         coupling_BIJ = tap(f"routing.{t}.coupling", coupling_BIJ)
+        # Line 5: the weighted sums of the votes; the bias is the authors' code's, not the paper's.
         sum_BJD = jnp.einsum("bij,bijd->bjd", coupling_BIJ, votes_BIJD)
         if bias_JD is not None:
             sum_BJD = sum_BJD + bias_JD[None]
+        # Line 6.
         poses_BJD = tap(f"routing.{t}.poses", squash(tap(f"routing.{t}.sum", sum_BJD)))
     return poses_BJD, coupling_BIJ

@@ -1,4 +1,4 @@
-"""The command line: the flags of train.py, the training that they ask for, and every other verb."""
+"""The command line: the flags of train.py, its training, and the other verbs."""
 
 from parity.cli.output import steadily
 from parity.cli.reporting import call

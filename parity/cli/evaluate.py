@@ -28,59 +28,61 @@ def evaluate(
     shifts: int = 0,
     json: bool = False,
 ) -> None:
-    """Print the test accuracy of a run or of a file of weights, and its 95 % interval.
+    """Print the test accuracy of a run or a weights file, with its 95 % interval.
 
     Of a run, its newest checkpoint is evaluated; the interval is Wilson's. An image that shows
     several classes counts as right when all of them are found.
 
     Args:
         run: A run folder, one of its checkpoints, a .safetensors file, or the name of a network
-            that comes with twincaps.
+            of the package.
         backend: torch or jax; unless given, the run's own, or torch.
-        dataset: Whose test images; unless given, those of what it was trained on.
+        dataset: The data set to test on; unless given, the one it was trained on.
         data_dir: Where the files of the data set are.
-        ema: Take the moving averages of the weights, which a run with `ema` keeps beside them.
-        shifts: Give each image the mean capsule lengths of itself moved by up to so many pixels.
+        ema: Evaluate the moving averages of the weights, which a run with `ema` keeps.
+        shifts: Average capsule lengths over shifts of each image by up to this many pixels.
         json: Print one JSON object instead.
     """
-    known = find(run, averaged=ema)
-    training, options, images = known.asked(backend, dataset, data_dir)
-    trainer = known.trainer(training, options, images)
+    network = find(run, averaged=ema)
+    training, options, images = network.asked(backend, dataset, data_dir)
+    trainer = network.trainer(training, options, images)
     if shifts == 0:
-        found = scoring.evaluate(trainer, images.test, training.batch_size)
+        scores = scoring.evaluate(trainer, images.test, training.batch_size)
     else:
-        found = shifted(trainer, images.test, training.batch_size, shifts)
-    count, right = found["count"], round(found["accuracy"] * found["count"])
+        scores = shifted(trainer, images.test, training.batch_size, shifts)
+    count, right = scores["count"], round(scores["accuracy"] * scores["count"])
     low, high = interval(right, count)
     if json:
         where = {"run": run, "dataset": images.name, "backend": options.backend}
         how = {"ema": ema, "shifts": shifts, "interval_kind": "Wilson, 95 %"}
-        print(jsonlib.dumps({**where, **how, **found, "correct": right, "interval": [low, high]}))
+        print(jsonlib.dumps({**where, **how, **scores, "correct": right, "interval": [low, high]}))
         return
     how = ", averaged weights" * ema
     if shifts:
         how += f", mean lengths over {(2 * shifts + 1) ** 2} shifts of up to {shifts} pixels"
     print(
-        f"test accuracy {found['accuracy']:.4f} ({right:,} of {count:,} images of {images.name}, "
+        f"test accuracy {scores['accuracy']:.4f} ({right:,} of {count:,} images of {images.name}, "
         f"{options.backend}{how}), 95 % interval {low:.4f} to {high:.4f} (Wilson)"
     )
 
 
 def shifted(trainer: Trainer, split: Split, batch_size: int, reach: int) -> dict[str, Any]:
-    """Accuracy over a split by capsule lengths that are means over shifts of each image.
+    """Accuracy on a split, with capsule lengths averaged over shifts of each image.
+
+    Every image is shifted by -reach to reach pixels down and right, with zeros moving in; the class
+    of the largest mean length over these (2 * reach + 1)^2 shifts is the answer.
 
     Args:
-        trainer: Whose network is asked.
-        split: The images; they are shifted by up to `reach` pixels in each direction, and zeros
-            move in.
-        batch_size: Images at a time.
-        reach: Pixels; (2 * reach + 1)^2 shifts are averaged.
+        trainer: The Trainer of the network.
+        split: The images and labels.
+        batch_size: Images of one batch.
+        reach: The largest shift, in pixels.
 
     Returns:
-        `accuracy` and `count`, the number of images.
+        `accuracy`, and `count`, the number of images.
 
     Raises:
-        TwincapsError: Where `reach` is negative, or moves an image out of the picture.
+        TwincapsError: If `reach` is negative, or as large as an image.
     """
     height, width, _ = split.shape
     if not 0 <= reach < min(height, width):
@@ -89,11 +91,11 @@ def shifted(trainer: Trainer, split: Split, batch_size: int, reach: int) -> dict
             f"{height}x{width}"
         )
     steps = range(-reach, reach + 1)
-    moves = [np.full((batch_size, 2), each) for each in itertools.product(steps, steps)]
+    moves = [np.full((batch_size, 2), offset) for offset in itertools.product(steps, steps)]
     right = count = 0.0
     for batch in batches.evaluation(split, batch_size):
-        poses = (trainer.poses(translate(batch.images, each)) for each in moves)
-        lengths_BJ = np.mean([reference.lengths(each) for each in poses], axis=0)
+        poses = (trainer.poses(translate(batch.images, offsets_B2)) for offsets_B2 in moves)
+        lengths_BJ = np.mean([reference.lengths(poses_BJD) for poses_BJD in poses], axis=0)
         right += (reference.correct(lengths_BJ, batch.labels) * batch.weights).sum()
         count += batch.weights.sum()
     return {"accuracy": round(right) / round(count), "count": round(count)}

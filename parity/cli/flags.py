@@ -1,4 +1,4 @@
-"""The flags of train.py: defaults are the preset's, as the data set's recipe has them."""
+"""The flags of train.py; defaults come from the recipe, then the preset."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class Flags:
     learning_rate: float
     """The rate of the first step; it decays from there."""
     decay_steps: int
-    """Steps in which the rate decays by the preset's factor (0.96 in all of ours)."""
+    """Steps in which the rate decays by the preset's factor (0.96, 0.97 for Efficient-CapsNet)."""
     optimizer: Annotated[str, _shown("{adam,adamw,sgd}")]
     """The optimiser."""
     seed: int
@@ -55,8 +55,8 @@ class Flags:
     ema: Annotated[float | None, _shown("FLOAT", "no averages")]
     """Keep moving averages of the weights with this decay, 0.999 say, and evaluate them too."""
     validation: Annotated[int, _shown("INT", "0, none")]
-    """Hold out so many training images, of each class its share, and choose the best checkpoint by
-    them."""
+    """Hold out this many training images, in proportion from each class, and choose the best
+    checkpoint on them."""
     lean: bool
     """Route without storing the votes."""
     block: Annotated[int | None, _shown("INT", "from the sizes")]
@@ -65,8 +65,8 @@ class Flags:
     """Steps between checkpoints; 0: at the end of each epoch alone."""
     out: Annotated[str | None, _shown("DIR", "runs/PRESET-DATASET-BACKEND-SEED")]
     """The run folder to make."""
-    resume: Annotated[str | None, _shown("{RUN,auto}", "start anew")]
-    """Go on with a run folder; auto: the one at --out, or a new one."""
+    resume: Annotated[str | None, _shown("{RUN,auto}", "a new run")]
+    """Resume a run folder; auto: the one at --out, or a new one."""
 
 
 def usual_dataset(preset: str) -> str:
@@ -78,11 +78,12 @@ def usual_dataset(preset: str) -> str:
 
 
 def recipe(preset: str, dataset: str) -> TrainingSpec:
-    """The preset's training as the data set's recipe changes it."""
+    """The preset's training as its recipe for the data set, or the data set's own, changes it."""
     from parity.data import entry
 
-    changes = entry(dataset).recipe
-    return dataclasses.replace(preset_card(preset).training, dataset=dataset, **changes)
+    card = preset_card(preset)
+    changes = card.recipes.get(dataset, entry(dataset).recipe)
+    return dataclasses.replace(card.training, dataset=dataset, **changes)
 
 
 def defaults(preset: str, dataset: str) -> Flags:
@@ -101,5 +102,5 @@ def of_run(
 
 def pick(kind: type, source: Any) -> dict[str, Any]:
     """The fields of a dataclass that `source` has too."""
-    names = [each.name for each in dataclasses.fields(kind)]
+    names = [field.name for field in dataclasses.fields(kind)]
     return {name: getattr(source, name) for name in names if hasattr(source, name)}

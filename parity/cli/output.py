@@ -1,6 +1,7 @@
-"""Standard output and error of a command: closed, on a full disk, or with nobody left to read.
+"""Standard output and error of a command, also closed or on a full disk.
 
-A command ends there, with one line or none; from `go_on` on, as a training does, it goes on.
+A command ends when its output can no longer be written, with one line of error or none. A training
+calls `go_on` first, and continues without output.
 """
 
 import contextlib
@@ -19,20 +20,24 @@ class OutputError(TwincapsError):
 
 
 class Left(Exception):  # noqa: N818 (no error)
-    """Whoever read standard output has left, as `head` does."""
+    """The reader of standard output is gone, as `head` is after ten lines."""
 
 
 def steadily(work: Callable[[], int]) -> int:
-    """Runs a command to its exit code, also where its output cannot be written.
+    """Runs a command; returns an exit code even if its output cannot be written.
 
-    That of `work`, which may also raise SystemExit, as tyro does after --help; `LEFT` where nobody
-    reads what it prints, and 2, with one line, where that cannot be written.
+    Args:
+        work: The command; it may raise SystemExit, as tyro does after --help.
+
+    Returns:
+        The exit code of `work`; `LEFT` where the reader of its output is gone; 2, with one line on
+        standard error, where its output cannot be written.
     """
     if isinstance(sys.stdout, Stream):
         return work()
     _open_closed()
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = Stream(sys.stdout), Stream(sys.stderr, goes_on=True, told=True)
+    sys.stdout, sys.stderr = Stream(sys.stdout), Stream(sys.stderr, goes_on=True, warned=True)
     try:
         try:
             code = work()
@@ -51,25 +56,28 @@ def steadily(work: Callable[[], int]) -> int:
 
 
 def go_on() -> None:
-    """From here on, say once where nothing can be printed any more, and go on without."""
+    """Lets a command go on without its output, with one warning, when that fails."""
     if isinstance(sys.stdout, Stream):
         sys.stdout.goes_on = True
 
 
 class Stream:
-    """A stream that is written to until that fails, then goes to nothing.
+    """A text stream that is redirected to the null device once a write fails.
+
+    The first failure raises OutputError, or `Left` where the reader is gone; with `goes_on` it
+    prints one warning on standard error instead.
 
     Args:
-        stream: Where to write.
-        goes_on: Whether a failure is one warning instead of an error.
-        told: Whether that warning was given.
+        stream: The stream to write to.
+        goes_on: Whether a failure is a warning instead of an error.
+        warned: Whether that warning was printed already; True suppresses it.
     """
 
-    def __init__(self, stream: Any, goes_on: bool = False, told: bool = False) -> None:
-        self.stream, self.goes_on, self.told = stream, goes_on, told
+    def __init__(self, stream: Any, goes_on: bool = False, warned: bool = False) -> None:
+        self.stream, self.goes_on, self.warned = stream, goes_on, warned
 
     def write(self, text: str) -> int:
-        """Writes a text; returns its length, also where it goes to nothing."""
+        """Writes a text; returns its length, also where it was dropped."""
         try:
             return self.stream.write(text)
         except (OSError, ValueError) as error:
@@ -84,7 +92,7 @@ class Stream:
             self._give_up(error)
 
     def _give_up(self, error: OSError | ValueError) -> None:
-        # What is still held, Python writes when it ends: that, too, goes to nothing.
+        # Python writes what is still in the buffer when it exits: that is dropped too.
         with contextlib.suppress(OSError, ValueError):
             nothing = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nothing, self.stream.fileno())
@@ -94,19 +102,19 @@ class Stream:
             if isinstance(error, BrokenPipeError):
                 raise Left from error
             raise OutputError(f"standard output: could not be written ({reason})") from error
-        if not self.told:
-            self.told = True
-            said = f"standard output cannot be written any more ({reason})"
-            print(f"warning: {said}; training goes on without", file=sys.stderr)
+        if not self.warned:
+            self.warned = True
+            fault = f"standard output cannot be written any more ({reason})"
+            print(f"warning: {fault}; training goes on without", file=sys.stderr)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
 
 
 def _open_closed() -> None:
-    """Opens to nothing whichever of the three standard streams is closed.
+    """Opens each closed standard stream on the null device.
 
-    Else a file of ours would get its number, and what a library prints would be written into it.
+    Otherwise a file of ours would get its number, and a library's output would be written into it.
     """
     for number in range(3):
         try:

@@ -25,7 +25,7 @@ def call(module: str, function: str, argv: Sequence[str], prog: str) -> int:
     with reporting() as code:
         run = getattr(importlib.import_module(module), function)
         arguments = inspect.signature(run).parameters.values()
-        by_place = any(each.kind is not each.KEYWORD_ONLY for each in arguments)
+        by_place = any(argument.kind is not argument.KEYWORD_ONLY for argument in arguments)
         config = (tyro.conf.FlagCreatePairsOff, *[tyro.conf.PositionalRequiredArgs] * by_place)
         code[0] = tyro.cli(run, prog=prog, args=argv, config=config) or 0
     return code[0]
@@ -35,8 +35,8 @@ def call(module: str, function: str, argv: Sequence[str], prog: str) -> int:
 def reporting(place: Place | None = None) -> Iterator[list[int]]:
     """Turns a user's mistake into one message and code 2, an interruption into 130.
 
-    One of several processes is named in its messages; the first alone warns, and tells of an
-    interruption.
+    One of several processes is named in its messages; only the first prints warnings and
+    interruptions.
     """
     who = "" if place is None else f"{place}: "
     from parity.data import DataWarning
@@ -58,8 +58,8 @@ def reporting(place: Place | None = None) -> Iterator[list[int]]:
             show(message, category, *place, **more)
 
     with warnings.catch_warnings():
-        for each in ours:
-            warnings.simplefilter("always", each)
+        for kind in ours:
+            warnings.simplefilter("always", kind)
         warnings.showwarning = tell
         try:
             yield code

@@ -54,7 +54,7 @@ def _main(argv: Sequence[str] | None, prog: str) -> int:
 
 
 def _train_together(first: Flags, parse: Callable[[Flags], Flags], place: Place) -> None:
-    """`_train`, and the end: what frameworks do last may wait for processes that are gone."""
+    """`_train` as one of several processes, which never waits for dead ones at exit."""
     with reporting(place) as code:
         try:
             _train(first, parse, place)
@@ -88,7 +88,7 @@ def _options(flags: Flags, before: RunOptions) -> RunOptions:
 
 
 def _resumed(flags: Flags) -> Path | None:
-    """Where the run to go on with is or, with `auto`, would be; None without --resume."""
+    """The run folder to resume, or the one `auto` may make; None without --resume."""
     if flags.resume == "auto":
         return Path(flags.out or _default_out(flags))
     return None if flags.resume is None else Path(flags.resume)
@@ -132,18 +132,18 @@ def _begin(flags: Flags, path: Path | None, place: Place | None) -> None:
         _finish(run, trainer, dataset)
 
 
-def _go_on(run: "Run", known: Flags, flags: Flags, place: Place | None) -> None:
+def _go_on(run: "Run", run_flags: Flags, flags: Flags, place: Place | None) -> None:
     from parity import data
 
     changeable = ", ".join(RESUMABLE[:-1]).replace("_", "-")
     changeable += f" and {RESUMABLE[-1].replace('_', '-')}"
-    for each in dataclasses.fields(Flags):
-        before, now = getattr(known, each.name), getattr(flags, each.name)
-        if each.name == "out":
+    for field in dataclasses.fields(Flags):
+        before, now = getattr(run_flags, field.name), getattr(flags, field.name)
+        if field.name == "out":
             before, now = Path(before), Path(now or "")
-        if before != now and each.name not in RESUMABLE:
+        if before != now and field.name not in RESUMABLE:
             raise UsageError(
-                f"--{each.name.replace('_', '-')} {now}: the run at {run.path} has {before}; "
+                f"--{field.name.replace('_', '-')} {now}: the run at {run.path} has {before}; "
                 f"--resume may change {changeable} alone: leave it out, or start another run"
             )
     training = dataclasses.replace(run.training, epochs=flags.epochs)
@@ -162,7 +162,7 @@ def _go_on(run: "Run", known: Flags, flags: Flags, place: Place | None) -> None:
 def _announce(run: "Run", trainer: "Trainer") -> None:
     go_on()  # a training is worth more than what it prints
     training, options = run.training, run.options
-    where = options.device + processes.told(processes.group_of(trainer))
+    where = options.device + processes.in_words(processes.group_of(trainer))
     print(
         f"{run.preset or 'a network'} on {training.dataset}, "
         f"{options.backend} on {where}, {training.precision}: {training.epochs} epochs, "
@@ -189,8 +189,8 @@ def _finish(run: "Run", trainer: "Trainer", dataset: "Dataset") -> None:
         history = loop.train(trainer, dataset, run)
     if not history.lines:
         print(f"nothing to train: {run.training.epochs} epochs are done; --epochs N adds more")
-    for told in _scores(run, history.accuracy):
-        print(told)
+    for line in _scores(run, history.accuracy):
+        print(line)
     if history.lines:
         _illustrate(run, trainer, dataset)
     print(f"evaluate it with: python -m parity evaluate {run.path}")
@@ -202,22 +202,22 @@ def _scores(run: "Run", accuracy: float | None) -> Iterator[str]:
     Where checkpoints were chosen on the test set, its best score is left out: it would be better
     than the network is.
     """
-    tested = [line for line in run.metrics() if line["event"] == "eval"]
-    if accuracy is None or not tested:
+    evaluations = [line for line in run.metrics() if line["event"] == "eval"]
+    if accuracy is None or not evaluations:
         return
-    error, averaged = 1 - accuracy, tested[-1].get("ema_accuracy")
+    error, averaged = 1 - accuracy, evaluations[-1].get("ema_accuracy")
     beside = "" if averaged is None else f"; of the averaged weights {averaged:.4f}"
     yield f"test accuracy {accuracy:.4f} (error {error:.2%}){beside}, of the last epoch"
     chosen = run.best()
     if chosen is None or (validation := chosen.state.validation) is None:
         return
-    line = next((each for each in tested if each["step"] == chosen.state.step), {})
+    line = next((row for row in evaluations if row["step"] == chosen.state.step), {})
     ema = line.get("validation_accuracy", validation) < validation
-    found = line["ema_accuracy"] if ema else chosen.state.accuracy or 0.0
+    test_accuracy = line["ema_accuracy"] if ema else chosen.state.accuracy or 0.0
     yield (
         f"chosen on {run.training.validation} validation images: {chosen.path}"
         f"{', its averaged weights' * ema}; validation accuracy {validation:.4f}, "
-        f"test accuracy {found:.4f} (error {1 - found:.2%})"
+        f"test accuracy {test_accuracy:.4f} (error {1 - test_accuracy:.2%})"
     )
 
 
@@ -230,7 +230,7 @@ def _accompany(trainer: "Trainer", dataset: "Dataset") -> None:
 
 
 def _illustrate(run: "Run", trainer: "Trainer", dataset: "Dataset") -> None:
-    """Draws the figures of a training that is over, or says in a line why there are none."""
+    """Draws the figures at the end of a training, or prints why there are none."""
     from parity.figures import command
     from parity.loop import tensorboard
 

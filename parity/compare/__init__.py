@@ -1,6 +1,6 @@
-"""The ladder: the same network, weights and batch in both wings, and the first that differs."""
+"""The ladder: one network in both wings, and the first tensor that differs."""
 
-from parity.compare.ascent import MODES, PRECISIONS, Report, ladder
+from parity.compare._ladder import MODES, PRECISIONS, Report, ladder
 from parity.compare.rungs import RUNGS
 from parity.compare.subject import Subject
 from parity.traces.first import First, first_difference

@@ -1,4 +1,4 @@
-"""What a check found, printed: a table for each precision, reasons, switches, verdict."""
+"""A report of the ladder, printed: tables, reasons, switches, verdict."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from parity.compare.ascent import Report
-from parity.compare.climb import RAISES, SKIPPED, Row
+from parity.compare._ladder import Report
+from parity.compare.comparison import RAISES, SKIPPED, Row
 from parity.traces.show import COLOURS, DIFFERS, HOLDS, wide_console
 
 STYLES = {**COLOURS, RAISES: "red", SKIPPED: "yellow"}
@@ -22,11 +22,11 @@ def show(report: Report) -> None:
     for row in report.rows:
         if row.why:
             console.print(_reason(row), soft_wrap=True)
-    for name, told in report.environment.items():
-        console.print(f"{name}: {_switches(told)}", soft_wrap=True, style="dim")
+    for name, switches in report.environment.items():
+        console.print(f"{name}: {_switches(switches)}", soft_wrap=True, style="dim")
     broken = [f"rung {row.rung} in {row.precision}" for row in report.rows if row.fails]
-    said = f"broken: {', '.join(dict.fromkeys(broken))}" if broken else "every rung holds"
-    console.print(f"{said} ({report.seconds:.0f} s)")
+    verdict = f"broken: {', '.join(dict.fromkeys(broken))}" if broken else "every rung holds"
+    console.print(f"{verdict} ({report.seconds:.0f} s)")
 
 
 def _table(precision: str, rows: list[Row]) -> Table:

@@ -1,4 +1,4 @@
-"""What is checked: a network, its training, weights with a random number in every place, images.
+"""What is checked: a network, its training, weights without zeros, images.
 
 Axes: N images.
 """
@@ -25,6 +25,7 @@ from parity.weights import (
     kinds,
     load_arrays,
     save_arrays,
+    state,
     table,
 )
 
@@ -36,7 +37,7 @@ STEP = 5
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """One network and all that both wings must be given to compute the same thing with it.
+    """A network with everything that both wings need to compute the same.
 
     Attributes:
         source: Where it comes from, in words.
@@ -76,7 +77,8 @@ class Subject:
     def fresh(self, optimizer: str, precision: str) -> dict[str, Any]:
         """The state a Trainer would begin with, with the subject's weights."""
         weights = self.cast(precision)
-        slots = first_slots(kinds(optimizer, self.training.ema), weights)
+        every = kinds(optimizer, self.training.ema)
+        slots = first_slots(every, weights, state(self.spec))
         return {"step": 0, "weights": weights, "optimizer": slots}
 
     def midway(self, optimizer: str, precision: str) -> dict[str, Any]:
@@ -100,7 +102,14 @@ class Subject:
         """A state whose weights, too, have every bit of the precision."""
         state = self.midway("adam", precision)
         moments, head = state["optimizer"], "adam.m/"
-        return {**state, "weights": {name: moments[head + name] for name in self.weights}}
+        weights = {
+            # State has no moment; a random number in its place too.
+            name: moments[head + name]
+            if head + name in moments
+            else generator(self.seed, f"check/{name}").random(first.shape).astype(first.dtype)
+            for name, first in state["weights"].items()
+        }
+        return {**state, "weights": weights}
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the subject to one file, for a process that computes with one wing."""
@@ -158,25 +167,26 @@ def of(
 
 
 def from_preset(name: str, *, seed: int = 0, batch: int = BATCH) -> Subject:
-    """The network of a preset with its training; raises SpecError for an unknown name."""
+    """The network of a preset with its training; SpecError for an unknown name."""
     card = preset_card(name)
     return of(card.network, card.training, source=f"preset {name}", seed=seed, batch=batch)
 
 
 def from_saved(name: str, *, seed: int = 0, batch: int = BATCH) -> Subject:
-    """A saved network with its weights, as `saved.find` finds it; raises TwincapsError."""
-    found = find(name)
+    """A saved network with its weights (`saved.find`); raises TwincapsError."""
+    saved = find(name)
     weights = {
         key: array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
-        for key, array in found.arrays.items()
+        for key, array in saved.arrays.items()
     }
-    return of(found.spec, found.training, weights, source=found.source, seed=seed, batch=batch)
+    return of(saved.spec, saved.training, weights, source=saved.source, seed=seed, batch=batch)
 
 
 def ragged(spec: NetworkSpec, seed: int) -> Arrays:
-    """First weights with noise on the biases: equal ones would hide a wrong axis."""
+    """First weights with noise on the constant ones: equal ones would hide a wrong axis."""
+    constant = {name for name, row in table(spec).items() if row.std == row.bound == 0}
     return {
-        name: array + _noise(seed, name, array.shape) if name.endswith(".bias") else array
+        name: array + _noise(seed, name, array.shape) if name in constant else array
         for name, array in draw(spec, seed).items()
     }
 

@@ -1,4 +1,4 @@
-"""What one wing computes for the ladder; each task is a function of a `Wing` and its options.
+"""The tasks of the ladder, each a function of one `Wing` and some options.
 
 A task returns arrays and the header of the file they are written to, so that both wings answer
 alike whether they share a process or not.
@@ -39,7 +39,9 @@ class Wing:
         self._trainers: dict[tuple, Any] = {}
 
     def trainer(self, optimizer: str, clips: bool = True, **how: bool) -> Any:
-        """A Trainer of plain routing unless `how` says otherwise; made once, as compiling is slow.
+        """A Trainer of this wing, without lean routing unless `how` says so.
+
+        Trainers are kept, as compiling one is slow.
 
         Whoever asks sets its state. Without `clips`, its gradients are left as they are.
         """
@@ -76,18 +78,20 @@ def round_trip(wing: Wing, folder: str) -> Result:
     trainer = wing.trainer("adam")
     trainer.set_state(state)
     back = trainer.get_state()
-    net = wing.package.CapsuleNetwork(wing.subject.spec, 1, wing.precision)
+    net = wing.package.build(wing.subject.spec, 1, wing.precision)
     weights.from_numpy(net, state["weights"])
     file = Path(folder) / f"{wing.name}-{wing.precision}.safetensors"
     weights.save(net, file)
     loaded = weights.load(file)
-    found = {
+    by_door = {
         "to_numpy": weights.to_numpy(net),
         "get_state": back["weights"],
         "load": weights.to_numpy(loaded),
         "slots": back["optimizer"],
     }
-    arrays = {f"{door}/{name}": a for door, held in found.items() for name, a in held.items()}
+    arrays = {
+        f"{door}/{name}": a for door, tensors in by_door.items() for name, a in tensors.items()
+    }
     again = file.with_suffix(".again.safetensors")
     weights.save(loaded, again)
     native, turned = file.with_suffix(NATIVE[wing.name]), file.with_suffix(".turned.safetensors")
@@ -106,14 +110,16 @@ def pure_functions(wing: Wing) -> Result:
     return _plain(functions.answers(wing.package, wing.precision))
 
 
-def trace(wing: Wing, precision: str | None = None, mode: str = "usual") -> Result:
+def trace(
+    wing: Wing, precision: str | None = None, mode: str = "usual", train: bool = True
+) -> Result:
     """One forward and backward pass of plain routing, every tensor of it."""
     subject, precision = wing.subject, precision or wing.precision
-    net = wing.package.CapsuleNetwork(subject.spec, 0, precision, lean=False)
+    net = wing.package.build(subject.spec, 0, precision, lean=False)
     net = net.to(wing.device) if wing.name == "torch" else net
     wing.package.weights.from_numpy(net, subject.weights)
     images, labels = subject.at(0)
-    traced = wing.package.tracing.trace(net, images, labels, compile=MODES[mode])
+    traced = wing.package.tracing.trace(net, images, labels, compile=MODES[mode], train=train)
     request = {
         "backend": wing.name,
         "mode": mode,
@@ -125,6 +131,7 @@ def trace(wing: Wing, precision: str | None = None, mode: str = "usual") -> Resu
         "precision": precision,
         "weights": recording.fingerprint(subject.weights),
         "images": recording.fingerprint({"images": images, "labels": labels}),
+        **({} if train else {"train": False}),
     }
     return recording.make(request, wing.package.numerics.report(), traced, labels).pack()
 
@@ -133,9 +140,9 @@ def step(wing: Wing, optimizer: str) -> Result:
     """One step from a state in the middle of a run."""
     trainer = wing.trainer(optimizer)
     trainer.set_state(wing.subject.midway(optimizer, wing.precision))
-    told = trainer.step(*wing.subject.at(0))
+    metrics = trainer.step(*wing.subject.at(0))
     after = trainer.get_state()
-    arrays = {name: np.float64(told[name]) for name in ("learning_rate", "loss")}
+    arrays = {name: np.float64(metrics[name]) for name in ("learning_rate", "loss")}
     arrays |= after["optimizer"]
     arrays |= {f"parameter/{name}": array for name, array in after["weights"].items()}
     return _plain({name: np.asarray(array) for name, array in arrays.items()}, step=after["step"])

@@ -1,4 +1,4 @@
-"""The verbs check, trace and compare: the ladder and its traces from the command line."""
+"""The verbs check, trace and compare: the command line of the ladder."""
 
 import json as jsonlib
 import tempfile
@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from parity.compare import show, subject, wings
-from parity.compare.ascent import PRECISIONS, ladder
+from parity.compare._ladder import PRECISIONS, ladder
 from parity.compare.rungs import BATCH, RUNGS
 from parity.compare.subject import Subject
 from parity.spec import TwincapsError
@@ -39,17 +39,19 @@ def check(
     torch_python: Python = None,
     jax_python: Python = None,
 ) -> int:
-    """Climb the ladder: are the two wings one network? 0 where every rung holds, 1 where not.
+    """Check the ladder: are the two wings one network?
+
+    Exits with 0 where every rung holds, else with 1.
 
     Args:
         run: small-mnist, a run, one of its checkpoints, or .safetensors: its network and weights.
         preset: The network to check.
         precision: float64 shows what is computed, float32 what is lost to rounding.
-        rungs: The rungs to climb.
+        rungs: The rungs to compare.
         json: Print one JSON object instead: every number, and what was installed and switched.
         batch: Images a step.
         seed: Of first weights and optimiser state.
-        keep_going: Climb on above a rung that does not hold.
+        keep_going: Go on above a rung that does not hold.
         torch_python: The interpreter that has PyTorch.
         jax_python: The interpreter that has JAX.
     """
@@ -100,13 +102,15 @@ def trace(
         tempfile.TemporaryDirectory() as folder,
         wings.pair(whole, precision, Path(folder), only=backend) as pair,
     ):
-        made = pair.trace(mode=mode)[backend]
-    made.save(out)
+        record = pair.trace(mode=mode)[backend]
+    record.save(out)
     if json:
-        told = {"wrote": str(out), "tensors": list(made.values), "source": whole.source}
-        print(jsonlib.dumps({**told, "wing": made.name, "precision": precision}))
+        answer = {"wrote": str(out), "tensors": list(record.values), "source": whole.source}
+        print(jsonlib.dumps({**answer, "wing": record.name, "precision": precision}))
         return
-    print(f"wrote {out}: {len(made.values)} tensors of {whole.source}, {made.name}, {precision}")
+    print(
+        f"wrote {out}: {len(record.values)} tensors of {whole.source}, {record.name}, {precision}"
+    )
 
 
 def compare(
@@ -114,7 +118,7 @@ def compare(
     b: Annotated[Path, tyro.conf.arg(metavar="B")],
     json: bool = False,
 ) -> int:
-    """Hold two traces against each other; 0 where every tensor agrees, 1 where one does not.
+    """Compare two traces; exit with 0 where every tensor agrees, else with 1.
 
     Args:
         a: A file of `python -m parity trace`.
@@ -126,9 +130,9 @@ def compare(
     precision = one.request["precision"]
     tolerances = RUNGS[2].tolerance(precision), RUNGS[3].tolerance(precision)
     if json:
-        told = plain(one, other, tolerances)
-        print(jsonlib.dumps(told, indent=1))
-        return 0 if told["agree"] else 1
+        answer = plain(one, other, tolerances)
+        print(jsonlib.dumps(answer, indent=1))
+        return 0 if answer["agree"] else 1
     return 0 if show_traces(one, other, tolerances) else 1
 
 
@@ -142,6 +146,6 @@ def _subject(run: str | None, preset: str | None, seed: int, batch: int) -> Subj
 
 def _numbers(rungs: str) -> list[int]:
     try:
-        return [int(each) for each in rungs.split(",")]
+        return [int(number) for number in rungs.split(",")]
     except ValueError as error:
         raise TwincapsError(f"--rungs {rungs}; expected numbers like 0,1,2") from error

@@ -1,4 +1,4 @@
-"""The two wings as the ladder asks them: each in a process of its own, or both in this one."""
+"""The two wings, each in a process of its own, or both in this one."""
 
 import contextlib
 import json
@@ -8,11 +8,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from parity.compare import tasks, worker
 from parity.compare.subject import Subject
-from parity.spec import BACKENDS, TwincapsError
+from parity.spec import BACKENDS, TwincapsError, gist
 from parity.traces.recording import Trace
 from parity.traces.recording import load as load_trace
 from parity.weights import Arrays, load_arrays
@@ -38,27 +38,8 @@ class WingError(Exception):
     """A wing raised something while it computed: the ladder shows it as a difference."""
 
 
-class Handle(Protocol):
-    """A wing that can be asked."""
-
-    name: str
-    precision: str
-
-    def send(self, task: str, path: Path, options: dict[str, Any]) -> None:
-        """Starts a task with these options, which writes what it finds to `path`."""
-        ...
-
-    def receive(self) -> None:
-        """Waits for the task; raises WingError where the wing raised something."""
-        ...
-
-    def close(self) -> None:
-        """Ends the wing."""
-        ...
-
-
 class Here:
-    """A wing in this process; for float64 JAX's 64-bit types must be on before JAX is imported."""
+    """A wing in this process; float64 needs JAX's 64-bit types on from the start."""
 
     def __init__(self, name: str, precision: str, device: str, subject: Subject):
         self.name, self.precision = name, precision
@@ -77,7 +58,7 @@ class Here:
         """Raises what went wrong, if anything did."""
         if self._error is not None:
             kind = type(self._error).__name__
-            raise WingError(f"{self.name}: {kind}: {worker.summary(self._error)}")
+            raise WingError(f"{self.name}: {kind}: {gist(self._error)[: worker.LONGEST]}")
 
     def close(self) -> None:
         """Does nothing: there is no process to end."""
@@ -142,10 +123,10 @@ class Process:
         line = self._process.stdout.readline()
         if line:
             return json.loads(line)
-        said = self._log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+        lines = self._log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
         raise TwincapsError(
             f"the process of the {self.name} wing ended with exit code "
-            f"{self._process.wait()}: {said[-1]}"
+            f"{self._process.wait()}: {lines[-1]}"
         )
 
 
@@ -186,7 +167,7 @@ class Reply:
 class Pair:
     """Both wings in one precision on one device, asked together."""
 
-    def __init__(self, handles: Mapping[str, Handle], folder: Path):
+    def __init__(self, handles: Mapping[str, Here | Process], folder: Path):
         self.handles, self.folder, self._count = handles, folder, 0
 
     def ask(self, task: str, **options: Any) -> dict[str, Reply]:
@@ -196,12 +177,12 @@ class Pair:
     def ask_each(self, task: str, options: Mapping[str, dict[str, Any]]) -> dict[str, Reply]:
         """The answers of the wings named in `options`, each asked with its own."""
         paths = self._send(task, options)
-        found = {}
+        replies = {}
         for name, path in paths.items():
             arrays, header = load_arrays(path, tasks.FORMAT)
-            found[name] = Reply(arrays, header)
+            replies[name] = Reply(arrays, header)
             path.unlink()
-        return found
+        return replies
 
     def trace(self, **options: Any) -> dict[str, Trace]:
         """The traces of both wings."""
@@ -210,10 +191,10 @@ class Pair:
     def trace_each(self, options: Mapping[str, dict[str, Any]]) -> dict[str, Trace]:
         """The traces of the wings named in `options`, each asked with its own."""
         paths = self._send("trace", options)
-        found = {name: load_trace(path) for name, path in paths.items()}
+        traces = {name: load_trace(path) for name, path in paths.items()}
         for path in paths.values():
             path.unlink()
-        return found
+        return traces
 
     def __enter__(self) -> "Pair":
         return self
@@ -226,10 +207,10 @@ class Pair:
     def _send(self, task: str, options: Mapping[str, dict[str, Any]]) -> dict[str, Path]:
         self._count += 1
         paths = {}
-        for name, each in options.items():
+        for name, own in options.items():
             handle = self.handles[name]
             paths[name] = self.folder / f"{name}-{handle.precision}-{self._count}.safetensors"
-            handle.send(task, paths[name], each)
+            handle.send(task, paths[name], own)
         faults = []
         for name in options:
             try:

@@ -1,4 +1,4 @@
-"""A process that computes with one wing: requests come as lines of JSON, answers go to files.
+"""A process that computes with one wing: JSON lines in, files of arrays out.
 
 `wings.COMMAND` starts it. The first line says which wing, precision and device, the subject's file,
 and a patch: a "module:function" to call before anything runs, with which tests break a wing on
@@ -15,19 +15,21 @@ import traceback
 from typing import Any
 
 from parity.compare import subject, tasks
-from parity.spec import TwincapsError
+from parity.spec import TwincapsError, gist
 from parity.weights import save_arrays
+
+LONGEST = 300  # letters of a message; a compiler's can have thousands
 
 
 def begin(
     wing: str, precision: str, device: str, subject_path: str, patch: str | None
 ) -> tasks.Wing:
     """The wing that a first line asks for."""
-    made = tasks.Wing(wing, precision, device, subject.load(subject_path))
+    instance = tasks.Wing(wing, precision, device, subject.load(subject_path))
     if patch is not None:
         module, _, function = patch.partition(":")
         getattr(importlib.import_module(module), function)()
-    return made
+    return instance
 
 
 def perform(wing: tasks.Wing, task: str, path: str, options: dict[str, Any]) -> None:
@@ -55,15 +57,10 @@ def main() -> None:
 
 
 def described(error: Exception) -> dict[str, str]:
-    """An error as a reply: its kind and what it says first; all of it goes to the log."""
+    """An error as a reply: its kind and first lines; the traceback goes to the log."""
     traceback.print_exception(error)
     if isinstance(error, ModuleNotFoundError):
         return {"kind": "missing", "error": str(error.name).partition(".")[0]}
-    kind = "mistake" if isinstance(error, TwincapsError) else type(error).__name__
-    return {"kind": kind, "error": summary(error)}
-
-
-def summary(error: Exception) -> str:
-    """The first lines of what an error says; a compiler's can have hundreds."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2])[:300]
+    if isinstance(error, TwincapsError):
+        return {"kind": "mistake", "error": str(error)[:LONGEST]}
+    return {"kind": type(error).__name__, "error": gist(error)[:LONGEST]}

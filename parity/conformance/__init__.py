@@ -1,4 +1,4 @@
-"""Somebody else's squash, routing or margin loss against the oracle, and what is wrong with it."""
+"""Somebody else's squash, routing or margin loss, checked against the oracle."""
 
 from parity.conformance.command import main
 from parity.conformance.judging import Report, Row, check_callable

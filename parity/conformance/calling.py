@@ -1,4 +1,4 @@
-"""Calling somebody else's function in each framework that is there, its answers as NumPy arrays."""
+"""Calls somebody else's function in each installed framework."""
 
 import importlib
 import importlib.util
@@ -11,6 +11,7 @@ import numpy as np
 from parity.conformance.expressions import Call, Input
 from parity.conformance.kinds import ConformanceError, directions, value
 from parity.conformance.mistakes import Case
+from parity.spec import gist
 
 Array = np.ndarray
 Function = Callable[..., Any]
@@ -74,24 +75,11 @@ def attempt(function: Function, call: Call, rank: int, cases: Mapping[str, Case]
 
 
 def useful(error: BaseException) -> str:
-    """An exception's type and its message on one line.
-
-    Libraries head their messages with a banner, or end them with hints: of a long message the
-    first and the last line are kept that are neither.
-    """
-    lines = [line.strip() for line in str(error).splitlines() if line.strip(" -=*^~")]
-    lines = [line for line in dict.fromkeys(lines) if not line.startswith(HINTS)] or lines
-    if sum(map(len, lines)) > LONG:
-        first = next((line for line in lines if not line.endswith((":", "!"))), lines[0])
-        lines = list(dict.fromkeys([first, lines[-1]]))
-    said, name = " ".join(lines), type(error).__name__
-    if isinstance(error, ConformanceError):  # our own words
-        return said
-    return f"{name}: {said}" if said else name
-
-
-LONG = 300
-HINTS = ("See http", "see http", "http", "For simplicity, JAX", "Set TORCH", "You can suppress")
+    """An exception's type and the main line of its message; our own messages as they are."""
+    if isinstance(error, ConformanceError):
+        return str(error)
+    name = type(error).__name__
+    return f"{name}: {gist(error)}" if str(error).strip() else name
 
 
 def _ask(function: Function, framework: str, call: Call, case: Case) -> Answer:
@@ -101,17 +89,17 @@ def _ask(function: Function, framework: str, call: Call, case: Case) -> Answer:
     """
 
     def outputs(x: Any, array: Callable[[Array], Any]) -> list[Any]:
-        def term(each: Any) -> Any:
-            if not isinstance(each, Input):
-                return each
-            if each.name in ("x", "votes", "lengths"):
+        def term(argument: Any) -> Any:
+            if not isinstance(argument, Input):
+                return argument
+            if argument.name in ("x", "votes", "lengths"):
                 return x
-            if each.name == "poses":
+            if argument.name == "poses":
                 return x[..., None] * array(directions(case))
-            given = value(case, each.name)
+            given = value(case, argument.name)
             return array(given) if isinstance(given, Array) else given
 
-        named = {name: term(each) for name, each in call.named.items()}
+        named = {name: term(argument) for name, argument in call.named.items()}
         return _checked(function(*map(term, call.positional), **named), case, framework)
 
     return Answer(case, *RUNNERS[framework](outputs, case))
@@ -127,10 +115,12 @@ def _checked(result: Any, case: Case, framework: str) -> list[Any]:
         number = framework != "numpy" or np.asarray(output).dtype.kind in "fiu"
         if type(output).__module__.split(".")[0] not in ROOTS[framework] or not number:
             raise ConformanceError(f"returned {type(output).__name__}, no array of {framework}")
-    if case.kind == "margin_loss" and [np.shape(each) for each in outputs] == [case.x.shape[:1]]:
+    if case.kind == "margin_loss" and [np.shape(output) for output in outputs] == [
+        case.x.shape[:1]
+    ]:
         outputs = [outputs[0].mean()]
     shapes = [tuple(np.shape(output)) for output in outputs]
-    expected = [each.shape for each in case.values()][: max(len(outputs), 1)]
+    expected = [output.shape for output in case.values()][: max(len(outputs), 1)]
     if shapes != expected:
         raise ConformanceError(f"returned shapes {shapes}; expected {expected}")
     return outputs

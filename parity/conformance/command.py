@@ -1,4 +1,4 @@
-"""The verb: load somebody's function, hold it against the oracle, say what is wrong with it.
+"""The verb `conformance`: checks somebody's function against the oracle.
 
 python -m parity conformance --module path.to.module:function     (or file.py:function)
 """
@@ -87,22 +87,24 @@ def show(report: Report, module: str) -> None:
         console.print(f"not in {framework}: {why}", soft_wrap=True, style="dim")
     if report.conforms:
         values_only = "; gradients of NumPy code are not checked"
-        said = values_only if report.frameworks == ["numpy"] else ""
-        console.print(f"conforms: every difference is at most {TOLERANCE:g}{said}", soft_wrap=True)
+        note = values_only if report.frameworks == ["numpy"] else ""
+        console.print(f"conforms: every difference is at most {TOLERANCE:g}{note}", soft_wrap=True)
         return
     console.print("does not conform:")
     for mistake in report.mistakes or ["none of the known mistakes gives these numbers"]:
-        where = [name for name, told in report.mistakes_by_framework.items() if mistake in told]
+        where = [
+            name for name, mistakes in report.mistakes_by_framework.items() if mistake in mistakes
+        ]
         alone = f" (in {', '.join(where)})" if where not in ([], report.frameworks) else ""
         console.print(f"  {mistake}{alone}", soft_wrap=True)
 
 
 def as_dict(report: Report, module: str) -> dict[str, Any]:
-    """The report as JSON values; a difference is null where one side alone is not finite."""
+    """The report as JSON values; a difference that is not finite is null."""
     rows = [
         {**dataclasses.asdict(row), "holds": row.holds}
         | ({} if math.isfinite(row.difference) else {"difference": None})
         for row in report.rows
     ]
-    found = dataclasses.asdict(report) | {"rows": rows, "mistakes": report.mistakes}
-    return {"module": module, "conforms": report.conforms, "tolerance": TOLERANCE} | found
+    values = dataclasses.asdict(report) | {"rows": rows, "mistakes": report.mistakes}
+    return {"module": module, "conforms": report.conforms, "tolerance": TOLERANCE} | values

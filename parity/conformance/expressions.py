@@ -50,10 +50,10 @@ def parse(text: str) -> Call:
     named = {}
     for word in node.keywords:
         if word.arg is None or word.arg in named:
-            said = "**" if word.arg is None else f"{word.arg}= twice"
-            raise ConformanceError(f"call {text!r} has {said}; {FORM}")
+            fault = "**" if word.arg is None else f"{word.arg}= twice"
+            raise ConformanceError(f"call {text!r} has {fault}; {FORM}")
         named[word.arg] = _term(word.value, text)
-    return Call(ast.unparse(node), tuple(_term(each, text) for each in node.args), named)
+    return Call(ast.unparse(node), tuple(_term(argument, text) for argument in node.args), named)
 
 
 def _term(node: ast.expr, text: str) -> Any:
@@ -62,8 +62,8 @@ def _term(node: ast.expr, text: str) -> Any:
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
-        said = ast.unparse(node)
-        raise ConformanceError(f"call {text!r} holds {said}, no name or literal; {FORM}") from error
+        part = ast.unparse(node)
+        raise ConformanceError(f"call {text!r} holds {part}, no name or literal; {FORM}") from error
 
 
 def check(call: Call, kind: Kind) -> None:

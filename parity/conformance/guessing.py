@@ -1,4 +1,4 @@
-"""The ways in which a function may want to be called, read from the names of its parameters.
+"""How a function may want to be called, read from its parameters' names.
 
 Each guess is an expression of `expressions.py`, with a rank: 0 where the names say it, more where
 they say less. `judging.py` decides which guess is believed.
@@ -62,9 +62,9 @@ def guesses(kind: Kind, function: Callable[..., Any]) -> list[Guess]:
 
 def parameters(function: Callable[..., Any]) -> Parameters:
     """Its parameters by name, without *args and **kwargs; empty where unknown."""
-    found = _signature(function) or {}
+    signature = _signature(function) or {}
     many = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return {name: each for name, each in found.items() if each.kind not in many}
+    return {name: parameter for name, parameter in signature.items() if parameter.kind not in many}
 
 
 def _words(name: str) -> set[str]:
@@ -92,12 +92,14 @@ def _squash(theirs: Parameters) -> Iterator[Guess]:
 
 
 def _required(theirs: Parameters, but: str | None) -> list[str]:
-    return [n for n, each in theirs.items() if each.default is each.empty and n != but]
+    return [
+        n for n, parameter in theirs.items() if parameter.default is parameter.empty and n != but
+    ]
 
 
 def _margin_loss(theirs: Parameters) -> Iterator[Guess]:
     """Lengths or poses and labels or one-hot, in the order that the names tell."""
-    asked = [n for n, each in theirs.items() if each.default is each.empty][:2]
+    asked = [n for n, parameter in theirs.items() if parameter.default is parameter.empty][:2]
     asked = asked if len(asked) == 2 else list(theirs)[:2]
     roles = [_role(name) for name in asked]
     if len(set(roles)) == 2:
@@ -118,7 +120,7 @@ def _has_place(parameter: inspect.Parameter) -> bool:
 
 
 def _role(name: str) -> str | None:
-    """Whether a parameter's name speaks of the targets or of what a network gives, y_pred say."""
+    """Whether a parameter's name means targets, predictions (y_pred), or neither."""
     words = _words(name)
     if words & PREDICTIONS and not words & {"true", "target", "targets", "label", "labels"}:
         return PREDICTION
@@ -145,14 +147,14 @@ def _routing(kind: Kind, function: Callable[..., Any], theirs: Parameters) -> It
 
 
 def _counts(theirs: Parameters, but: Mapping[str, str]) -> dict[str, int]:
-    """The parameters that may be the number of iterations, each with the rank of its guess."""
+    """The parameters that may be the number of iterations, with their ranks."""
     ranks = {}
-    for place, (name, each) in enumerate(theirs.items()):
+    for place, (name, parameter) in enumerate(theirs.items()):
         iters = re.search("(?<!cr)iter", name.lower())  # a criterion is no iteration
-        if name in but or not (_takes_number(each) or (iters and each.default is None)):
+        if name in but or not (_takes_number(parameter) or (iters and parameter.default is None)):
             continue
         if iters or (_words(name) and _words(name) - FILLERS <= COUNTS):
-            ranks[name] = NAMED if each.default is not None else LIKELY
+            ranks[name] = NAMED if parameter.default is not None else LIKELY
         elif place and not any(rank == UNNAMED for rank in ranks.values()):
             ranks[name] = UNNAMED
     return ranks
@@ -162,15 +164,15 @@ def _takes_number(parameter: inspect.Parameter) -> bool:
     """Whether a whole number may be meant: by its annotation, or else by its default."""
     annotation, default = parameter.annotation, parameter.default
     if annotation is not parameter.empty:
-        said = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
-        return re.search(r"\bint\b", f"{said} {annotation}") is not None
+        words = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
+        return re.search(r"\bint\b", f"{words} {annotation}") is not None
     if default is parameter.empty:
         return True
     return isinstance(default, int) and not isinstance(default, bool)
 
 
 def _names(kind: Kind, function: Callable[..., Any], theirs: Parameters) -> dict[str, str]:
-    """What a routing function is given by name: its own argument's name -> what that is here.
+    """The arguments of a routing besides votes: the function's name -> ours.
 
     All that the routing owns, and each option that the function has; a switch that is off only
     where the function has no default for it.
@@ -178,7 +180,7 @@ def _names(kind: Kind, function: Callable[..., Any], theirs: Parameters) -> dict
     routing, names = kind.routing or Routing(), {}
     for name, owned in routing.owned.items():
         ours = owned.argument(name)
-        likely = next((each for each in (ours, name) if each in theirs), None)
+        likely = next((word for word in (ours, name) if word in theirs), None)
         if likely is None and not _takes_any(function):
             raise ConformanceError(
                 f"{getattr(function, '__qualname__', function)} takes no {ours}, which "
@@ -195,8 +197,10 @@ def _names(kind: Kind, function: Callable[..., Any], theirs: Parameters) -> dict
 
 def _takes_any(function: Callable[..., Any]) -> bool:
     """Whether it takes any name, or Python does not know what it takes."""
-    found = _signature(function)
-    return found is None or any(each.kind is each.VAR_KEYWORD for each in found.values())
+    signature = _signature(function)
+    return signature is None or any(
+        parameter.kind is parameter.VAR_KEYWORD for parameter in signature.values()
+    )
 
 
 def _signature(function: Callable[..., Any]) -> Parameters | None:

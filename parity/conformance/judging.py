@@ -67,7 +67,10 @@ Running = Callable[[Iterable[Guess]], Iterator[Attempt]]
 
 @dataclass(frozen=True)
 class Judged:
-    """An attempt with its report; `explained` where known mistakes give all of its numbers."""
+    """An attempt with its report.
+
+    `explained` says whether known mistakes give all of its numbers.
+    """
 
     attempt: Attempt
     report: Report
@@ -100,72 +103,74 @@ def check_callable(
     """
     if call is not None:
         asked = parse(call)
-        held = kind_of(kind, routing, asked.inputs)
-        check(asked, held)
-        tried = [attempt(function, asked, NAMED, held.asked(asked.inputs))]
+        target = kind_of(kind, routing, asked.inputs)
+        check(asked, target)
+        tried = [attempt(function, asked, NAMED, target.asked(asked.inputs))]
         if not tried[0].answers:
-            raise _unclear(function, held, tried)
-        return _judge(held, tried[0]).report
-    held, tried = kind_of(kind, routing), []
+            raise _unclear(function, target, tried)
+        return _judge(target, tried[0]).report
+    target, tried = kind_of(kind, routing), []
 
     def running(of: Iterable[Guess]) -> Iterator[Attempt]:
         for guess in of:
             asked = parse(guess.text)
-            tried.append(attempt(function, asked, guess.rank, held.asked(asked.inputs)))
+            tried.append(attempt(function, asked, guess.rank, target.asked(asked.inputs)))
             if tried[-1].answers:
                 yield tried[-1]
 
-    likely = guesses(held, function)
+    likely = guesses(target, function)
     if kind == "routing":
-        judged = _decide_routing(held, likely, running)
+        judged = _decide_routing(target, likely, running)
     else:
-        judged = _decide(held, running(likely))
+        judged = _decide(target, running(likely))
     if judged is None:
-        raise _unclear(function, held, tried)
+        raise _unclear(function, target, tried)
     return judged.report
 
 
 def _decide(kind: Kind, ran: Iterable[Attempt]) -> Judged | None:
-    """The first call that is decided; without one the only call that the names allow, if any."""
+    """The first call that is decided, or else the only one that the names allow."""
     judged = []
-    for each in ran:
-        judged.append(_judge(kind, each))
+    for trial in ran:
+        judged.append(_judge(kind, trial))
         if judged[-1].decided:
             return judged[-1]
-    first = [each for each in judged if each.attempt.rank == judged[0].attempt.rank]
+    first = [one for one in judged if one.attempt.rank == judged[0].attempt.rank]
     return first[0] if len(first) == 1 and first[0].attempt.rank != UNNAMED else None
 
 
 def _decide_routing(kind: Kind, likely: list[Guess], running: Running) -> Judged | None:
-    """The same, of the calls in which the number of iterations makes the difference that it must.
+    """The same for a routing, where the number of iterations must make a difference.
 
     A parameter whose name says that it is this number comes before all others. One that makes no
     difference forbids to call the function without it: what it is for would be unknown. So it is
     where only the call without it conforms: it may be a number of something else.
     """
-    named = list(running(each for each in likely if each.rank <= LIKELY))
-    believed = [each for each in named if _counts(each)]
+    named = list(running(guess for guess in likely if guess.rank <= LIKELY))
+    believed = [trial for trial in named if _counts(trial)]
     if believed:
         judged = _decide(kind, believed)
         if judged is not None and not judged.decided:
-            bare = running(each for each in likely if each.rank >= BARE)
-            judged = None if any(_judge(kind, each).report.conforms for each in bare) else judged
+            bare = running(guess for guess in likely if guess.rank >= BARE)
+            conforms = any(_judge(kind, trial).report.conforms for trial in bare)
+            judged = None if conforms else judged
         return judged
-    ignored = any(each.rank == NAMED for each in named)
+    ignored = any(trial.rank == NAMED for trial in named)
     ranks = [UNNAMED] if ignored else [UNNAMED, BARE]
-    others = list(running(each for each in likely if each.rank in ranks))
+    others = list(running(guess for guess in likely if guess.rank in ranks))
     judged = _decide(kind, filter(_counts, others))
     if judged is not None:
         return judged
-    for each in (*named, *others):  # of some mistakes it is one that iterations make no difference
-        judged = None if _counts(each) else _judge(kind, each)
+    # Some mistakes show in that the number of iterations makes no difference.
+    for trial in (*named, *others):
+        judged = None if _counts(trial) else _judge(kind, trial)
         if judged and judged.explained and not set(judged.report.mistakes) & set(ALWAYS):
             return judged
     return None
 
 
 def _counts(tried: Attempt) -> bool:
-    """Whether other numbers of iterations give other answers, where they do in the oracle."""
+    """Whether numbers of iterations that differ in the oracle differ here too."""
     if "r" not in tried.call.inputs:
         return True
     for answers in tried.answers.values():
@@ -183,9 +188,9 @@ def _counts(tried: Attempt) -> bool:
 def _judge(kind: Kind, tried: Attempt) -> Judged:
     rows, mistakes, explained = [], {}, True
     for framework, answers in tried.answers.items():
-        found = _rows(kind, framework, answers)
-        rows += found
-        wrong = {row.case for row in found if not row.holds}
+        of_framework = _rows(kind, framework, answers)
+        rows += of_framework
+        wrong = {row.case for row in of_framework if not row.holds}
         if wrong:
             mistakes[framework], known = explain(kind, wrong, answers)
             explained = explained and known
@@ -208,25 +213,25 @@ def _rows(kind: Kind, framework: str, answers: Answers) -> list[Row]:
 
 
 def _unclear(function: Function, kind: Kind, tried: list[Attempt]) -> ConformanceError:
-    """The error that asks how to call a function: what was tried, and the words of --call."""
+    """The error that asks for --call: what was tried, and the names it may use."""
     name = getattr(function, "__qualname__", type(function).__qualname__)
-    lines, ran = {}, {framework for each in tried for framework in each.answers}
-    for each in tried:
-        conforms = bool(each.answers) and _judge(kind, each).report.conforms
-        said = "conforms" if conforms else "differs from the oracle in a way that is not known"
-        said = said if _counts(each) else "two and three iterations give the same"
-        for framework in each.answers:
-            lines.setdefault((each.call.text, said), []).append(framework)
-        for framework, said in each.refusals.items():
+    lines, ran = {}, {framework for trial in tried for framework in trial.answers}
+    for trial in tried:
+        conforms = bool(trial.answers) and _judge(kind, trial).report.conforms
+        outcome = "conforms" if conforms else "differs from the oracle in a way that is not known"
+        outcome = outcome if _counts(trial) else "two and three iterations give the same"
+        for framework in trial.answers:
+            lines.setdefault((trial.call.text, outcome), []).append(framework)
+        for framework, outcome in trial.refusals.items():
             if framework in ran or not ran:  # else it is a function of other frameworks
-                lines.setdefault((each.call.text, said), []).append(framework)
-    told = [f"{text} in {', '.join(of)}: {said}" for (text, said), of in lines.items()]
+                lines.setdefault((trial.call.text, outcome), []).append(framework)
+    outcomes = [f"{text} in {', '.join(of)}: {outcome}" for (text, outcome), of in lines.items()]
     inputs = "".join(f"\n  {word:<9} {what}" for word, what in kind.inputs.items())
     seen = "it is not clear how it is called" if ran else f"could not be called as {kind.title}"
     return ConformanceError(
         f"{name}: {seen}; expected {kind.expected}. Say how it is called by --call (call= in "
         f'Python), like --call "{_example(kind)}", or wrap it in such a function. Names for '
-        f"--call:{inputs}\nTried:\n  " + "\n  ".join(told)
+        f"--call:{inputs}\nTried:\n  " + "\n  ".join(outcomes)
     )
 
 

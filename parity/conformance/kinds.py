@@ -1,4 +1,4 @@
-"""What a function is held to: squash, margin loss, or a routing of `parity.spec.ROUTINGS`.
+"""What a function is compared with: squash, margin loss, or any routing.
 
 Of dynamic routing many mistakes are known, and `mistakes.py` has its cases with them. The cases of
 any other routing come from its dataclass: its default options, two and three iterations where it
@@ -110,7 +110,9 @@ class Kind:
         for name, owned in self.routing.owns.items():
             names[owned.argument(name)] = f"{name} [{', '.join(owned.axes.upper().split())}]"
         return names | {
-            each: f"{each} of the routing" for each in self.routing.options if each != self.count
+            option: f"{option} of the routing"
+            for option in self.routing.options
+            if option != self.count
         }
 
     @property
@@ -119,7 +121,7 @@ class Kind:
         if self.routing is None:
             return NEEDS[self.name]
         owned = self.routing.owned.items()
-        return [("votes",), *((each.argument(name),) for name, each in owned)]
+        return [("votes",), *((own.argument(name),) for name, own in owned)]
 
     def asked(self, inputs: Collection[str]) -> dict[str, Case]:
         """The cases for a call with these inputs: without r, those of the usual number."""
@@ -130,7 +132,7 @@ class Kind:
 
 
 def kind_of(name: str, routing: str | None = None, inputs: Collection[str] = ()) -> Kind:
-    """The kind of this name; raises ConformanceError, or SpecError for an unknown routing.
+    """The kind of this name; raises ConformanceError or SpecError if unknown.
 
     A routing has a parameter that it may go without where that is among the `inputs`.
     """
@@ -178,8 +180,8 @@ def directions(case: Case) -> Array:
 
 def _cases(routing: Routing) -> dict[str, Case]:
     owned = {
-        each.argument(name): normal(10 + n, *each.shape(SIZES)) * np.float32(0.3)
-        for n, (name, each) in enumerate(routing.owned.items())
+        own.argument(name): normal(10 + n, *own.shape(SIZES)) * np.float32(0.3)
+        for n, (name, own) in enumerate(routing.owned.items())
     }
     count = iterations(routing)
 
@@ -197,8 +199,8 @@ def _cases(routing: Routing) -> dict[str, Case]:
 
 def _expected(routing: Routing) -> str:
     """How a function for this routing is called, and what it returns."""
-    axes = {name: ", ".join(each.axes.upper().split()) for name, each in routing.owned.items()}
-    owned = {each.argument(name): axes[name] for name, each in routing.owned.items()}
+    axes = {name: ", ".join(own.axes.upper().split()) for name, own in routing.owned.items()}
+    owned = {own.argument(name): axes[name] for name, own in routing.owned.items()}
     alone = f"f({', '.join(['votes', *owned])})"
     count, called = iterations(routing), alone
     if count is not None:
@@ -207,7 +209,7 @@ def _expected(routing: Routing) -> str:
             f"{alone[:-1]}, {count}) or {alone}, which is held to {NUMBERS.get(number, number)} "
             f"iteration{'s' * (number != 1)},"
         )
-    shapes = "".join(f", {name} [{each}]" for name, each in owned.items())
+    shapes = "".join(f", {name} [{shape}]" for name, shape in owned.items())
     return (
         f"{called} with votes [B, I, J, D]{shapes}, returning poses [B, J, D] or "
         "(poses, couplings [B, I, J])"

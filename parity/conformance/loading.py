@@ -16,10 +16,10 @@ FORM = "path.to.module:function or file.py:function"
 
 
 def load(module: str) -> Callable[..., Any]:
-    """The function that `path.to.module:name` or `file.py:name` means; the module is run.
+    """The function that `module:name` or `file.py:name` means; runs the module.
 
-    It is run as if it were called without arguments, from the working folder. Of a class whose
-    instances are functions one is made, without arguments. Raises ConformanceError.
+    The module runs as a script without arguments, from the working folder. A class whose instances
+    are functions is called, without arguments, for one. Raises ConformanceError.
     """
     path, _, name = module.rpartition(":")
     if not path or not name:
@@ -28,11 +28,15 @@ def load(module: str) -> Callable[..., Any]:
     try:
         function = operator.attrgetter(name)(loaded)
     except AttributeError as error:
-        there = [each for each in vars(loaded) if each[:1] != "_" and callable(vars(loaded)[each])]
+        there = [
+            member
+            for member in vars(loaded)
+            if member[:1] != "_" and callable(vars(loaded)[member])
+        ]
         raise ConformanceError(
             f"{module}: there is no {name} ({useful(error)}); expected one of {', '.join(there)}"
         ) from error
-    if isinstance(function, type) and any("__call__" in vars(each) for each in function.__mro__):
+    if isinstance(function, type) and any("__call__" in vars(base) for base in function.__mro__):
         function = _instance(function, module)
     if not callable(function):
         raise ConformanceError(
@@ -51,12 +55,12 @@ def _imported(path: str, module: str) -> Any:
     except ModuleNotFoundError as error:
         missing = error.name or ""
         if not path.endswith(".py") and f"{path}.".startswith(f"{missing}."):
-            said = f"there is no module {missing} here ({useful(error)})"
+            fault = f"there is no module {missing} here ({useful(error)})"
             advice = f"expected {FORM}"
         else:
-            said = f"it imports {missing or 'something'}, which is not here ({useful(error)})"
+            fault = f"it imports {missing or 'something'}, which is not here ({useful(error)})"
             advice = "install it beside twincaps, or add its folder to PYTHONPATH"
-        raise ConformanceError(f"{module}: could not be loaded, {said}; {advice}") from error
+        raise ConformanceError(f"{module}: could not be loaded, {fault}; {advice}") from error
     except SystemExit as error:
         raise ConformanceError(
             f"{module}: could not be loaded, it ends the process when it is imported "

@@ -1,4 +1,4 @@
-"""The mistakes of public capsule code: squash, routing and margin loss, each one step from right.
+"""The mistakes of public capsule code, each one switch away from the oracle.
 
 Each function here is the oracle's (`parity.reference`) with switches that make it wrong, and
 each row of `MISTAKES` is a setting of the switches. `judging.py` runs somebody else's
@@ -80,8 +80,8 @@ def margin_loss(
     present = reference.one_hot(labels_B, lengths_BJ.shape[1])
     short, long = reference.relu(0.9 - lengths_BJ), reference.relu(lengths_BJ - 0.1)
     terms = present * short**power + down_weight * (1 - present) * long**power
-    each = terms.sum(1) if classes == "sum" else terms.mean(1)
-    return (each.mean() if batch == "mean" else each.sum(),)
+    losses_B = terms.sum(1) if classes == "sum" else terms.mean(1)
+    return (losses_B.mean() if batch == "mean" else losses_B.sum(),)
 
 
 PLACES = {

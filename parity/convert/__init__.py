@@ -1,4 +1,4 @@
-"""Weights from one framework to the other, and from other people's capsule networks to ours."""
+"""Weights between frameworks, and from other people's capsule networks."""
 
 from parity.convert.conversion import convert, network
 from parity.convert.foreign import Adopted

@@ -1,4 +1,4 @@
-"""Patterns of named axes: "(type h w) j d k" is four dimensions, the first of three axes at once.
+"""Patterns of named axes: "(type h w) j" is two dimensions, the first of three.
 
 A pattern says how a tensor lies in memory. `reorder` takes a tensor from one pattern to another,
 and back with the two exchanged; `solve` reads the sizes of axes from the shapes of tensors.
@@ -14,7 +14,7 @@ Sizes = dict[str, int]
 
 
 def parse(pattern: str) -> list[list[str]]:
-    """The axes of each dimension: "1 (type h w) j" -> [[], ["type", "h", "w"], ["j"]]."""
+    """The axes of each dimension: "1 (type h) j" -> [[], ["type", "h"], ["j"]]."""
     dimensions = re.findall(r"\(([^)]*)\)|(\S+)", pattern)
     return [group.split() if group else [] if one == "1" else [one] for group, one in dimensions]
 
@@ -26,24 +26,28 @@ def shape(pattern: str, sizes: Mapping[str, int]) -> tuple[int, ...]:
 
 def reorder(array: np.ndarray, source: str, target: str, sizes: Mapping[str, int]) -> np.ndarray:
     """The same numbers in another pattern of the same axes, as an array of its own."""
-    held = [axis for group in parse(source) for axis in group]
+    axes = [axis for group in parse(source) for axis in group]
     wanted = [axis for group in parse(target) for axis in group]
-    apart = array.reshape([sizes[axis] for axis in held])
-    turned = apart.transpose([held.index(axis) for axis in wanted])
+    apart = array.reshape([sizes[axis] for axis in axes])
+    turned = apart.transpose([axes.index(axis) for axis in wanted])
     return np.array(turned.reshape(shape(target, sizes)), order="C")
 
 
 def solve(tensors: Iterable[tuple[str, tuple[int, ...]]], known: Mapping[str, int]) -> Sizes:
-    """The sizes that follow from (pattern, shape) of each tensor and the sizes already known.
+    """The sizes of axes that follow from the shapes of tensors of known patterns.
 
     A dimension gives the size of an axis where it has one that is not yet known. Nothing is
-    checked: where shapes contradict each other, the first to speak wins.
+    checked: where shapes contradict each other, the first one counts.
+
+    Args:
+        tensors: (pattern, shape) of each tensor.
+        known: Sizes to begin with.
     """
     sizes = dict(known)
     rows = [
         (group, size)
-        for pattern, found in tensors
-        for group, size in zip(parse(pattern), found, strict=False)
+        for pattern, dimensions in tensors
+        for group, size in zip(parse(pattern), dimensions, strict=False)
     ]
     while True:
         before = len(sizes)

@@ -1,4 +1,4 @@
-"""`convert`: weights of any kind of file, in any layout of the table, into any format."""
+"""`convert`: weights of any kind of file and any layout, into any format."""
 
 import contextlib
 import os
@@ -29,7 +29,7 @@ def convert(
     best: bool = False,
     force: bool = False,
 ) -> Adopted:
-    """Reads weights from `src`, whatever it is, and writes them to `dst`; returns them.
+    """Reads weights of any kind from `src`, writes them to `dst` and returns them.
 
     Args:
         src: .safetensors, .pt, .msgpack, .h5, .npz, an orbax checkpoint, a run folder or one
@@ -50,10 +50,10 @@ def convert(
     dst = Path(dst)
     to = formats.format_of(dst, to)
     _refuse_occupied(dst, to, force)
-    found = network(src, layout=layout, preset=preset, spec=spec, best=best)
+    net = network(src, layout=layout, preset=preset, spec=spec, best=best)
     with _telling(dst, "written"):
-        formats.write(dst, to, found.spec, found.arrays, found.trained_on)
-    return found
+        formats.write(dst, to, net.spec, net.arrays, net.trained_on)
+    return net
 
 
 def network(
@@ -81,17 +81,17 @@ def network(
                 f"size and options (--preset {', '.join(PRESETS)})"
             )
         layouts, sizes = layouts_for(file, layout), preset is not None
-        found = adopt(str(file.path), file.tensors, layouts, asked, infer_sizes=sizes)
-        return replace(found, source=file.path, taken=file.taken)
-    found = headed(file)
-    if asked not in (None, found.spec):
+        net = adopt(str(file.path), file.tensors, layouts, asked, infer_sizes=sizes)
+        return replace(net, source=file.path, taken=file.taken)
+    net = headed(file)
+    if asked not in (None, net.spec):
         raise TwincapsError(
             f"{path}: its own header says what network it is, and that is not the one asked for; "
             "leave the preset out"
         )
-    if layout not in (None, found.layout):
-        raise TwincapsError(f"{path}: its own header says that it is in {found.layout} layout")
-    return found
+    if layout not in (None, net.layout):
+        raise TwincapsError(f"{path}: its own header says that it is in {net.layout} layout")
+    return net
 
 
 def located(path: str | os.PathLike) -> Path:
@@ -112,23 +112,23 @@ def _telling(path: Path, what: str) -> Iterator[None]:
 
 
 def _checkpoint(path: Path, best: bool) -> Path:
-    """A checkpoint itself, or of a run the newest whole one, or the one of the best accuracy."""
+    """A checkpoint itself, or of a run the newest whole or the best one."""
     if formats.kind_of(path) == "checkpoint":
         return path
-    _, found = chosen(path, best=best)
-    return found.path
+    _, checkpoint = chosen(path, best=best)
+    return checkpoint.path
 
 
 def own_layouts(file: File) -> list[str]:
     """The layouts of `NATIVE` for a file without a header; none if its names differ."""
     if not {"digit.kernel", "primary.kernel"} & file.tensors.keys():
         return []
-    told = {"torch": ["torch"], "msgpack": ["canonical"], "orbax": ["canonical"]}
-    return told.get(file.kind, list(NATIVE))
+    layouts = {"torch": ["torch"], "msgpack": ["canonical"], "orbax": ["canonical"]}
+    return layouts.get(file.kind, list(NATIVE))
 
 
 def layouts_for(file: File, asked: str | Layout | None) -> Mapping[str, Layout]:
-    """The layouts that a file without a header may have, by name: those asked for, or all."""
+    """The layouts that a file without a header may have, by name."""
     if isinstance(asked, Layout):
         return {"given": asked}
     own = own_layouts(file)
@@ -160,10 +160,10 @@ def headed(file: File) -> Adopted:
     if not isinstance(axes, dict) or set(axes) != set(table(spec)):
         raise WeightsError(f"{file.path}: its header does not name the axes of its tensors")
     name = kinds[header["format"]]
-    rows = {each: (each, str(order)) for each, order in axes.items()}
+    rows = {tensor: (tensor, str(order)) for tensor, order in axes.items()}
     layout = Layout(name, rows, capsules="h w type", pixels="H W C")
-    told = header.get("trained_on")
-    known = None if told is None else from_dict(TrainedOn, told)
+    plain = header.get("trained_on")
+    known = None if plain is None else from_dict(TrainedOn, plain)
     return replace(adopt(str(file.path), file.tensors, {name: layout}, spec), trained_on=known)
 
 

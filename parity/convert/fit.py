@@ -1,4 +1,4 @@
-"""Whether matched tensors are a network of a spec, its sizes by them, and their canonical form.
+"""Fits matched tensors to a spec: faults, sizes, and the canonical arrays.
 
 Here a pattern has every axis spelt out: an axis that layers do not share carries its layer's name
 ("stem.0.out"), input capsules are "(h w type)", channels of the primary layer "(type k)", pixels
@@ -31,8 +31,8 @@ def spell(name: str, axes: str, layout: Layout, last: int) -> str:
     return re.sub(r"[A-Za-z]+", lambda axis: spelt.get(axis[0], f"{layer}.{axis[0]}"), axes)
 
 
-def _found_patterns(found: Match, layout: Layout, last: int) -> dict[str, str]:
-    return {name: spell(name, found.axes[name], layout, last) for name in found.sources}
+def _file_patterns(hits: Match, layout: Layout, last: int) -> dict[str, str]:
+    return {name: spell(name, hits.axes[name], layout, last) for name in hits.sources}
 
 
 def _canonical_patterns(spec: NetworkSpec) -> dict[str, str]:
@@ -53,27 +53,27 @@ def sizes(spec: NetworkSpec) -> Sizes:
     return solve([(patterns[name], row.shape) for name, row in rows.items()], known)
 
 
-def faults(found: Match, layout: Layout, tensors: Arrays, spec: NetworkSpec) -> list[str]:
-    """Everything that keeps the tensors of a file from being this network in this layout."""
+def faults(hits: Match, layout: Layout, tensors: Arrays, spec: NetworkSpec) -> list[str]:
+    """Everything that keeps a file's tensors from being this network."""
     rows, every = table(spec), sizes(spec)
-    patterns, wanted = _found_patterns(found, layout, _last(spec)), _canonical_patterns(spec)
-    extra = [one for name in found.sources if name not in rows for one in found.sources[name]]
-    listed = [f"unexpected {name} {tensors[name].shape}" for name in found.unexpected + extra]
+    patterns, wanted = _file_patterns(hits, layout, _last(spec)), _canonical_patterns(spec)
+    extra = [one for name in hits.sources if name not in rows for one in hits.sources[name]]
+    listed = [f"unexpected {name} {tensors[name].shape}" for name in hits.unexpected + extra]
     for name in rows:
-        if name not in found.sources:
+        if name not in hits.sources:
             template = layout.tensors.get(name) or layout.tensors.get(re.sub(r"\d", "{n}", name))
             listed.append(f"missing {name} ({template[0] if template else 'not in this layout'})")
         elif _names(patterns[name]) != _names(wanted[name]):
-            listed.append(f"{name} has axes {found.axes[name]!r}, expected {rows[name].axes!r}")
+            listed.append(f"{name} has axes {hits.axes[name]!r}, expected {rows[name].axes!r}")
         else:
             expected = shape(patterns[name], every)
-            if name in found.stacked:
+            if name in hits.stacked:
                 expected, count = expected[1:], expected[0]
-                if len(found.sources[name]) != count:
-                    is_ = f"is made of {len(found.sources[name])} tensors"
+                if len(hits.sources[name]) != count:
+                    is_ = f"is made of {len(hits.sources[name])} tensors"
                     listed.append(f"{name} {is_} {layout.tensors[name][0]}, expected {count}")
-            listed += _faults_of(found.sources[name], tensors, expected, found.axes[name])
-    for name in found.zero:
+            listed += _faults_of(hits.sources[name], tensors, expected, hits.axes[name])
+    for name in hits.zero:
         if np.any(tensors[name]):
             listed.append(f"{name} is not 0: learned starting logits, canonical ones start at 0")
     return listed
@@ -88,9 +88,9 @@ def _faults_of(
 ) -> list[str]:
     listed = []
     for name in group:
-        found, dtype = tuple(tensors[name].shape), str(tensors[name].dtype)
-        if found != expected:
-            listed.append(f"{name} has shape {found}, expected {expected} ({axes})")
+        shape, dtype = tuple(tensors[name].shape), str(tensors[name].dtype)
+        if shape != expected:
+            listed.append(f"{name} has shape {shape}, expected {expected} ({axes})")
         if dtype not in FLOATS:
             listed.append(f"{name} has dtype {dtype}, expected one of {', '.join(FLOATS)}")
         elif dtype != str(tensors[group[0]].dtype):
@@ -98,28 +98,28 @@ def _faults_of(
     return listed
 
 
-def build(found: Match, layout: Layout, tensors: Arrays, spec: NetworkSpec) -> Arrays:
+def build(hits: Match, layout: Layout, tensors: Arrays, spec: NetworkSpec) -> Arrays:
     """The canonical arrays of a match without faults, in the order of execution."""
-    every, patterns = sizes(spec), _found_patterns(found, layout, _last(spec))
+    every, patterns = sizes(spec), _file_patterns(hits, layout, _last(spec))
     arrays = {}
     for name, target in _canonical_patterns(spec).items():
-        whole = np.stack([tensors[each] for each in found.sources[name]])
+        whole = np.stack([tensors[source] for source in hits.sources[name]])
         arrays[name] = reorder(whole, patterns[name], target, every)
     return arrays
 
 
-def infer(found: Match, layout: Layout, tensors: Arrays, base: NetworkSpec) -> NetworkSpec | None:
+def infer(hits: Match, layout: Layout, tensors: Arrays, base: NetworkSpec) -> NetworkSpec | None:
     """`base` with the sizes that the shapes give; None where they fit no network.
 
     What no shape tells stays that of `base`: strides, height and width of the image, and every
     option. Where shapes leave a size open (j * d alone is known, say), it is that of `base` too.
     """
-    layers = {name.split(".")[1] for name in found.sources if name.startswith("decoder.")}
+    layers = {name.split(".")[1] for name in hits.sources if name.startswith("decoder.")}
     shapes, last = [], len(layers) - 1
-    for name, pattern in _found_patterns(found, layout, last).items():
-        group = found.sources[name]
+    for name, pattern in _file_patterns(hits, layout, last).items():
+        group = hits.sources[name]
         one = tuple(tensors[group[0]].shape)
-        shapes.append((pattern, (len(group), *one) if name in found.stacked else one))
+        shapes.append((pattern, (len(group), *one) if name in hits.stacked else one))
     known, of_base = solve(shapes, {}), sizes(base)
     for axis in ("k", "d", "H", "W"):
         known = solve(shapes, {axis: of_base[axis], **known})
@@ -143,5 +143,5 @@ def infer(found: Match, layout: Layout, tensors: Arrays, base: NetworkSpec) -> N
     except (SpecError, KeyError):
         return None
     # The authors' code divides by the number of types: with others, `scale` is not base's.
-    kept = base.primary.scale == 1 or primary.types == base.primary.types
-    return inferred if kept else None
+    same_scale = base.primary.scale == 1 or primary.types == base.primary.types
+    return inferred if same_scale else None

@@ -1,4 +1,4 @@
-"""From tensors in any layout to canonical weights: the one layout that fits, or why none does."""
+"""Canonical weights from tensors in the one layout that fits, or why none does."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ SHOWN = 20  # names in a message, of a file that may have thousands
 
 @dataclass(frozen=True)
 class Adopted:
-    """A network read from tensors: its spec, its canonical weights, and the layout they had.
+    """A network read from tensors: its spec, canonical weights and their layout.
 
     Attributes:
         note: What the code of that layout does otherwise with the same weights.
@@ -40,7 +40,7 @@ def adopt(
     spec: NetworkSpec,
     infer_sizes: bool = False,
 ) -> Adopted:
-    """Canonical weights from the one layout of `layouts` that fits; raises WeightsError.
+    """Canonical weights from the one layout that fits; raises WeightsError.
 
     Args:
         what: The file, for messages.
@@ -55,12 +55,12 @@ def adopt(
     fitting: dict[str, NetworkSpec] = {}
     faulty: dict[str, list[str]] = {}
     for name, layout in layouts.items():
-        found = match(layout, tensors)
-        faulty[name] = faults(found, layout, tensors, spec)
-        other = infer(found, layout, tensors, spec) if infer_sizes and faulty[name] else None
+        hits = match(layout, tensors)
+        faulty[name] = faults(hits, layout, tensors, spec)
+        other = infer(hits, layout, tensors, spec) if infer_sizes and faulty[name] else None
         if not faulty[name]:
             fitting[name] = spec
-        elif other is not None and not faults(found, layout, tensors, other):
+        elif other is not None and not faults(hits, layout, tensors, other):
             fitting[name] = other
     if not fitting:
         raise WeightsError(_unfit(what, faulty, tensors, layouts))
@@ -93,10 +93,10 @@ def _unfit(
             + more
         )
     listed = "\n  ".join(sorted(faulty[nearest]))
-    told = f"not this network in layout {nearest}"
+    fault = f"not this network in layout {nearest}"
     if len(faulty) > 1:
-        told += f", the nearest of {', '.join(faulty)}"
-    return f"{what}: {told}; faults: {len(faulty[nearest])}\n  {listed}"
+        fault += f", the nearest of {', '.join(faulty)}"
+    return f"{what}: {fault}; faults: {len(faulty[nearest])}\n  {listed}"
 
 
 def _ambiguous(what: str, fitting: Mapping[str, Layout]) -> str:

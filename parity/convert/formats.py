@@ -1,4 +1,4 @@
-"""The kinds of files: recognised by what is in them, read and written through who knows them.
+"""The kinds of files: recognised by their content, read and written.
 
     canonical    .safetensors in canonical axes, which both wings read themselves
     torch        .pt, or .safetensors in torch's axes: a state_dict of torch_caps
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from parity import weights
-from parity.convert import orbax_folder, torch_file
+from parity.convert import orbax_folder
 from parity.convert.installed import needed
 from parity.convert.layouts import Layout
 from parity.convert.names import unwrapped
@@ -55,7 +55,7 @@ class File:
 
 
 def kind_of(path: Path) -> str:
-    """The kind of a file or folder by its content; raises TwincapsError for an unknown one."""
+    """The kind of a file or folder, by its content; TwincapsError if unknown."""
     if path.is_dir():
         if holds_run(path):
             return "run"
@@ -93,7 +93,7 @@ def _holds_a_pickle(path: Path) -> bool:
 
 
 def read(path: Path, layout: Layout | None = None) -> File:
-    """Any kind of file that is tensors with names; a header is verified against its sha256.
+    """Any file of tensors with names; a header is verified against its sha256.
 
     Args:
         path: The file or folder.
@@ -103,7 +103,6 @@ def read(path: Path, layout: Layout | None = None) -> File:
     if kind == "safetensors":
         arrays, header = weights.read_arrays(path)
     elif kind == "torch":
-        torch_file.check(path)
         arrays, header = needed("torch_caps.weights", path).read_file(path)
     elif kind == "msgpack":
         arrays, header = needed("jax_caps.weights", path).read_file(path)
@@ -122,8 +121,8 @@ def read(path: Path, layout: Layout | None = None) -> File:
         except (ValueError, RecursionError) as error:
             raise WeightsError(f"{path}: its twincaps header is no JSON ({error})") from error
     if header is not None:
-        found = header.get("format") if isinstance(header, dict) else None
-        expected = found if isinstance(found, str) else "weights of twincaps"
+        header_format = header.get("format") if isinstance(header, dict) else None
+        expected = header_format if isinstance(header_format, str) else "weights of twincaps"
         weights.verify(path, arrays, header, expected)
         return File(path, kind, arrays, header)
     named, taken = unwrapped(arrays, layout)
@@ -138,15 +137,18 @@ def _read_npz(path: Path) -> Arrays:
 
 
 def _read_keras(path: Path) -> Arrays:
-    """Names as Keras gives its variables: the path in the file without its layer's group.
+    """The arrays of a .h5 file, named as Keras names its variables.
 
-    Where that is the name of several, they keep their whole paths.
+    That is the path in the file without its layer's group; where several arrays share such a name,
+    they keep their whole paths.
     """
     h5py, arrays = needed("h5py", path), {}
 
-    def keep(name: str, item: Any) -> None:
+    def keep(name: str | bytes, item: Any) -> None:
         if isinstance(item, h5py.Dataset):
             _refuse_swollen(item, path.stat().st_size)
+            # h5py leaves a name that is no text as bytes.
+            name = name if isinstance(name, str) else name.decode(errors="backslashreplace")
             arrays[name] = np.asarray(item)
 
     try:
@@ -160,7 +162,7 @@ def _read_keras(path: Path) -> Arrays:
 
 
 def _refuse_swollen(item: Any, length: int) -> None:
-    """Raises ValueError for a data set with more numbers than bytes, or in another file."""
+    """Raises ValueError for a data set larger than its bytes, or in another file."""
     if item.external or item.is_virtual:
         raise ValueError(f"{item.name} is kept in another file")
     stored = item.id.get_storage_size()
@@ -172,12 +174,12 @@ def _refuse_swollen(item: Any, length: int) -> None:
 def format_of(path: Path, to: str | None) -> str:
     """The format to write: `to`, or what the suffix says; raises TwincapsError."""
     if to is None:
-        found = [name for name, suffixes in SUFFIXES.items() if path.suffix in suffixes]
-        if not path.suffix or not found:
+        formats = [name for name, suffixes in SUFFIXES.items() if path.suffix in suffixes]
+        if not path.suffix or not formats:
             raise TwincapsError(
                 f"{path}: its suffix names no format; say --to {', '.join(SUFFIXES)}"
             )
-        return found[0]
+        return formats[0]
     if to not in SUFFIXES:
         raise TwincapsError(f"format {to!r} is unknown; expected one of {', '.join(SUFFIXES)}")
     if to != "orbax" and path.suffix not in SUFFIXES[to]:

@@ -19,7 +19,7 @@ from parity.weights import FORMAT, Arrays
 
 
 def describe(path: str | os.PathLike) -> dict[str, Any]:
-    """Everything that a file or folder says of itself, verified; raises TwincapsError.
+    """All that a file or folder says of itself, verified; raises TwincapsError.
 
     A file: path, kind, `taken_off_names` (what a framework's tools had put around them, absent
     without), layout (or `layouts`, those that its names fit), spec, sha256 (its
@@ -41,13 +41,13 @@ def describe(path: str | os.PathLike) -> dict[str, Any]:
 def _run(path: Path) -> dict[str, Any]:
     with Run.open(path, read_only=True) as run:
         newest = run.newest()
-        listed = [_glance(each, run) for each in checkpoints.listed(run.path / "checkpoints")]
+        listed = [_glance(folder, run) for folder in checkpoints.listed(run.path / "checkpoints")]
         about = {"path": str(path), "kind": "run", "preset": run.preset, "spec": to_dict(run.spec)}
         about |= {"training": to_dict(run.training), "options": to_dict(run.options)}
     if run.trained_on is not None:
         about["trained_on"] = to_dict(run.trained_on)
-    held = None if newest is None else describe(newest.path / "weights.safetensors")
-    return {**about, "checkpoints": listed, "weights": held}
+    weights = None if newest is None else describe(newest.path / "weights.safetensors")
+    return {**about, "checkpoints": listed, "weights": weights}
 
 
 def _glance(path: Path, run: Run) -> dict[str, Any]:
@@ -63,8 +63,8 @@ def _glance(path: Path, run: Run) -> dict[str, Any]:
 
 def _checkpoint(path: Path) -> dict[str, Any]:
     state = to_dict(checkpoints.read_state(path.resolve()))
-    held = {each: describe(path / f"{each}.safetensors") for each in ("weights", "optimizer")}
-    return {"path": str(path), "kind": "checkpoint", "state": state, **held}
+    files = {name: describe(path / f"{name}.safetensors") for name in ("weights", "optimizer")}
+    return {"path": str(path), "kind": "checkpoint", "state": state, **files}
 
 
 def _file(file: File) -> dict[str, Any]:
@@ -90,28 +90,28 @@ def _file(file: File) -> dict[str, Any]:
     about |= {
         "sha256": header.get("sha256"),
         "file_sha256": sha256_of(file.path) if file.path.is_file() else None,
-        "parameters": sum(each.size for each in tensors.values()),
-        "bytes": sum(each.nbytes for each in tensors.values()),
+        "parameters": sum(array.size for array in tensors.values()),
+        "bytes": sum(array.nbytes for array in tensors.values()),
     }
     places = {name: place for place, name in enumerate(canonical)}
     rows = [
         {
             "name": name,
             "axes": axes.get(name),
-            "shape": list(each.shape),
-            "dtype": str(each.dtype),
-            "sha256": _sha256(canonical.get(name, each)),
+            "shape": list(array.shape),
+            "dtype": str(array.dtype),
+            "sha256": _sha256(canonical.get(name, array)),
         }
-        for name, each in sorted(tensors.items(), key=lambda item: places.get(item[0], 0))
+        for name, array in sorted(tensors.items(), key=lambda item: places.get(item[0], 0))
     ]
     return {**about, "tensors": rows}
 
 
 def _axes(layout: Layout, tensors: Arrays) -> dict[str, str]:
-    """The axes of each tensor of a file, one of several stacked without the axis of the stack."""
-    found, axes = match(layout, tensors), {}
-    for name, group in found.sources.items():
-        order = found.axes[name].split(" ", 1)[1] if name in found.stacked else found.axes[name]
+    """The axes of each tensor of a file; one of a stack lacks the stack's axis."""
+    hits, axes = match(layout, tensors), {}
+    for name, group in hits.sources.items():
+        order = hits.axes[name].split(" ", 1)[1] if name in hits.stacked else hits.axes[name]
         axes |= dict.fromkeys(group, order)
     return axes
 

@@ -1,4 +1,4 @@
-"""What a kind of file needs and the rest of twincaps does not: imported when asked, or named."""
+"""Modules that only some kinds of file need, imported when asked for."""
 
 import importlib
 from pathlib import Path
@@ -11,12 +11,17 @@ _EXTRAS = {
     "torch_caps.weights": "twincaps[torch]",
     "jax_caps.arrays": "twincaps[jax]",
     "jax_caps.weights": "twincaps[jax]",
+    "torch_caps.export": "twincaps[torch]",
+    "torch_caps.networks": "twincaps[torch]",
+    "jax_caps.export": "twincaps[jax]",
+    "jax_caps.networks": "twincaps[jax]",
+    "onnx": "twincaps[onnx]",
     "orbax.checkpoint": "orbax-checkpoint",
 }
 
 
 def needed(module: str, path: Path) -> ModuleType:
-    """A module by name; raises TwincapsError with what to install for a file like `path`."""
+    """A module by name; raises TwincapsError with what to install for a file."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

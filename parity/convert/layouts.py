@@ -1,4 +1,4 @@
-"""The table of layouts: how public capsule networks name and order what we call canonical.
+"""The table of layouts: how public capsule networks name and order weights.
 
 Axes: kh kw in out of a kernel, n-th layer; type, k of primary capsules on a grid h w; i = all of
 these input capsules; j d output capsules; H W C image. `{n}`, `{k}` and `{type}` in a name stand
@@ -48,15 +48,18 @@ class Layout:
 
 
 def native(orders: Mapping[str, str], source: str) -> Layout:
-    """The layout of canonical names, where a wing has its own `orders` for some canonical axes."""
+    """The layout of canonical names; `orders` has the axes a wing orders otherwise."""
     with_all = NetworkSpec(routing=Routing(bias=True))
     axes = {re.sub(r"\d+", "{n}", name): row.axes for name, row in table(with_all).items()}
-    rows = {name: (name, orders.get(each, each)) for name, each in axes.items()}
+    rows = {name: (name, orders.get(order, order)) for name, order in axes.items()}
     return Layout(source, rows, capsules="h w type", pixels="H W C")
 
 
 def _rows(stem: str, primary: str, digit: tuple[str, str], decoder: str, piece: str = "") -> Rows:
-    """The rows of a PyTorch network with one stem convolution, `piece` as in `primary`'s name."""
+    """The rows of a PyTorch network with one stem convolution.
+
+    `piece` is as in the name of `primary`.
+    """
     channel = {"": "out", "k": "k type", "type": "type k"}[piece]
     return {
         "stem.0.kernel": (f"{stem}.weight", "out in kh kw"),

@@ -1,4 +1,4 @@
-"""Which tensors of a file are which, by their names alone: no layout is guessed from shapes."""
+"""Matches the tensors of a file with canonical ones, by their names alone."""
 
 import re
 from collections.abc import Iterable
@@ -29,8 +29,10 @@ class Match:
 def match(layout: Layout, names: Iterable[str]) -> Match:
     """Finds each canonical tensor of a layout among `names`."""
     left = [name for name in names if not re.fullmatch(layout.ignored, name)]
-    zero = [name for name in left if any(_regex(each).fullmatch(name) for each in layout.zero)]
-    found = Match({}, {}, set(), [], zero)
+    zero = [
+        name for name in left if any(_regex(template).fullmatch(name) for template in layout.zero)
+    ]
+    result = Match({}, {}, set(), [], zero)
     for canonical, (template, axes) in layout.tensors.items():
         pattern = _regex(template)
         hits = sorted((_number(hit), name) for name in left if (hit := pattern.fullmatch(name)))
@@ -38,22 +40,22 @@ def match(layout: Layout, names: Iterable[str]) -> Match:
             groups = {canonical.replace("{n}", str(n)): [name] for n, (_, name) in enumerate(hits)}
         elif pattern.groups:
             groups = {canonical: [name for n, (number, name) in enumerate(hits) if n == number]}
-            found.stacked.add(canonical)
+            result.stacked.add(canonical)
         else:
             groups = {canonical: [name for _, name in hits[:1]]}
-        found.sources.update({name: group for name, group in groups.items() if group})
-        found.axes.update(dict.fromkeys(groups, axes))
-    used = {name for group in found.sources.values() for name in group}.union(zero)
-    found.unexpected.extend(name for name in left if name not in used)
-    return found
+        result.sources.update({name: group for name, group in groups.items() if group})
+        result.axes.update(dict.fromkeys(groups, axes))
+    used = {name for group in result.sources.values() for name in group}.union(zero)
+    result.unexpected.extend(name for name in left if name not in used)
+    return result
 
 
 def matching(names: Iterable[str]) -> list[str]:
     """The layouts of the table that use all of these names, whatever the shapes."""
     names = list(names)
-    found = {name: match(layout, names) for name, layout in LAYOUTS.items()}
+    matches = {name: match(layout, names) for name, layout in LAYOUTS.items()}
     needed = {"primary.kernel", "digit.kernel"}
-    return [name for name, m in found.items() if not m.unexpected and needed <= m.sources.keys()]
+    return [name for name, m in matches.items() if not m.unexpected and needed <= m.sources.keys()]
 
 
 def _regex(template: str) -> re.Pattern[str]:

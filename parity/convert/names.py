@@ -34,7 +34,7 @@ def unwrapped(arrays: Arrays, layout: Layout | None = None) -> tuple[Arrays, tup
 
     def fitting(renamed: dict[str, str]) -> int:
         names = renamed.values()
-        return max(len(renamed) - len(match(each, names).unexpected) for each in layouts)
+        return max(len(renamed) - len(match(layout, names).unexpected) for layout in layouts)
 
     best: dict[str, str] = {name: name for name in arrays}
     most = fitting(best)
@@ -46,27 +46,27 @@ def unwrapped(arrays: Arrays, layout: Layout | None = None) -> tuple[Arrays, tup
 
 
 def _candidates(arrays: Arrays) -> Iterator[dict[str, str]]:
-    """{name: name without wrappers}, then without one common first part after the other."""
+    """Names without wrappers, then without one common first part after the other."""
     parts = {name: name.split(".") for name in arrays if not _is_counter(name, arrays)}
-    boxed = {each[-1] for each in parts.values()} == {BOX}
-    for name, each in parts.items():
-        kept = [part for part in (each[:-1] if boxed else each) if part not in WRAPPERS]
-        parts[name] = kept or each
+    boxed = {words[-1] for words in parts.values()} == {BOX}
+    for name, words in parts.items():
+        own = [part for part in (words[:-1] if boxed else words) if part not in WRAPPERS]
+        parts[name] = own or words
     while parts:
-        renamed = {name: ".".join(each) for name, each in parts.items()}
+        renamed = {name: ".".join(words) for name, words in parts.items()}
         if len(set(renamed.values())) == len(renamed):  # no tensor may take another's name
             yield renamed
-        if len({each[0] for each in parts.values()}) > 1 or min(map(len, parts.values())) == 1:
+        if len({words[0] for words in parts.values()}) > 1 or min(map(len, parts.values())) == 1:
             return
-        parts = {name: each[1:] for name, each in parts.items()}
+        parts = {name: words[1:] for name, words in parts.items()}
 
 
 def _is_counter(name: str, arrays: Arrays) -> bool:
     return name.rpartition(".")[2] == COUNTER and arrays[name].shape == ()
 
 
-def _taken(parts: list[str], kept: Iterable[str]) -> list[str]:
+def _taken(parts: list[str], rest: Iterable[str]) -> list[str]:
     left = list(parts)
-    for part in kept:
+    for part in rest:
         left.remove(part)
     return left

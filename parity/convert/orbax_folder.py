@@ -1,4 +1,4 @@
-"""An orbax checkpoint: a folder of the pure dict of a network, with our header beside it.
+"""An orbax checkpoint: a folder of a network's pure dict, with our header.
 
     {"stem": {"0": {"kernel": ..}}, "primary": {"kernel": ..}, ...}
 
@@ -6,11 +6,11 @@
 the header and the sha256 of every other file: orbax is given no file of ours that was altered.
 """
 
+import functools
 import json
 import os
 import re
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ _STEP = re.compile(r"(?:.*_)?(\d+)")  # with the prefix of a manager, or without
 
 
 def write(path: Path, arrays: Arrays, header: str) -> None:
-    """Writes a folder beside `path`, then renames it, so that `path` is never half a checkpoint."""
+    """Writes a folder beside `path` and renames it: `path` is whole at all times."""
     orbax = needed("orbax.checkpoint", path)
     tree: dict[str, Any] = {}
     for name, array in arrays.items():
@@ -51,7 +51,7 @@ def write(path: Path, arrays: Arrays, header: str) -> None:
 
 
 def checkpoint(path: Path) -> Path | None:
-    """The checkpoint of arrays that a folder is, or that orbax keeps in it; None without one.
+    """The checkpoint of arrays that a folder is or holds; None without one.
 
     A CheckpointManager's folder has a folder for each step ("123", "step_123"), of which the
     newest is taken, and that one for each item, of which "default" or "params" is, or the only
@@ -59,21 +59,21 @@ def checkpoint(path: Path) -> Path | None:
     """
     if (path / "_METADATA").is_file():
         return path
-    folders = [each for each in path.iterdir() if each.is_dir()]
-    steps = {int(hit[1]): each for each in folders if (hit := _STEP.fullmatch(each.name))}
+    folders = [folder for folder in path.iterdir() if folder.is_dir()]
+    steps = {int(hit[1]): folder for folder in folders if (hit := _STEP.fullmatch(folder.name))}
     for _, step in sorted(steps.items(), reverse=True):
-        if (found := _item(step)) is not None:
-            return found
-    found = _item(path)
+        if (item := _item(step)) is not None:
+            return item
+    item = _item(path)
     whole_or_torn = (path / "_CHECKPOINT_METADATA").is_file()
-    return path if found is None and whole_or_torn else found
+    return path if item is None and whole_or_torn else item
 
 
 def _item(step: Path) -> Path | None:
     """The network among the items of a step."""
     if (step / "_METADATA").is_file():
         return step
-    items = {each.name: each for each in step.iterdir() if (each / "_METADATA").is_file()}
+    items = {folder.name: folder for folder in step.iterdir() if (folder / "_METADATA").is_file()}
     for name in ("default", "params"):
         if name in items:
             return items[name]
@@ -91,11 +91,11 @@ def read(path: Path) -> tuple[Arrays, Any]:
     Raises WeightsError for a folder that is not a whole checkpoint of arrays.
     """
     header = _header(path) if (path / OURS).is_file() else None
-    orbax = needed("orbax.checkpoint", path)
+    orbax, jax = needed("orbax.checkpoint", path), needed("jax", path)
     try:
         with orbax.Checkpointer(orbax.PyTreeCheckpointHandler()) as checkpointer:
             tree = checkpointer.metadata(path.resolve()).item_metadata.tree
-            plain = _each(tree, lambda _: orbax.RestoreArgs(restore_type=np.ndarray))
+            plain = jax.tree.map(lambda _: orbax.RestoreArgs(restore_type=np.ndarray), tree)
             how = orbax.args.PyTreeRestore(restore_args=plain)
             restored = checkpointer.restore(path.resolve(), args=how)
     except Exception as error:  # orbax and tensorstore each have their own
@@ -104,14 +104,14 @@ def read(path: Path) -> tuple[Arrays, Any]:
         ) from error
     if isinstance(restored, dict):  # beside an optimiser, as in a .msgpack file
         restored = restored.get("params", restored)
-    arrays: Arrays = {}
-    _flatten(restored, "", arrays)
-    return arrays, header
+    name = functools.partial(jax.tree_util.keystr, simple=True, separator=".")
+    leaves = jax.tree.leaves_with_path(restored)
+    return {name(place): np.asarray(leaf) for place, leaf in leaves}, header
 
 
 def _sums(folder: Path) -> dict[str, str]:
-    files = [each for each in sorted(folder.rglob("*")) if each.is_file() and each.name != OURS]
-    return {each.relative_to(folder).as_posix(): sha256_of(each) for each in files}
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and file.name != OURS]
+    return {file.relative_to(folder).as_posix(): sha256_of(file) for file in files}
 
 
 def _header(path: Path) -> Any:
@@ -120,24 +120,7 @@ def _header(path: Path) -> Any:
         header, files = content["header"], dict(content["files"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise WeightsError(f"{path / OURS}: not what twincaps wrote ({error!r})") from error
-    found = _sums(path)
-    if altered := sorted(name for name in {*found, *files} if found.get(name) != files.get(name)):
+    sums = _sums(path)
+    if altered := sorted(name for name in {*sums, *files} if sums.get(name) != files.get(name)):
         raise WeightsError(f"{path}: altered since it was written: {', '.join(altered)}")
     return header
-
-
-def _each(tree: Any, function: Callable[[Any], Any]) -> Any:
-    if isinstance(tree, dict):
-        return {key: _each(value, function) for key, value in tree.items()}
-    if isinstance(tree, list | tuple):
-        return [_each(value, function) for value in tree]
-    return function(tree)
-
-
-def _flatten(tree: Any, prefix: str, arrays: Arrays) -> None:
-    if isinstance(tree, dict | list | tuple):
-        pairs = tree.items() if isinstance(tree, dict) else enumerate(tree)
-        for key, value in pairs:
-            _flatten(value, f"{prefix}.{key}" if prefix else str(key), arrays)
-    else:
-        arrays[prefix] = np.asarray(tree)

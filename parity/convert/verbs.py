@@ -42,36 +42,34 @@ def convert(
         force: Replace DST.
         json: Print one JSON object instead.
     """
-    found = conversion.convert(
-        src, dst, to=to, layout=layout, preset=preset, best=best, force=force
-    )
-    count = sum(array.size for array in found.arrays.values())
-    dtypes = ", ".join(sorted({str(array.dtype) for array in found.arrays.values()}))
+    net = conversion.convert(src, dst, to=to, layout=layout, preset=preset, best=best, force=force)
+    count = sum(array.size for array in net.arrays.values())
+    dtypes = ", ".join(sorted({str(array.dtype) for array in net.arrays.values()}))
     if json:
-        told = {"wrote": dst, "parameters": count, "dtypes": dtypes, "layout": found.layout}
-        told |= {"source": str(found.source or src), "taken_off_names": list(found.taken)}
-        print(jsonlib.dumps({**told, "spec": to_dict(found.spec), "note": found.note}))
+        answer = {"wrote": dst, "parameters": count, "dtypes": dtypes, "layout": net.layout}
+        answer |= {"source": str(net.source or src), "taken_off_names": list(net.taken)}
+        print(jsonlib.dumps({**answer, "spec": to_dict(net.spec), "note": net.note}))
         return
-    print(f"wrote {dst}: {count:,} parameters, {dtypes}, read in {found.layout} layout")
-    if found.source is not None and found.source != Path(src):
-        print(f"read from {found.source}")
-    if found.taken:
-        print(f"by their names without {', '.join(found.taken)}")
+    print(f"wrote {dst}: {count:,} parameters, {dtypes}, read in {net.layout} layout")
+    if net.source is not None and net.source != Path(src):
+        print(f"read from {net.source}")
+    if net.taken:
+        print(f"by their names without {', '.join(net.taken)}")
     if preset is not None:
         asked = vars(preset_of(preset))
         departures = [
             f"{name} {now} (preset {asked[name]})"
-            for name, now in vars(found.spec).items()
+            for name, now in vars(net.spec).items()
             if now != asked[name]
         ]
         if departures:
             print(f"by the shapes of its tensors, not the preset's: {', '.join(departures)}")
-    if found.note:
-        print(f"the same weights, but mind what the code of {found.layout} does: {found.note}")
+    if net.note:
+        print(f"the same weights, but mind what the code of {net.layout} does: {net.note}")
 
 
 def inspect(path: Annotated[str, tyro.conf.arg(metavar="PATH")], json: bool = False) -> None:
-    """Show what a file of weights, a checkpoint or a run holds: names, axes, spec, checksums.
+    """Show what weights, a checkpoint or a run hold: names, axes, spec, checksums.
 
     Args:
         path: Anything that `convert` reads.
@@ -101,5 +99,5 @@ def _table(rows: Any) -> Table:
     for row in rows:
         shape = " x ".join(map(str, row["shape"]))
         cells = row["name"], row["axes"] or "?", shape, row["dtype"], row["sha256"][:12]
-        table.add_row(*(Text(printable(each)) for each in cells))
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     return table

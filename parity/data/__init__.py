@@ -1,4 +1,4 @@
-"""Data sets as NumPy arrays, and one deterministic order of batches and augmentation."""
+"""Data sets as NumPy arrays, in one deterministic order of batches."""
 
 from importlib.util import find_spec
 from types import ModuleType

@@ -1,4 +1,4 @@
-"""What a network is trained on, taken from its data set, and whether another still is that."""
+"""Fingerprints of data sets: what a network is trained on, and what changed."""
 
 import hashlib
 
@@ -25,7 +25,10 @@ def fingerprint(dataset: Dataset) -> TrainedOn:
 
 
 def sample(split: Split) -> Sample:
-    """The count, all labels, and the pixels of `SAMPLE` images spread evenly over a split."""
+    """The count, the labels and a sample of the pixels of a split, as checksums.
+
+    The pixels are those of `SAMPLE` images spread evenly over it.
+    """
     places = np.unique(np.linspace(0, len(split) - 1, SAMPLE).astype(int))
     pixels = split.batch(places).images
     return Sample(len(split), sha256(split.labels, "<i8"), sha256(pixels, "<f4"))

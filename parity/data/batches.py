@@ -1,7 +1,7 @@
-"""The one order of batches and augmentation: the same bytes for either wing and any resume."""
+"""The order of batches and augmentation, the same in both wings and any resume."""
 
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from parity.weights import generator
 
 def per_epoch(split: Split, training: TrainingSpec) -> int:
     """Whole batches in an epoch; raises DataError where there is not one."""
+    augmented(split, training)
     count = len(split) // training.batch_size
     if count == 0:
         raise DataError(
@@ -21,6 +22,12 @@ def per_epoch(split: Split, training: TrainingSpec) -> int:
     return count
 
 
+def augmented(split: Split, training: TrainingSpec) -> Split:
+    """The split with the augmentation of a training; raises DataError where it has none such."""
+    same = split.augment == training.augment
+    return split if same else replace(split, augment=training.augment)
+
+
 def training(
     split: Split,
     training: TrainingSpec,
@@ -28,12 +35,13 @@ def training(
     start: int = 0,
     rows: slice = slice(None),
 ) -> Iterator[Batch]:
-    """The batches of an epoch from the `start`-th on: shuffled, augmented, all of one size.
+    """The batches of an epoch from number `start` on: shuffled, augmented, equal.
 
     The order, and what is random about the image at a place in it, depend on (seed, epoch, place)
     alone, so `start` batches may be skipped without making them. The last partial one is dropped.
     Of each batch only the images of `rows` are made.
     """
+    split = augmented(split, training)
     count = per_epoch(split, training)
     if not 0 <= start <= count:
         raise DataError(
@@ -49,7 +57,7 @@ def training(
 
 
 def evaluation(split: Split, batch_size: int, rows: slice = slice(None)) -> Iterator[Batch]:
-    """Every image once, in order, never augmented; the last batch is padded with weight 0.
+    """Every image once, in order, not augmented; padding has weight 0.
 
     Of each batch only the images of `rows` are made.
     """
@@ -58,7 +66,7 @@ def evaluation(split: Split, batch_size: int, rows: slice = slice(None)) -> Iter
     firsts = range(0, len(split), batch_size)
     indices = (np.arange(first, min(first + batch_size, len(split))) for first in firsts)
     size = len(range(batch_size)[rows])
-    return (_padded(split.batch(each[rows]), size) for each in indices)
+    return (_padded(split.batch(places[rows]), size) for places in indices)
 
 
 def _padded(batch: Batch, size: int) -> Batch:
@@ -69,4 +77,4 @@ def _padded(batch: Batch, size: int) -> Batch:
     def longer(array: np.ndarray) -> np.ndarray:
         return np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1))
 
-    return type(batch)(*(longer(getattr(batch, each.name)) for each in fields(batch)))
+    return type(batch)(*(longer(getattr(batch, field.name)) for field in fields(batch)))

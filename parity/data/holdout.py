@@ -1,4 +1,4 @@
-"""Training images held out for validation: what is chosen, is chosen on them, not on the test set.
+"""Training images held out for validation, to choose by instead of the test set.
 
 Axes: N training images, V of them held out.
 """
@@ -14,7 +14,7 @@ from parity.weights import generator
 
 
 def hold_out(dataset: Dataset, training: TrainingSpec) -> Dataset:
-    """Moves `training.validation` images from the training split to a validation split.
+    """Moves `training.validation` images from training to a validation split.
 
     The data set stays as it is where none are asked for, or some are held out already. Raises
     DataError where a class would have none left to train on.
@@ -22,17 +22,17 @@ def hold_out(dataset: Dataset, training: TrainingSpec) -> Dataset:
     if not training.validation or dataset.validation is not None:
         return dataset
     places = drawn(dataset.train.labels, training.validation, training.seed)
-    kept = np.setdiff1d(np.arange(len(dataset.train)), places)
+    rest = np.setdiff1d(np.arange(len(dataset.train)), places)
     return alike(
         dataset,
-        train=subset(dataset.train, kept),
+        train=subset(dataset.train, rest),
         validation=subset(dataset.train, places),
         held_out=sha256(places, "<i8"),
     )
 
 
 def drawn(labels_N: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """The places [V] of `count` images, in order: of each class its share, drawn by the seed."""
+    """The places [V] of `count` images, each class by its share, drawn by the seed."""
     classes, sizes = np.unique(labels_N, return_counts=True)
     # Shares add up to the count: whole parts, then one more for the largest remainders.
     exact = count * sizes / len(labels_N)

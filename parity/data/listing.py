@@ -1,4 +1,4 @@
-"""The verb `data`: what can be trained on, where it is on this machine, and how to get it."""
+"""The verb `data`: the data sets, where they are here, and how to get them."""
 
 import json as jsonlib
 import os
@@ -14,7 +14,7 @@ from parity.data.splits import DataError, NotFoundError
 
 
 def listing(*, data_dir: Path | None = None, json: bool = False) -> None:
-    """List the data sets: images and classes, where a copy was found, licence and source.
+    """List the data sets: images, classes, the copy found here, licence, source.
 
     Files are known by their names and sizes; what is in them is checked when they are loaded.
 
@@ -36,23 +36,23 @@ def listing(*, data_dir: Path | None = None, json: bool = False) -> None:
 
 
 def describe(name: str, data_dir: Path | None = None) -> dict[str, Any]:
-    """What is said of one data set; `fault` is what is wrong with the copy that was found."""
-    found = entry(name)
-    row = {"title": found.title, "shape": found.shape, "classes": found.classes}
+    """One data set as a row; its `fault` is what is wrong with the copy found."""
+    declared = entry(name)
+    row = {"title": declared.title, "shape": declared.shape, "classes": declared.classes}
     row |= {"train": None, "test": None, "place": None, "fault": None}
     try:
-        copy = _loaded(found, data_dir) if found.look is None else found.look(data_dir)
-        row |= {"train": copy.train, "test": copy.test, "classes": copy.classes or found.classes}
+        copy = _loaded(declared, data_dir) if declared.look is None else declared.look(data_dir)
+        row |= {"train": copy.train, "test": copy.test, "classes": copy.classes or declared.classes}
         row["place"] = None if copy.place is None else str(copy.place)
     except NotFoundError:
         pass
     except DataError as error:
         row["fault"] = str(error)
-    return row | {"licence": found.licence, "source": found.source}
+    return row | {"licence": declared.licence, "source": declared.source}
 
 
-def _loaded(found: Entry, data_dir: Path | None) -> Found:
-    dataset = found.load(data_dir)
+def _loaded(declared: Entry, data_dir: Path | None) -> Found:
+    dataset = declared.load(data_dir)
     return Found(dataset.place, len(dataset.train), len(dataset.test), dataset.classes)
 
 

@@ -25,7 +25,7 @@ Contents = dict[str, bytes]
 
 @dataclass(frozen=True)
 class Copy:
-    """A whole copy: the folder or archive it was found in, and the unpacked content by name."""
+    """A whole copy: its folder or archive, and the unpacked content by name."""
 
     place: Path
     contents: Contents
@@ -33,7 +33,7 @@ class Copy:
 
 @dataclass(frozen=True)
 class File:
-    """A file's usual name, and the size and MD5 of its unpacked content, None if not published."""
+    """A file's usual name, and the size and MD5 of its unpacked content, if known."""
 
     name: str
     size: int | None
@@ -94,7 +94,7 @@ def look(source: Source, data_dir: Path | None = None) -> Path:
 def _search(
     source: Source, data_dir: Path | None, tried: list[str], whole: bool = True
 ) -> Copy | None:
-    """The first copy; where it was looked for in vain is added to `tried`."""
+    """The first copy found; the places searched before it are added to `tried`."""
     if data_dir is not None and not os.path.isdir(data_dir):
         raise DataError(
             f"{source.name}: the data folder {data_dir} is no folder; name the one that holds "
@@ -103,9 +103,9 @@ def _search(
     for root in ([] if data_dir is None else [data_dir]) + _roots():
         faults: list[str] = []
         for folder in source.folders:
-            found = _copy(source, root / folder, faults, whole)
-            if found is not None:
-                return found
+            copy = _copy(source, root / folder, faults, whole)
+            if copy is not None:
+                return copy
         if faults and root == data_dir:
             raise DataError(
                 f"{source.name}: the copy in {data_dir} is not whole:\n  "
@@ -119,7 +119,9 @@ def _search(
 
 
 def cache() -> Path | None:
-    """Where downloads and compiled code are kept: $XDG_CACHE_HOME/twincaps, ~/.cache/twincaps.
+    """The folder of downloads and compiled code: `twincaps` in the user's cache.
+
+    That is $XDG_CACHE_HOME, or else ~/.cache.
 
     None where the user has no home. A relative XDG_CACHE_HOME counts as unset, as its
     specification asks: https://specifications.freedesktop.org/basedir-spec/latest/
@@ -134,8 +136,8 @@ def _roots() -> list[Path]:
     keras = Path(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras"))
     usual = [keras / "datasets", keras, SYSTEM]
     usual = [root for root in usual if root.parts[0] != "~"]  # which stays where there is no home
-    if (kept := cache()) is not None:
-        usual.append(kept)
+    if (user_cache := cache()) is not None:
+        usual.append(user_cache)
     return [Path(os.path.expanduser(named)), *usual] if named else usual
 
 
@@ -145,37 +147,37 @@ def _wanted(source: Source) -> str:
 
 
 def _copy(source: Source, folder: Path, faults: list[str], whole: bool = True) -> Copy | None:
-    """The copy in a folder, if there is one; what is wrong with it is added to `faults`.
+    """The copy in a folder, if there is one; its faults are added to `faults`.
 
     Without `whole` it is one by its names and sizes, and its content is left out.
     """
     for files in (source.files, *source.others):
-        found = _together(files, folder, faults, whole)
-        if found is not None:
-            return Copy(folder, found)
+        contents = _together(files, folder, faults, whole)
+        if contents is not None:
+            return Copy(folder, contents)
     if source.archive is None:
         return None
     path = folder / source.archive.name
     if not os.path.isfile(path):
         return None
-    found = _unpacked(source, path, source.archive, faults) if whole else {}
-    return None if found is None else Copy(path, found)
+    contents = _unpacked(source, path, source.archive, faults) if whole else {}
+    return None if contents is None else Copy(path, contents)
 
 
 def _together(
     files: tuple[File, ...], folder: Path, faults: list[str], whole: bool
 ) -> Contents | None:
-    found: Contents = {}
+    contents: Contents = {}
     missing = []
     for file in files:
         paths = [path for path in _names(folder, file) if os.path.isfile(path)]
         content = _content(file, paths, faults, whole)
         if content is not None:
-            found[file.name] = content
+            contents[file.name] = content
         elif not paths:
             missing.append(f"{folder / file.name}: is missing beside the others")
-    if len(found) == len(files):
-        return found
+    if len(contents) == len(files):
+        return contents
     if len(missing) < len(files):
         faults += missing
     return None
@@ -189,7 +191,7 @@ def _names(folder: Path, file: File) -> list[Path]:
 
 
 def _content(file: File, paths: list[Path], faults: list[str], whole: bool) -> bytes | None:
-    """That of the first path that is what it should be; without `whole` its size alone is."""
+    """The content of the first path that passes; without `whole`, by size alone."""
     for path in paths:
         try:
             content = packed.read(path, file.size) if whole else b""
@@ -230,7 +232,7 @@ def _check(file: File, content: bytes, what: str) -> None:
 
 
 def _download(source: Source, tried: list[str]) -> Copy:
-    """Downloads into a folder beside the cache's, checks, then moves each file into place."""
+    """Downloads to a temporary folder, checks, then moves each file into place."""
     places = "\n  ".join(tried)
     looked = f"{source.name}: no whole copy found; looked in\n  {places}\n"
     fix = (
@@ -243,18 +245,18 @@ def _download(source: Source, tried: list[str]) -> Copy:
         raise NotFoundError(
             f"{looked}TWINCAPS_OFFLINE forbids the download from {source.url}; {fix}"
         )
-    kept = cache()
-    if kept is None:
+    store = cache()
+    if store is None:
         raise NotFoundError(
             f"{looked}there is no home to keep a download from {source.url} in; set "
             f"XDG_CACHE_HOME to a folder, or {fix}"
         )
     try:
-        kept.mkdir(parents=True, exist_ok=True)
-        beside = tempfile.TemporaryDirectory(prefix=f".{source.name}-", dir=kept)
+        store.mkdir(parents=True, exist_ok=True)
+        beside = tempfile.TemporaryDirectory(prefix=f".{source.name}-", dir=store)
     except OSError as error:
         raise NotFoundError(
-            f"{looked}a download from {source.url} would be kept in {kept}, which cannot be "
+            f"{looked}a download from {source.url} would be kept in {store}, which cannot be "
             f"written ({error.strerror or error}); set XDG_CACHE_HOME to another folder, or {fix}"
         ) from error
     import http.client
@@ -270,7 +272,7 @@ def _download(source: Source, tried: list[str]) -> Copy:
             if fetched is None:
                 listed = "\n  ".join(faults)
                 raise DataError(f"{looked}what came from {url} is not it:\n  {listed}\n{fix}")
-            place = kept / source.name
+            place = store / source.name
             place.mkdir(exist_ok=True)
             for name in source.remote:
                 os.replace(Path(folder) / name, place / name)

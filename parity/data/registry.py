@@ -17,7 +17,9 @@ from parity.spec import TrainedOn
 
 @dataclass(frozen=True)
 class Found:
-    """A copy of a data set: where it lies, None for nowhere, and its images to train and to test.
+    """A copy of a data set: its place, and the numbers of its images.
+
+    Those are images to train and to test; a place of None means that there are no files.
 
     Attributes:
         classes: Where the files decide how many.
@@ -71,27 +73,27 @@ class Entry:
 def names() -> list[str]:
     """The known names, sorted."""
     modules = (module.name for module in pkgutil.iter_modules(sets.__path__))
-    return sorted(found.name for name in modules if (found := _declared(_module(name))))
+    return sorted(declared.name for name in modules if (declared := _declared(_module(name))))
 
 
 def entry(name: str) -> Entry:
     """What a data set's file declares; raises DataError with the known names."""
     known = {module.name for module in pkgutil.iter_modules(sets.__path__)}
     module = name.replace("-", "_")
-    found = _declared(_module(module)) if module in known else None
-    if found is None or found.name != name:
+    declared = _declared(_module(module)) if module in known else None
+    if declared is None or declared.name != name:
         raise DataError(f"data set {name!r} is unknown; expected one of {', '.join(names())}")
-    return found
+    return declared
 
 
 def load(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
     """A data set by name, its files looked for in `data_dir` first; raises DataError."""
     folder = None if data_dir is None else Path(os.path.expanduser(data_dir))
     declared = entry(name)
-    found = declared.load(folder)
+    dataset = declared.load(folder)
     return alike(
-        found,
-        class_names=found.class_names or declared.class_names,
+        dataset,
+        class_names=dataset.class_names or declared.class_names,
         fit=declared.fit,
         frame=declared.frame,
         things=declared.things,
@@ -99,25 +101,30 @@ def load(name: str, data_dir: str | os.PathLike | None = None) -> Dataset:
 
 
 def described(name: str, data_dir: str | os.PathLike | None = None) -> TrainedOn:
-    """What a run trained on that is too old to have saved it: what its data set declares.
+    """What a run that did not save it was trained on, by its data set's name.
 
-    The fingerprints of its splits are unknown, and class names that a folder decides are read
-    from that folder as it is today.
+    Args:
+        name: The data set of the run; a name that is not in the registry is kept alone.
+        data_dir: The run's data folder. Where a folder decides the names of the classes, they are
+            read from it as it is today, with a DataWarning.
+
+    Returns:
+        What the data set's file declares; the fingerprints of its splits are unknown.
     """
     try:
-        found = entry(name)
+        declared = entry(name)
     except DataError:  # somebody's own arrays, under a name of theirs
         return TrainedOn(dataset=name)
-    names = found.class_names
-    if found.classes_in is not None and data_dir is not None:
-        names = tuple(found.classes_in(Path(os.path.expanduser(data_dir))))
+    names = declared.class_names
+    if declared.classes_in is not None and data_dir is not None:
+        names = tuple(declared.classes_in(Path(os.path.expanduser(data_dir))))
         warnings.warn(
-            "this run was made before runs held the names of their classes: they are called as "
-            f"{data_dir} has them now, {', '.join(names)}",
+            "this run was made before runs saved the names of their classes; they are read from "
+            f"{data_dir} as it is now: {', '.join(names)}",
             DataWarning,
             stacklevel=2,
         )
-    return TrainedOn(name, found.fit, found.frame, found.things, names)
+    return TrainedOn(name, declared.fit, declared.frame, declared.things, names)
 
 
 def _module(name: str) -> ModuleType:
@@ -125,5 +132,5 @@ def _module(name: str) -> ModuleType:
 
 
 def _declared(module: ModuleType) -> Entry | None:
-    found = getattr(module, "DATASET", None)
-    return found if isinstance(found, Entry) else None
+    declared = getattr(module, "DATASET", None)
+    return declared if isinstance(declared, Entry) else None

@@ -6,12 +6,13 @@ Axes: N images of a split, B images of a batch, H W C an image, J classes, P thi
 import dataclasses
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from parity.data import distortion
 from parity.data.windows import translate
 from parity.spec import TwincapsError
 
@@ -21,7 +22,10 @@ class DataError(TwincapsError):
 
 
 class NotFoundError(DataError):
-    """A missing data set that may not be downloaded."""
+    """A data set of which no copy was found and none can be downloaded.
+
+    Its message lists the places that were searched, and the fix.
+    """
 
 
 class DataWarning(UserWarning):
@@ -32,8 +36,9 @@ class DataWarning(UserWarning):
 class Batch:
     """images float32 [B, H, W, C] in [0, 1], labels int64 [B], weights float32 [B].
 
-    The weight is 1, or 0 for what only fills the last batch of an evaluation. A data set that
-    shows several things in an image brings a subclass, whose labels are 0/1 [B, J].
+    Augmented images may leave [0, 1]. The weight is 1, or 0 for what only fills the last batch of
+    an evaluation. A data set that shows several things in an image brings a subclass, whose labels
+    are 0/1 [B, J].
     """
 
     images: np.ndarray
@@ -42,7 +47,7 @@ class Batch:
 
     @property
     def made_of(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Classes [B, P] and images [B, P, H, W, C] of the P things in each image, if known."""
+        """Classes [B, P] and images [B, P, H, W, C] of P things an image, if known."""
         return None
 
 
@@ -52,13 +57,25 @@ class Split:
 
     A data set with an augmentation of its own brings a subclass: `draw` makes what is random
     about an epoch, `batch` applies it. Raises DataError for arrays that are something else.
+
+    Attributes:
+        augment: What is random in training, as `TrainingSpec.augment` names it.
+        augmentations: The names that a kind of split has.
     """
 
     images: np.ndarray
     labels: np.ndarray
+    augment: str = field(default="shift", kw_only=True)
+
+    augmentations: ClassVar[tuple[str, ...]] = ("shift", "efficient")
 
     def __post_init__(self) -> None:
         check_images(self.images, "images")
+        if self.augment not in self.augmentations:
+            raise DataError(
+                f"augment is {self.augment!r}; expected {' or '.join(self.augmentations)}, as "
+                "these images have an augmentation of their own"
+            )
         object.__setattr__(self, "labels", check_labels(self.labels, len(self.images), "labels"))
 
     def __len__(self) -> int:
@@ -71,28 +88,40 @@ class Split:
         return height, width, channels
 
     def draw(self, random: np.random.Generator, shift: int) -> np.ndarray:
-        """What is random about each place of an epoch, [N, ...]; here (down, right), [N, 2].
+        """The random numbers of an epoch, [N, ...].
 
-        Both are uniform over the whole numbers from -shift to shift.
+        Here (down, right), [N, 2], uniform over the whole numbers from -shift to shift, or the rows
+        of `distortion.draw`.
         """
-        if shift >= min(self.shape[:2]):
+        height, width, _ = self.shape
+        if self.augment == "efficient":
+            if min(height, width) < distortion.SMALLEST:
+                raise DataError(
+                    f"augment is 'efficient' and images are {height}x{width}; expected at least "
+                    f"{distortion.SMALLEST}x{distortion.SMALLEST}, or it has no room"
+                )
+            return distortion.draw(random, len(self), height, width)
+        if shift >= min(height, width):
             raise DataError(
-                f"a shift of up to {shift} pixels moves images of {self.shape[0]}x{self.shape[1]} "
-                f"out of the picture; use a shift below {min(self.shape[:2])}"
+                f"a shift of up to {shift} pixels moves images of {height}x{width} "
+                f"out of the picture; use a shift below {min(height, width)}"
             )
         return random.integers(-shift, shift, (len(self), 2), endpoint=True)
 
     def batch(self, indices: np.ndarray, drawn: np.ndarray | None = None) -> Batch:
         """The images of these indices [B], augmented by their rows of `draw`, if given."""
         images = self.images[indices]
-        if drawn is not None:
+        if drawn is not None and self.augment == "shift":
             images = translate(images, drawn)
-        return Batch(pixels(images), self.labels[indices], np.ones(len(images), np.float32))
+        images = pixels(images)
+        if drawn is not None and self.augment == "efficient":
+            images = distortion.distort(images, drawn)
+        return Batch(images, self.labels[indices], np.ones(len(images), np.float32))
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Two splits of images of one shape, with labels from 0 to classes - 1, and their names.
+    """Two splits of images of one shape, with labels from 0 to classes - 1.
 
     Warns (DataWarning) of images nearly black, and of classes never trained or never tested.
 
@@ -215,7 +244,7 @@ def pixels(images: np.ndarray) -> np.ndarray:
 
 
 def check_images(images: np.ndarray, what: str) -> None:
-    """Raises DataError unless uint8, or float32 in [0, 1], [N, H, W, C] and not empty."""
+    """Raises DataError unless uint8, or float32 in [0, 1], [N, H, W, C]."""
     if images.ndim != 4:
         fix = "; images[..., None] adds the one channel of grey images" if images.ndim == 3 else ""
         raise DataError(

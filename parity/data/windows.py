@@ -1,4 +1,4 @@
-"""Windows cut out of a batch of images, each image at its own place, without a Python loop.
+"""Cuts windows out of a batch, each image's at its own place, without a loop.
 
 Axes: B images of a batch, C channels.
 """
@@ -8,7 +8,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 
 def cut(images: np.ndarray, corners: np.ndarray, height: int, width: int) -> np.ndarray:
-    """[B, height, width, C]: of each image the window whose (top, left) is its row of [B, 2]."""
+    """Windows [B, height, width, C] of images, by their (top, left) in [B, 2]."""
     size = (height, width, images.shape[3])
     windows = sliding_window_view(images, size, (1, 2, 3))  # type: ignore[call-overload]
     return windows[np.arange(len(images)), corners[:, 0], corners[:, 1], 0]

@@ -78,7 +78,7 @@ def merged(left: Trace, right: Trace, parameters: Parameters) -> bool:
     """
     return (
         bool(parameters.sums)
-        or bool(parameters.left_alone and parameters.right_alone)
+        or len(parameters.left_alone) != len(parameters.right_alone)
         or not all(_exact(left, right, name, parameters) for name in parameters.pairs)
     )
 
@@ -162,10 +162,8 @@ def _activations(
         return []
     x = left.of(found.last.left)
     names = [kinds.activation(x, y, max(tolerance, 1e-7)) for y in (a, b)]
-    if (
-        names[0] == names[1]
-        or (None in names
-        and not any(n not in (None, "its input") for n in names))
+    if names[0] == names[1] or (
+        None in names and not any(n not in (None, "its input") for n in names)
     ):
         return []
     said = [name or "something else" for name in names]

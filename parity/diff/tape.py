@@ -311,4 +311,6 @@ def _entry(array: np.ndarray, dtype: str) -> Entry:
     moments = flat.min(), flat.max(), flat.mean(), np.sqrt((flat * flat).mean())
     low, high, mean, root = (float(each) for each in moments)
     distinct = min(64, len(np.unique(sample)))
+    if array.ndim > 1 and len(array) > 1 and bool((array == array[:1]).all()):
+        distinct = 1  # alike for each sample: it may say nothing of what was computed before
     return Entry(array.shape, dtype, (low, high, mean, root), distinct, odd)

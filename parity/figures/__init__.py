@@ -1,1 +1,1 @@
-"""Pictures of a run: each file draws one from arrays; album.py chooses what is drawn."""
+"""Figures of a run: each file draws one from arrays; album.py chooses which."""

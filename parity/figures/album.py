@@ -1,4 +1,4 @@
-"""Which images each figure shows: all that can be drawn of a network and a split of test images."""
+"""The figures that can be drawn of a network and a split of test images."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ SOME = 10  # images or classes in a row
 
 
 def album(seen: Seen, names: Sequence[str], note: str) -> Iterator[tuple[str, "Figure"]]:
-    """(name, figure) of each that suits the network and the data, drawn as it is asked for.
+    """(name, figure) of each that suits the network and data, drawn one at a time.
 
     Args:
         seen: Test images, and what the network makes of them.
@@ -57,8 +57,8 @@ def _reconstructions(seen: Seen, right: np.ndarray, names: Sequence[str], note: 
 def _perturbations(seen: Seen, right: np.ndarray, names: Sequence[str], note: str) -> "Figure":
     places = _one_a_class(seen, right, strict=False)
     labels = seen.labels[places]
-    tweaked, each = perturbations.poses(seen.poses[places], labels)
-    drawn = seen.model.reconstruct(tweaked, each)
+    tweaked, tweak_labels = perturbations.poses(seen.poses[places], labels)
+    drawn = seen.model.reconstruct(tweaked, tweak_labels)
     drawn = drawn.reshape(len(labels), seen.poses.shape[-1], -1, *seen.model.spec.image)
     images = seen.batch(places).images
     return perturbations.draw(drawn, images, [names[int(n)] for n in labels], note)
@@ -78,31 +78,31 @@ def _confusion(seen: Seen, names: Sequence[str], note: str) -> "Figure":
 
 
 def _pairs(seen: Seen) -> tuple[np.ndarray, np.ndarray]:
-    """The two longest capsules of each image, [N, 2], and whether they are its two classes, [N]."""
+    """The two longest capsules of each image, [N, 2], and whether both are right."""
     answers = reference.longest(seen.lengths, 2)
     right = np.take_along_axis(seen.labels, answers, 1).sum(1) == 2
     return answers, right
 
 
 def _separations(seen: Seen, answers: np.ndarray, right: np.ndarray, note: str) -> "Figure":
-    places = np.concatenate([np.flatnonzero(each)[:SOME] for each in (right, ~right)])
+    places = np.concatenate([np.flatnonzero(outcome)[:SOME] for outcome in (right, ~right)])
     batch = seen.batch(places)
     assert batch.made_of is not None
     digits, parts = batch.made_of
     # An answer that is one of the two digits stands in that one's place.
-    told = answers[places]
-    swap = (told[:, 0] == digits[:, 1]) | (told[:, 1] == digits[:, 0])
-    told = np.where(swap[:, None], told[:, ::-1], told)
-    drawn = np.stack([seen.reconstruct(places, told[:, n]) for n in (0, 1)], 1)
-    return separations.draw(batch.images, parts, drawn, digits, told, note)
+    pairs = answers[places]
+    swap = (pairs[:, 0] == digits[:, 1]) | (pairs[:, 1] == digits[:, 0])
+    pairs = np.where(swap[:, None], pairs[:, ::-1], pairs)
+    reconstructed = np.stack([seen.reconstruct(places, pairs[:, n]) for n in (0, 1)], 1)
+    return separations.draw(batch.images, parts, reconstructed, digits, pairs, note)
 
 
 def _one_a_class(seen: Seen, right: np.ndarray, *, strict: bool) -> np.ndarray:
-    """The first right image of each of the first classes; unless `strict`, else the first one."""
+    """The first right image of each class; unless `strict`, else the first image."""
     places = []
     for label in range(seen.model.spec.classes):
         of_class = np.flatnonzero(seen.labels == label)
-        found = of_class[right[of_class]]
-        if len(found) or (len(of_class) and not strict):
-            places.append((found if len(found) else of_class)[0])
+        right_ones = of_class[right[of_class]]
+        if len(right_ones) or (len(of_class) and not strict):
+            places.append((right_ones if len(right_ones) else of_class)[0])
     return np.array(places[:SOME], int)

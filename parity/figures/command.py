@@ -28,7 +28,9 @@ def figures(
     ema: bool = False,
     json: bool = False,
 ) -> None:
-    """Draw a run: its learning curves, and what its newest checkpoint makes of the test images.
+    """Draw a run: learning curves, and what its network makes of test images.
+
+    The network is that of its newest checkpoint.
 
     Each figure is written twice, as PNG and as SVG.
 
@@ -38,7 +40,7 @@ def figures(
         backend: torch or jax; unless given, the run's own, or torch.
         against: Another run: draw the curves of both in one figure, and nothing else.
         out: The folder to write to; unless given, figures/ in the run.
-        dataset: Whose test images; unless given, those of what it was trained on.
+        dataset: The data set of the test images; unless given, the one it was trained on.
         data_dir: Where the files of the data set are.
         ema: Show what the moving averages of the weights make of them.
         json: Print one JSON object instead: the paths of each figure by its name.
@@ -83,7 +85,9 @@ def _drawn(
 
 
 def illustrate(run: Run, trainer: object, dataset: Dataset) -> dict[str, np.ndarray]:
-    """Draws a training that is over, of the first `QUICK` test images; the pictures [H, W, C].
+    """Draws the figures at the end of a training; returns pictures [H, W, C].
+
+    They are of the first `QUICK` test images.
 
     A Trainer that is not a wing's has nothing to show.
     """
@@ -107,7 +111,7 @@ def _album(
     most: int | None = None,
 ) -> Iterator[list[Path]]:
     names = dataset.class_names or [str(n) for n in range(dataset.classes)]
-    names = [style.legible(each) for each in names]
+    names = [style.legible(name) for name in names]
     seen = look(model, dataset.test, training.batch_size, most)
     for name, figure in album(seen, names, note):
         yield style.save(figure, folder, name)
@@ -116,12 +120,13 @@ def _album(
 def _overlay(run: Run, other: str, folder: Path) -> list[Path]:
     with Run.open(other, read_only=True) as against:
         both = (run, against)
-        names = [each.path.name for each in both]
+        names = [one.path.name for one in both]
         if names[0] == names[1]:
-            names = [str(each.path) for each in both]
+            names = [str(one.path) for one in both]
+        # A label that begins with "_" would be left out of matplotlib's legend.
         names = [style.legible(f"./{name}" if name.startswith("_") else name) for name in names]
-        names = [f"{name}, {each.options.backend}" for name, each in zip(names, both, strict=True)]
-        lines = dict(zip(names, (each.metrics() for each in both), strict=True))
+        names = [f"{name}, {one.options.backend}" for name, one in zip(names, both, strict=True)]
+        lines = dict(zip(names, (one.metrics() for one in both), strict=True))
         figure = curves.draw_both(lines, "\n".join(map(_note, both)))
         return style.save(figure, folder, f"curves-against-{against.path.name}")
 

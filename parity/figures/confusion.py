@@ -22,7 +22,7 @@ def matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarra
 
 
 def worst(lengths_NJ: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
-    """The mistakes whose capsule is longest beyond that of the right class, worst first."""
+    """The mistakes whose capsule exceeds that of the right class most, in order."""
     own = lengths_NJ[np.arange(len(labels)), labels]
     over = lengths_NJ.max(1) - own
     wrong = np.flatnonzero(lengths_NJ.argmax(1) != labels)
@@ -78,7 +78,7 @@ def _cells(axes, counts: np.ndarray, names: Sequence[str]) -> None:
     classes = len(counts)
     errors = counts * (1 - np.eye(classes, dtype=int))
     axes.imshow(errors, cmap="Greys", vmin=0, vmax=max(1.6 * errors.max(), 1))
-    names = [style.short(each, LONGEST) for each in names]
+    names = [style.short(name, LONGEST) for name in names]
     turned = 90 if max(map(len, names)) > 2 else 0
     axes.set_xticks(range(classes), names, rotation=turned, parse_math=False)
     axes.set_yticks(range(classes), names, parse_math=False)

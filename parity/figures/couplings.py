@@ -1,4 +1,4 @@
-"""Which primary capsules send where: the coupling coefficients over an image, by iteration.
+"""Routing coefficients over an image: which primary capsules send where.
 
 Axes: T iterations, I primary capsules, J classes, H W C the image, H'xW' the capsules' grid.
 """
@@ -22,7 +22,7 @@ AROUND = 0.1  # of the grid's height and width, shown on each side of it
 
 
 def strongest(couplings_TIJ: np.ndarray, spec: NetworkSpec) -> np.ndarray:
-    """The largest coefficient among the types of capsules at each place: [T, J, H', W'].
+    """The largest coefficient of the types at each place: [T, J, H', W'].
 
     A mean over the types would hide it: most capsules have short poses, and split evenly.
     """
@@ -85,11 +85,11 @@ def draw(
         start = SIDE + column * (tile + GAP)
         heads = {"ha": "center", "weight": "bold" if j in labels else "normal"}
         style.word(figure, start + tile / 2, 0.1, style.short(names[j], 10), **heads)
-        said = f"{lengths_J[j]:.2f}"
-        style.word(figure, start + tile / 2, 0.24, said, ha="center", size=6, color=style.GREY)
-        for t, each in enumerate(maps[:, j]):
+        length = f"{lengths_J[j]:.2f}"
+        style.word(figure, start + tile / 2, 0.24, length, ha="center", size=6, color=style.GREY)
+        for t, map_HW in enumerate(maps[:, j]):
             axes = style.box(figure, start, TOP + t * (height + GAP), tile, height)
-            drawn.append(axes.imshow(each, **how))
+            drawn.append(axes.imshow(map_HW, **how))
             _trim(axes, image, extent(spec))
     for t in range(len(maps)):
         down = TOP + t * (height + GAP) + height / 2
@@ -103,7 +103,7 @@ def draw(
 
 def _numbers(low: float, high: float) -> list[str]:
     digits = 2 if high - low > 0.1 else 3
-    return [f"{each:.{digits}f}" for each in np.linspace(low, high, 5)]
+    return [f"{tick:.{digits}f}" for tick in np.linspace(low, high, 5)]
 
 
 def _whole(figure: "Figure", image: np.ndarray, grid: tuple[float, float, float, float]) -> None:

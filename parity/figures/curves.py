@@ -21,7 +21,7 @@ LEFT, GAP, BELOW = 0.5, 0.62, 0.36  # of the first panel, between two, for the l
 
 @dataclass(frozen=True)
 class Curve:
-    """What was measured at some steps: loss, share of errors, learning rate, all [steps]."""
+    """Loss, share of errors and learning rate by step, each [steps]."""
 
     steps: np.ndarray
     loss: np.ndarray
@@ -33,7 +33,7 @@ class Curve:
         kernel = np.ones(min(window, len(self.steps)))
         count = np.convolve(np.ones(len(self.steps)), kernel, "same")
         loss, error = (
-            np.convolve(each, kernel, "same") / count for each in (self.loss, self.error)
+            np.convolve(values, kernel, "same") / count for values in (self.loss, self.error)
         )
         return Curve(self.steps, loss, error, self.rate)
 
@@ -47,15 +47,15 @@ def curves(lines: Sequence[Line]) -> tuple[Curve, Curve, Curve]:
 
     Raises FiguresError where nothing was trained.
     """
-    found = []
+    parts = []
     for event, kind in (("train", ""), ("eval", ""), ("eval", "ema_")):
         keys = ("step", f"{kind}loss", f"{kind}accuracy", "learning_rate")
         some = [x for x in lines if x.get("event") == event and all(key in x for key in keys)]
-        steps, loss, accuracy, rate = (np.array([each[key] for each in some]) for key in keys)
-        found.append(Curve(steps, loss, 1 - accuracy, rate))
-    if not len(found[0].steps):
+        steps, loss, accuracy, rate = (np.array([line[key] for line in some]) for key in keys)
+        parts.append(Curve(steps, loss, 1 - accuracy, rate))
+    if not len(parts[0].steps):
         raise style.FiguresError("the run has no training step yet, so it has no learning curves")
-    return found[0], found[1], found[2]
+    return parts[0], parts[1], parts[2]
 
 
 @style.quiet()
@@ -74,15 +74,15 @@ def draw(lines: Sequence[Line], note: str) -> "Figure":
         of = partial(_shown, name=name, floor=floor)
         axes.plot(train.steps, of(train), color=style.PALE, linewidth=0.5)
         axes.plot(train.steps, of(mean), color=style.INK, label="training")
-        for each, label, colour, mark in (
+        for curve, label, colour, mark in (
             (test, "test", style.WARM, "o"),
             (averaged, "averaged", style.COOL, "s"),
         ):
-            if len(each.steps):
+            if len(curve.steps):
                 axes.plot(
-                    each.steps, of(each), color=colour, marker=mark, linewidth=0.7, markersize=3.2,
-                    markeredgecolor=style.INK, markeredgewidth=0.4,
-                    label=f"{label}, {each.last(name)}",
+                    curve.steps, of(curve), color=colour, marker=mark, linewidth=0.7,
+                    markersize=3.2, markeredgecolor=style.INK, markeredgewidth=0.4,
+                    label=f"{label}, {curve.last(name)}",
                 )  # fmt: skip
     rate.plot(train.steps, 1e3 * train.rate, color=style.INK)
     _label(loss, accuracy, rate, floor)
@@ -93,7 +93,7 @@ def draw(lines: Sequence[Line], note: str) -> "Figure":
 
 @style.quiet()
 def draw_both(runs: Mapping[str, Sequence[Line]], note: str) -> "Figure":
-    """The curves of two runs in one figure, and how far their losses are apart, step by step."""
+    """The curves of two runs in one figure, and how far apart their losses are."""
     first, second = parts = [curves(lines) for lines in runs.values()]
     window = max(_window(train) for train, *_ in parts)
     subtitle = f"training, as mean of {window} steps; test, each epoch, as marks"
@@ -114,14 +114,14 @@ def draw_both(runs: Mapping[str, Sequence[Line]], note: str) -> "Figure":
         accuracy.plot(test.steps, np.maximum(test.error, floor), **marks)
         rate.plot(mean.steps, 1e3 * mean.rate, **line)
     _label(loss, accuracy, rate, floor)
-    for each in loss.legend(loc="upper right").get_texts():
-        each.set_parse_math(False)
+    for text in loss.legend(loc="upper right").get_texts():
+        text.set_parse_math(False)
     _difference(apart, first[0], second[0])
     return figure
 
 
 def _shown(curve: Curve, name: str, floor: float) -> np.ndarray:
-    """What a panel shows of a curve; no error is at the floor, as a logarithm has no 0."""
+    """A panel's values of a curve; no error is at the floor, as log 0 is not."""
     return curve.loss if name == "loss" else np.maximum(curve.error, floor)
 
 
@@ -136,8 +136,8 @@ def _difference(axes: "Axes", first: Curve, second: Curve) -> None:
         axes.plot(steps[apart], shares, ".", color=style.INK, markersize=2)
         axes.set_yscale("log")
     else:
-        said = f"equal at all {len(steps)} steps" if len(steps) else "no step in common"
-        axes.text(0.5, 0.5, said, ha="center", transform=axes.transAxes)
+        note = f"equal at all {len(steps)} steps" if len(steps) else "no step in common"
+        axes.text(0.5, 0.5, note, ha="center", transform=axes.transAxes)
         axes.set(xticks=[], yticks=[])
 
 
@@ -153,19 +153,19 @@ def _window(train: Curve) -> int:
 def _panels(figure: "Figure", columns: int, height: float) -> list["Axes"]:
     """Panels by step: three in one row, or two in each of two rows."""
     width = (style.WIDTH - LEFT - style.MARGIN - (columns - 1) * GAP) / columns
-    made = []
+    panels = []
     for n in range(3 if columns == 3 else 4):
         left = LEFT + n % columns * (width + GAP)
         axes = style.box(figure, left, 0.05 + n // columns * (height + BELOW), width, height - 0.05)
         axes.set_xlabel("training step")
         axes.margins(x=0.02)
-        made.append(axes)
-    return made
+        panels.append(axes)
+    return panels
 
 
 def _floor(*curves: Curve) -> float:
-    """An error a little below the smallest there is: where no error is shown on the axis."""
-    errors = np.concatenate([each.error for each in curves])
+    """A little below the smallest error: where "no error" is drawn on the axis."""
+    errors = np.concatenate([curve.error for curve in curves])
     return float(errors[errors > 0].min(initial=1.0)) / 1.5
 
 
@@ -184,11 +184,11 @@ def _label(loss: "Axes", accuracy: "Axes", rate: "Axes", floor: float) -> None:
     """
     loss.set_yscale("log")
     ticks = _ticks(*loss.get_ylim())
-    loss.set_yticks(ticks, [f"{each:g}" for each in ticks])
+    loss.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     loss.set_ylabel("loss")
     accuracy.set_yscale("log")
     accuracy.set_ylim(1.1, floor / 1.1)
-    ticks = {each: f"{100 * (1 - each):g} %" for each in _ticks(1.2 * floor, 1)}
+    ticks = {tick: f"{100 * (1 - tick):g} %" for tick in _ticks(1.2 * floor, 1)}
     ticks[floor] = "100 %"
     accuracy.set_yticks(list(ticks), list(ticks.values()))
     accuracy.set_ylabel("accuracy")

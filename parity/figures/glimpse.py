@@ -30,23 +30,25 @@ class Glimpse:
 
 
 def glimpse(model: Model, split: Split, batch_size: int) -> Callable[[], Glimpse]:
-    """What takes a look at the first images of a split, as the network sees them by then."""
+    """A function that looks at the first images of a split through the network."""
     batch = next(batches.evaluation(split, batch_size)).images
     images = batch[: min(SOME, len(split))]
 
     def take() -> Glimpse:
-        found = model.couplings(images)
-        pictures = {"couplings": _maps(couplings.strongest(found[:, 0], model.spec))}
+        coefficients = model.couplings(images)
+        pictures = {"couplings": _maps(couplings.strongest(coefficients[:, 0], model.spec))}
         if model.spec.decoder is not None:  # a whole batch, as JAX has compiled that already
             pictures |= _decoded(model, images, model.poses(batch)[: len(images)])
-        zoomed = {name: each.repeat(ZOOM, 0).repeat(ZOOM, 1) for name, each in pictures.items()}
-        return Glimpse(entropies(found[-1]).ravel(), zoomed)
+        zoomed = {
+            name: picture.repeat(ZOOM, 0).repeat(ZOOM, 1) for name, picture in pictures.items()
+        }
+        return Glimpse(entropies(coefficients[-1]).ravel(), zoomed)
 
     return take
 
 
 def entropies(couplings_BIJ: np.ndarray) -> np.ndarray:
-    """-sum c log c over the classes, and over what leaks, of each primary capsule: [B, I]."""
+    """-sum c log c over the classes and the leak, of each primary capsule: [B, I]."""
     shares = np.asarray(couplings_BIJ, np.float64)
     leak = np.clip(1 - shares.sum(-1, keepdims=True), 0, None)
     shares = np.concatenate([shares, leak], -1)
@@ -54,7 +56,7 @@ def entropies(couplings_BIJ: np.ndarray) -> np.ndarray:
 
 
 def _maps(maps: np.ndarray) -> np.ndarray:
-    """Couplings of one image, a row for each iteration: white is the least, black the most."""
+    """Couplings of one image, a row an iteration, from white (least) to black."""
     low, high = maps.min(), maps.max()
     grey = 1 - (maps - low) / (high - low if high > low else 1)
     tiles = grey.repeat(ZOOM, -2).repeat(ZOOM, -1)[..., None]
@@ -62,7 +64,7 @@ def _maps(maps: np.ndarray) -> np.ndarray:
 
 
 def _decoded(model: Model, images: np.ndarray, poses: np.ndarray) -> dict[str, np.ndarray]:
-    """Each image over what the decoder makes of the answer, and the first one's perturbations."""
+    """Images over their reconstructions, and the first one's perturbations."""
     ink = style.is_ink(images)
     answers = np.linalg.norm(poses, axis=-1).argmax(1)
     tweaked, labels = perturbations.poses(poses[:1], answers[:1])

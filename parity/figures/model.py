@@ -61,14 +61,14 @@ class Seen:
         return self.split.batch(places)
 
     def reconstruct(self, places: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """What the decoder makes of one class capsule of each image: [len(places), H, W, C]."""
+        """The decoder's image of one class capsule of each: [len(places), H, W, C]."""
         if not len(places):
             return np.zeros((0, *self.model.spec.image), self.poses.dtype)
         return self.model.reconstruct(self.poses[places], classes)
 
 
 def look(model: Model, split: Split, batch_size: int, most: int | None = None) -> Seen:
-    """Shows a network the images of a split, in order: all, or about the first `most` of them."""
+    """Shows a network the images of a split: all, or about the first `most`."""
     some = None if most is None else -(-most // batch_size)
     poses, labels = [], []
     for batch in islice(batches.evaluation(split, batch_size), some):

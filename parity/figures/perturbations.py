@@ -1,4 +1,4 @@
-"""The perturbation sheet: what each number of a pose means (figure 4 of the paper)."""
+"""The perturbation sheet: what each number of a pose means (figure 4)."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ GAP, HEADING, SIDE = 0.22, 0.3, 0.2
 
 
 def poses(poses_NJD: np.ndarray, labels_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each image's pose with each of its D numbers tweaked on its own, and whose capsule it is.
+    """Poses with one of their D numbers tweaked at a time, and their labels.
 
     [N * D * tweaks, J, D] and [N * D * tweaks], for `reconstruct`.
     """
@@ -30,7 +30,7 @@ def poses(poses_NJD: np.ndarray, labels_N: np.ndarray) -> tuple[np.ndarray, np.n
 
 @style.quiet()
 def draw(sheets: np.ndarray, originals: np.ndarray, classes: Sequence[str], note: str) -> "Figure":
-    """A block for each class, a row for each number of its pose, a column for each tweak.
+    """A block for each class, a row for each number of a pose, a column a tweak.
 
     Args:
         sheets: Reconstructions of what `poses` returns, [J, D, tweaks, H, W, C].
@@ -72,7 +72,7 @@ def draw(sheets: np.ndarray, originals: np.ndarray, classes: Sequence[str], note
 
 
 def _fit(count: int, size: int, tweaks: int, ratio: float) -> tuple[int, float]:
-    """The fewest columns of blocks with which all fit a page, and the width of one picture."""
+    """The fewest columns of blocks that fit a page, and the width of a picture."""
     columns, tile = 0, 0.0
     for columns in range(2, 6):
         width = (style.WIDTH - 2 * style.MARGIN - (columns - 1) * GAP) / columns

@@ -1,4 +1,4 @@
-"""Originals beside what the decoder makes of their capsules, right and wrong ones."""
+"""Images beside their reconstructions, of right answers and of wrong ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Shown:
 @style.quiet()
 def draw(right: Shown, wrong: Shown, names: Sequence[str], note: str) -> "Figure":
     """Rightly classified images above, mistakes below, with their reconstructions."""
-    both = [each for each in (right, wrong) if len(each.originals)]
+    both = [group for group in (right, wrong) if len(group.originals)]
     rows = 2 * bool(len(right.originals)) + 3 * bool(len(wrong.originals))
     height = rows * (TILE + GAP) + len(both) * HEADING
     subtitle = (
@@ -45,18 +45,18 @@ def draw(right: Shown, wrong: Shown, names: Sequence[str], note: str) -> "Figure
         "mistakes (class \N{RIGHTWARDS ARROW} answer) the answer's"
     )
     figure = style.page("Reconstructions", subtitle, note, height)
-    ink = style.is_ink(np.concatenate([each.originals for each in both]))
+    ink = style.is_ink(np.concatenate([group.originals for group in both]))
     top = 0.0
-    for each in both:
-        lines = {"image": each.originals, "from its class": each.from_label}
-        if each is wrong:
-            lines |= {"from the answer": each.from_predicted}
-        heading = "right" if each is right else "wrong"
+    for group in both:
+        lines = {"image": group.originals, "from its class": group.from_label}
+        if group is wrong:
+            lines |= {"from the answer": group.from_predicted}
+        heading = "right" if group is right else "wrong"
         style.word(figure, style.MARGIN, top + HEADING - 0.13, heading, color=style.GREY)
-        for n, (label, said) in enumerate(each.pairs()):
+        for n, (label, answer) in enumerate(group.pairs()):
             text = style.short(names[label], 11)
-            if each is wrong:
-                text = style.change(names[label], names[said])
+            if group is wrong:
+                text = style.change(names[label], names[answer])
             middle = SIDE + n * (TILE + GAP) + TILE / 2
             style.word(figure, middle, top + HEADING - 0.13, text, ha="center", size=6.5)
         top += HEADING

@@ -1,4 +1,4 @@
-"""Two overlapping digits taken apart: the reconstructions of both, in two colours on one sheet."""
+"""Two overlapping digits taken apart: both reconstructions in two colours."""
 
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ COLOURS = (style.WARM, style.COOL)
 
 
 def overlay(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Two grey images [..., H, W, 1] printed over one another in two inks: [..., H, W, 3]."""
+    """Two grey images [..., H, W, 1] overprinted in two inks: [..., H, W, 3]."""
     from matplotlib.colors import to_rgb
 
     sheet = np.ones((*first.shape[:-1], 3), np.float32)
@@ -35,7 +35,7 @@ def draw(
     answers: ArrayLike,
     note: str,
 ) -> "Figure":
-    """Pairs of digits, what they are made of, and what the network takes them apart into.
+    """Pairs of digits, what they are made of, and their reconstructions.
 
     Args:
         images: [N, H, W, 1].
@@ -53,12 +53,12 @@ def draw(
         "stands under the right one"
     )
     figure = style.page("Two digits taken apart", subtitle, note, strips * step)
-    true, told = (overlay(each[:, 0], each[:, 1]) for each in (parts, reconstructions))
+    true, overlays = (overlay(pair[:, 0], pair[:, 1]) for pair in (parts, reconstructions))
     blank = np.zeros_like(reconstructions[:, 0])
     rows = {
         "image": style.rgb(images, ink=True),
         "made of": true,
-        "taken apart": told,
+        "taken apart": overlays,
         "first alone": overlay(reconstructions[:, 0], blank),
         "second alone": overlay(blank, reconstructions[:, 1]),
     }

@@ -76,7 +76,7 @@ def load() -> Any:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Our style while inside, also as a decorator of what draws; the caller's settings after."""
+    """Our style inside the block or decorated function; the caller's afterwards."""
     matplotlib = load()
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
@@ -119,7 +119,7 @@ def word(figure: "Figure", left: float, top: float, text: str, **how: Any) -> No
 
 
 def legible(name: str, besides: str = "") -> str:
-    """A name as the font has it: letters that it lacks, and what is no letter, are escaped.
+    """A name with the letters that the font lacks, or that do not print, escaped.
 
     Args:
         name: Text of any kind.
@@ -151,14 +151,14 @@ def signed(number: float) -> str:
 
 
 def is_ink(images: np.ndarray) -> bool:
-    """Whether images [..., H, W, C] are light strokes on a dark ground: shown as ink on paper."""
+    """Whether images [..., H, W, C] are light strokes on black, shown as ink."""
     rows, columns = images[..., [0, -1], :, :], images[..., :, [0, -1], :]
     border = np.concatenate([rows.ravel(), columns.ravel()])
     return images.shape[-1] == 1 and float(np.median(border)) < 0.1
 
 
 def rgb(images: np.ndarray, ink: bool) -> np.ndarray:
-    """Images [..., H, W, C] of any number of channels to be shown: [..., H, W, 3] in [0, 1].
+    """Images [..., H, W, C] of any channels as colours [..., H, W, 3] in [0, 1].
 
     Of two channels, a stereo pair, the first is shown; of more than three, their mean.
     """
@@ -191,7 +191,7 @@ def show(axes: "Axes", picture: np.ndarray, frame: str | None = None) -> None:
 
 
 def save(figure: "Figure", folder: Path, name: str) -> list[Path]:
-    """Writes NAME.png and NAME.svg, each whole or not at all; the same figure, the same bytes."""
+    """Writes NAME.png and NAME.svg, whole or not at all; same figure, same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     with quiet():

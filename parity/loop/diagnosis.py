@@ -1,4 +1,4 @@
-"""Which tensor of a training was the first that is not finite, forward or backward.
+"""Finds the first tensor of a training that is not finite.
 
 The steps since the newest checkpoint are done again, one after the other, which is the same to
 the last bit, until one spoils the loss or a weight; that step is then looked at from inside.
@@ -22,7 +22,8 @@ HEAD = "parameter/"
 def first_state(spec: NetworkSpec, training: TrainingSpec) -> dict[str, Any]:
     """The state that every Trainer begins with."""
     drawn = weights.draw(spec, training.seed)
-    slots = weights.first_slots(weights.kinds(training.optimizer, training.ema), drawn)
+    kinds = weights.kinds(training.optimizer, training.ema)
+    slots = weights.first_slots(kinds, drawn, weights.state(spec))
     return {"step": 0, "weights": drawn, "optimizer": slots}
 
 
@@ -51,14 +52,14 @@ def since(
     """
     step = epoch = cursor = 0
     try:
-        if run is not None and (found := run.newest()) is not None:
-            state, where = found.trainer_state, found.state
+        if run is not None and (checkpoint := run.newest()) is not None:
+            state, where = checkpoint.trainer_state, checkpoint.state
             step, epoch, cursor = where.step, where.epoch, where.cursor
         else:
             state = began or first_state(trainer.spec, trainer.training)
         return first_fault(trainer, dataset, state, (epoch, cursor), done - step)
-    except Exception as error:  # what it is about is told even where this fails
-        return f"what was the first tensor cannot be told ({error})"
+    except Exception as error:  # the fault itself is reported even where this search fails
+        return f"the first such tensor could not be found ({error})"
 
 
 def first_fault(
@@ -94,7 +95,7 @@ def first_fault(
 
 
 def named(values: weights.Arrays, gradients: weights.Arrays) -> str:
-    """The first of a pass that is not finite: parameters, then forward, then backward."""
+    """The first tensor not finite: parameters, then forward, then backward."""
     taps = [name for name in values if not name.startswith(HEAD)]
     parameters = [name for name in values if name.startswith(HEAD)]
     for name in (*parameters, *taps):

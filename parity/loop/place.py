@@ -5,7 +5,7 @@ from pathlib import Path
 
 from parity.runs import checkpoints
 
-MEND = "try a smaller --learning-rate, or --clip-norm 1"
+FIX = "try a smaller --learning-rate, or --clip-norm 1"
 
 
 @dataclass
@@ -54,4 +54,4 @@ class Place:
         last = "there is no checkpoint before it"
         if self.checkpoint is not None:
             last = f"the last good checkpoint is {self.checkpoint}"
-        return "; ".join(filter(None, (what, cause, last, MEND)))
+        return "; ".join(filter(None, (what, cause, last, FIX)))

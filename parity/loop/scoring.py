@@ -21,7 +21,7 @@ def evaluate(trainer: Trainer, split: Split, batch_size: int) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def averaged(trainer: Trainer) -> Iterator[None]:
-    """Gives a Trainer its averages for weights inside the block, then its own state again."""
+    """Swaps a Trainer's weights for their averages inside the block."""
     state = trainer.get_state()
     trainer.set_state({**state, "weights": weights.averages(state["optimizer"])})
     try:
@@ -55,17 +55,17 @@ def epoch_scores(
             return {}
         return {f"{whose}validation_accuracy": score("validation")["accuracy"]}
 
-    measured, more = score("test"), validated("")
+    test_scores, more = score("test"), validated("")
     if averages:
         with averaged(trainer):
-            found = score("test")
-            more |= {f"{weights.AVERAGE}_{name}": found[name] for name in ("loss", "accuracy")}
+            scores = score("test")
+            more |= {f"{weights.AVERAGE}_{name}": scores[name] for name in ("loss", "accuracy")}
             more |= validated(f"{weights.AVERAGE}_")
-    return measured, more
+    return test_scores, more
 
 
 def validation_accuracy(more: dict[str, float]) -> float | None:
-    """The better accuracy on validation images of the weights and of their averages, if any."""
+    """The better validation accuracy of weights and averages; None without one."""
     names = "validation_accuracy", f"{weights.AVERAGE}_validation_accuracy"
     return max((more[name] for name in names if name in more), default=None)
 
@@ -74,8 +74,8 @@ def total(trainer: Trainer, padded: Iterable[Batch]) -> dict[str, Any]:
     """The same of batches whose filled-up rows have weight 0 (`batches.evaluation`)."""
     sums = {"loss": 0.0, "correct": 0.0, "count": 0.0}
     for batch in padded:
-        found = trainer.evaluate(batch.images, batch.labels, batch.weights, batch.made_of)
-        for name, value in found.items():
+        batch_sums = trainer.evaluate(batch.images, batch.labels, batch.weights, batch.made_of)
+        for name, value in batch_sums.items():
             sums[name] += float(value)
     count = round(sums["count"])
     return {

@@ -1,4 +1,4 @@
-"""The one training loop: it knows a Trainer, NumPy batches and a run, and no framework."""
+"""The one training loop: a Trainer, NumPy batches, a run, and no framework."""
 
 import contextlib
 import json
@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from parity import schedule
 from parity.data import Batch, Dataset, batches, changed, fingerprint, renamed
 from parity.data.holdout import hold_out
+from parity.data.splits import alike
 from parity.loop.diagnosis import drawn, since, spoilt
 from parity.loop.place import Place
 from parity.loop.prefetch import Prefetch
@@ -56,7 +57,7 @@ class History:
 def train(
     trainer: Trainer, dataset: Dataset, run: Run | None = None, *, progress: bool = True
 ) -> History:
-    """Trains to the end of `trainer.training`, from the newest checkpoint of the run, if any.
+    """Trains to the end of `trainer.training`, from the run's newest checkpoint.
 
     With `validation` in its training, that many training images are held out to choose by. Writes
     metrics and checkpoints to the run; without one, nothing is written. Ctrl-C, SIGTERM, SIGHUP,
@@ -95,7 +96,8 @@ class _Session:
     ) -> None:
         self.trainer, self.run, self.stop = trainer, run, stop
         self.training = trainer.training
-        self.dataset = hold_out(dataset, self.training)
+        held = hold_out(dataset, self.training)
+        self.dataset = alike(held, train=batches.augmented(held.train, self.training))
         self.per_epoch = batches.per_epoch(self.dataset.train, self.training)
         self.group = processes.group_of(trainer)
         self.first = self.group is None or self.group.rank == 0
@@ -145,7 +147,7 @@ class _Session:
             run.cut_metrics(checkpoint)
 
     def _begin(self) -> None:
-        """Begins where the trainer stands; faults of the first steps are looked for from there."""
+        """Begins at the trainer's state, from which faults are traced later."""
         state = self.trainer.get_state()
         if self.at.folder is not None and state["step"] != 0:
             raise RunError(
@@ -261,7 +263,7 @@ class _Session:
         self.saved, self.began = self._place(), None
 
     def _refuse(self, what: str, done: int) -> NoReturn:
-        """Raises RunError, naming the first tensor that is not finite, where that can be found.
+        """Raises RunError, naming the first tensor that is not finite, if it is found.
 
         Args:
             what: The number that is not finite, and where.
@@ -282,12 +284,12 @@ class _Session:
 
 
 def _recognise(run: Run, dataset: Dataset, *, new: bool) -> None:
-    """Saves what a new run is trained on; refuses data that changed where one goes on."""
+    """Saves what a new run is trained on; refuses altered data in a resumed one."""
     now, before = fingerprint(dataset), run.trained_on
     if before is None:
         if new:
             run.remember(now)
-        return  # a run from before this was held: nobody knows
+        return  # a run made before this was saved: nothing to compare
     names = renamed(before, now)
     if fault := changed(before.train, now.train, "training"):
         faults = "; ".join(filter(None, (fault, names)))

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and signals that announce an end: they end a training between two steps."""
+"""Signals that end a training between two steps: Ctrl-C, SIGTERM and others."""
 
 import contextlib
 import signal
@@ -14,7 +14,10 @@ ANNOUNCING = tuple(
 
 
 class Stopped(KeyboardInterrupt):
-    """Training was interrupted, after the step in progress; its message says how to go on."""
+    """A training that was interrupted between two steps.
+
+    Its message says how to go on.
+    """
 
 
 @contextlib.contextmanager

@@ -55,8 +55,8 @@ class Sink:
         if file is not None:
             with contextlib.suppress(OSError):  # what it still holds cannot be written either
                 file.close()
-        said = f"{self.path}: no more events for TensorBoard ({error.strerror or error})"
-        print(f"warning: {said}; training goes on without", file=sys.stderr, flush=True)
+        fault = f"{self.path}: no more events for TensorBoard ({error.strerror or error})"
+        print(f"warning: {fault}; training goes on without", file=sys.stderr, flush=True)
 
 
 class _Sinks:
@@ -93,7 +93,7 @@ def writer() -> Callable[..., Any] | None:
 
 
 class Events:
-    """TensorBoard scalars, through tensorboardX, and what `look` sees after each evaluation."""
+    """TensorBoard scalars, and after each evaluation what `look` returns."""
 
     name = "events for TensorBoard"
 
@@ -113,9 +113,9 @@ class Events:
         """Adds the numbers of an evaluation, and what a look at the network finds."""
         writer = self._add("test", line)
         if self.look is not None:
-            seen = self.look()
-            writer.add_histogram("routing/entropy", seen.entropies, line["step"])
-            for name, picture in seen.pictures.items():
+            look = self.look()
+            writer.add_histogram("routing/entropy", look.entropies, line["step"])
+            for name, picture in look.pictures.items():
                 writer.add_image(name, picture, line["step"], dataformats="HWC")
 
     def _add(self, group: str, line: Line) -> Any:
@@ -148,6 +148,6 @@ def events(folder: os.PathLike, trainer: Any, test: Split) -> list[Watcher]:
 def show(folder: os.PathLike, step: int, pictures: Mapping[str, np.ndarray]) -> None:
     """Adds pictures [H, W, C], by name, to the events of a run that has ended."""
     if (opener := writer()) is not None:
-        with opener(folder, filename_suffix=".figures") as opened:
+        with opener(folder, filename_suffix=".figures") as summary:
             for name, picture in pictures.items():
-                opened.add_image(f"figures/{name}", picture, step, dataformats="HWC")
+                summary.add_image(f"figures/{name}", picture, step, dataformats="HWC")

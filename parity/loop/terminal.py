@@ -17,25 +17,25 @@ DUMB = ("dumb", "unknown")  # terminals, by TERM
 def watchers(
     trainer: Any, test: Split, per_epoch: int, folder: os.PathLike | None
 ) -> list[Watcher]:
-    """A bar or plain lines, whichever suits stdout, and TensorBoard where there is a folder."""
-    shown: list[Watcher] = []
+    """A bar or plain lines, whichever suits stdout, and TensorBoard with a folder."""
+    shows: list[Watcher] = []
     with spared("progress"):
-        shown += [_progress(Telling(trainer.training, per_epoch))]
+        shows += [_progress(Telling(trainer.training, per_epoch))]
     if folder is not None:
         with spared("events for TensorBoard"):
-            shown += events(folder, trainer, test)
-    return shown
+            shows += events(folder, trainer, test)
+    return shows
 
 
-def _progress(told: "Telling") -> Watcher:
+def _progress(words: "Telling") -> Watcher:
     # Where TERM is dumb, a line cannot be written over, and a bar would be shown at its end alone.
     if sys.stdout is None or not sys.stdout.isatty() or os.environ.get("TERM") in DUMB:
-        return Lines(told)
-    return Bar(told)
+        return Lines(words)
+    return Bar(words)
 
 
 class Telling:
-    """The words of a line of metrics; loss, accuracy and speed are means over recent steps."""
+    """A line of metrics in words; loss, accuracy and speed are recent means."""
 
     def __init__(self, training: TrainingSpec, per_epoch: int) -> None:
         self.training, self.per_epoch = training, per_epoch
@@ -89,20 +89,20 @@ class Lines:
 
     name = "progress"
 
-    def __init__(self, told: Telling) -> None:
-        self.told = told
+    def __init__(self, words: Telling) -> None:
+        self.words = words
 
     def train(self, line: Line) -> None:
         """Takes a step into the means; prints a line ten times an epoch."""
-        self.told.add(line)
-        cursor = self.told.cursor(line)
-        if cursor % self.told.every == 0:
-            where = f"{self.told.epoch(line)}  step {cursor}/{self.told.per_epoch}"
-            print(f"{where}  {self.told.step(line)}", flush=True)
+        self.words.add(line)
+        cursor = self.words.cursor(line)
+        if cursor % self.words.every == 0:
+            where = f"{self.words.epoch(line)}  step {cursor}/{self.words.per_epoch}"
+            print(f"{where}  {self.words.step(line)}", flush=True)
 
     def eval(self, line: Line) -> None:
         """Prints a line."""
-        print(self.told.tested(line), flush=True)
+        print(self.words.tested(line), flush=True)
 
     def close(self) -> None:
         """Does nothing: every line was written as it came."""
@@ -113,25 +113,25 @@ class Bar:
 
     name = "progress"
 
-    def __init__(self, told: Telling) -> None:
+    def __init__(self, words: Telling) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-        self.told = told
+        self.words = words
         columns = TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn()
-        self.bar = Progress(*columns, TextColumn("{task.fields[told]}"))
-        self.task = self.bar.add_task("first step", total=told.per_epoch, told="")
+        self.bar = Progress(*columns, TextColumn("{task.fields[words]}"))
+        self.task = self.bar.add_task("first step", total=words.per_epoch, words="")
         self.bar.start()
 
     def train(self, line: Line) -> None:
         """Takes a step into the means and moves the bar."""
-        self.told.add(line)
-        epoch, cursor = self.told.epoch(line), self.told.cursor(line)
-        told = self.told.step(line) if cursor < self.told.per_epoch else "testing"
-        self.bar.update(self.task, description=epoch, completed=cursor, told=told)
+        self.words.add(line)
+        epoch, cursor = self.words.epoch(line), self.words.cursor(line)
+        words = self.words.step(line) if cursor < self.words.per_epoch else "testing"
+        self.bar.update(self.task, description=epoch, completed=cursor, words=words)
 
     def eval(self, line: Line) -> None:
         """Prints a line above the bar."""
-        self.bar.console.print(self.told.tested(line), highlight=False)
+        self.bar.console.print(self.words.tested(line), highlight=False)
 
     def close(self) -> None:
         """Leaves the bar as it stands."""

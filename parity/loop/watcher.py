@@ -15,7 +15,7 @@ Line = dict[str, Any]  # one of metrics.jsonl
 
 
 class Watcher(Protocol):
-    """Receives each line of metrics as it is measured, and a call when there are no more.
+    """Receives each line of metrics, and a call at the end.
 
     Attributes:
         name: What it shows, for the warning that it does no longer.

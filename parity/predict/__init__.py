@@ -1,1 +1,1 @@
-"""What a network says of pictures: the verb `predict`, and how a picture becomes an image."""
+"""The verb `predict`, and how a picture becomes an image of a network."""

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 FITS = ("digit", "digits", "garment", "whole")
 SIDES = {"digit": 20, "digits": 24}  # of the squares that they are fitted into
+# Of a pixel: the mass of a symmetrical digit is centred between two of them, and which one it is
+# moved to must not be decided by rounding errors, which differ from program to program.
+TIE = 1e-4
 ENOUGH = 1024  # pixels a side; more are averaged away first
 FAINTEST = 0.1  # the contrast, from 0 to 1, below which there is nothing in a picture
 EDGE = {
@@ -66,23 +69,24 @@ def prepare(
     picture.thumbnail((max(ENOUGH, width), max(ENOUGH, height)))
     if fit == "whole":
         return _whole(picture, image, frame or (height, width))
-    found = crop(ink(np.asarray(picture.convert("L"), np.float32) / 255), EDGE[fit])
-    if found is None:
+    box = crop(ink(np.asarray(picture.convert("L"), np.float32) / 255), EDGE[fit])
+    if box is None:
         raise PictureError(
             f"{path}: empty, nothing in it stands out from its border (by a tenth of the way from "
             "black to white); what is transparent counts as white"
         )
-    small = resized(found, side or height, side or width)
+    small = resized(box, side or height, side or width)
     down, right = (height + 1 - small.shape[0]) // 2, (width + 1 - small.shape[1]) // 2
     if side is not None:
         small /= small.max()  # thin lines are faint when they are small, MNIST's are not
     if fit == "digit":
-        down, right = np.round(np.array([height // 2, width // 2]) - centre_of_mass(small))
+        middle = np.array([height // 2, width // 2])
+        down, right = np.round(middle - centre_of_mass(small) - TIE)
     return _placed(small, int(down), int(right), height, width)[..., None]
 
 
 def ink(grey_HW: np.ndarray) -> np.ndarray:
-    """How far each pixel [H, W] stands out from the paper, which is the border's middle value.
+    """How far each pixel [H, W] stands out from the paper, the border's median.
 
     Darker or lighter than it, whichever there is more of; the other counts as paper.
     """
@@ -103,7 +107,7 @@ def crop(ink_HW: np.ndarray, edge: float) -> np.ndarray | None:
 
 
 def resized(ink_HW: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The same, antialiased and with its aspect kept, as large as fits into this size."""
+    """The same, antialiased, scaled by one factor to just fit into this size."""
     from PIL import Image
 
     scale = min(height / ink_HW.shape[0], width / ink_HW.shape[1])

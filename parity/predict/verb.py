@@ -1,4 +1,4 @@
-"""The verb `predict`: what a network says of pictures, with either wing or with both."""
+"""The verb `predict`: what a network says of pictures, with one wing or both."""
 
 import importlib.util
 import json as jsonlib
@@ -75,7 +75,7 @@ def predict(
     out: Annotated[str | None, _shown("DIR", "write nothing")] = None,
     json: bool = False,
 ) -> None:
-    """Say what pictures show: the class, or both digits, and the length of every class's capsule.
+    """Say what pictures show: the class or classes, and each capsule's length.
 
     Args:
         images: Pictures, PNG for example, of any size: drawn dark on light or light on dark.
@@ -93,56 +93,60 @@ def predict(
     unknown = fit is None and not about.dataset
     fit = fit or about.fit
     frame = about.frame if fit == about.fit else None
-    prepared = np.stack([prepare(each, known.spec.image, fit, frame) for each in images])
+    images_NHWC = np.stack([prepare(path, known.spec.image, fit, frame) for path in images])
     if unknown:
         note = f"{weights} does not say what it was trained on, so pictures are shown to it whole"
         print(f"{note}; --fit digit is for handwritten digits", file=sys.stderr)
-    predictions = see(known, prepared, backends)
+    predictions = see(known, images_NHWC, backends)
     files: list[dict[str, str]] = [{} for _ in images]
     if out is not None:
         files = write(Path(out), images, predictions)
     if json:
-        told = [_plain(*each) for each in zip(images, predictions, files, strict=True)]
+        pictures = [_plain(*row) for row in zip(images, predictions, files, strict=True)]
         names = list(known.names)
-        print(jsonlib.dumps({"weights": weights, "fit": fit, "classes": names, "pictures": told}))
+        print(
+            jsonlib.dumps({"weights": weights, "fit": fit, "classes": names, "pictures": pictures})
+        )
         return
-    for each in zip(images, predictions, files, strict=True):
-        _show(*each, known.names)
+    for row in zip(images, predictions, files, strict=True):
+        _show(*row, known.names)
 
 
 def asked(backend: str | None) -> list[str]:
-    """The wings asked for, in their order: unless one is named, those that are installed."""
+    """The wings asked for, in their order; unless one is named, the installed."""
     if backend == "both":
         return list(BACKENDS)
     if backend is not None:
         return [RunOptions(backend=backend).backend]  # refuses what is no wing
-    found = [wing for wing in BACKENDS if all(map(importlib.util.find_spec, EXTRAS[wing]))]
-    if not found:
+    wings = [wing for wing in BACKENDS if all(map(importlib.util.find_spec, EXTRAS[wing]))]
+    if not wings:
         raise TwincapsError(
             "neither framework is installed; install one with: pip install 'twincaps[torch]', or "
             "'twincaps[jax]'"
         )
-    return found
+    return wings
 
 
 def see(known: Known, images: np.ndarray, backends: list[str]) -> list[Prediction]:
     """What each of these wings makes of images [N, H, W, C], in float32."""
-    poses, drawn = {}, None
+    poses, reconstructions = {}, None
     for wing in backends:
         model = known.trainer(TrainingSpec(), RunOptions(backend=wing))
         assert isinstance(model, Model)
         parts = [images[n : n + AT_ONCE] for n in range(0, len(images), AT_ONCE)]
-        poses[wing] = np.concatenate([model.poses(each) for each in parts])
-        if drawn is None and known.spec.decoder is not None:
+        poses[wing] = np.concatenate([model.poses(part) for part in parts])
+        if reconstructions is None and known.spec.decoder is not None:
             answers = np.sort(
                 reference.longest(reference.lengths(poses[wing]), known.trained_on.things)
             )
-            drawn = np.stack([model.reconstruct(poses[wing], each) for each in answers.T], 1)
+            reconstructions = np.stack(
+                [model.reconstruct(poses[wing], labels) for labels in answers.T], 1
+            )
     return [
         Prediction(
             image,
-            {wing: each[n] for wing, each in poses.items()},
-            None if drawn is None else drawn[n],
+            {wing: poses_NJD[n] for wing, poses_NJD in poses.items()},
+            None if reconstructions is None else reconstructions[n],
             known.trained_on.things,
         )
         for n, image in enumerate(images)
@@ -150,20 +154,20 @@ def see(known: Known, images: np.ndarray, backends: list[str]) -> list[Predictio
 
 
 def write(folder: Path, images: list[str], predictions: list[Prediction]) -> list[dict[str, str]]:
-    """Writes NAME-input.png and NAME-reconstruction.png of each picture; returns their paths.
+    """Writes NAME-input.png and NAME-reconstruction.png; returns their paths.
 
     Of an image of several things each reconstruction's name ends in its class. Nothing that was
     asked about is replaced, nor one picture's files by another's of its name.
     """
     from PIL import Image
 
-    taken, files = {Path(each).resolve() for each in images}, []
+    used, files = {Path(path).resolve() for path in images}, []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for path, each in zip(images, predictions, strict=True):
-            held = _pictures(each)
-            paths = _free(folder, Path(path).stem, held, taken)
-            for what, array in held.items():
+        for path, prediction in zip(images, predictions, strict=True):
+            pictures = _pictures(prediction)
+            paths = _free(folder, Path(path).stem, pictures, used)
+            for what, array in pictures.items():
                 bytes_HWC = np.rint(array * 255).astype(np.uint8)
                 grey = bytes_HWC.shape[-1] == 1
                 Image.fromarray(bytes_HWC[..., 0] if grey else bytes_HWC).save(paths[what])
@@ -180,18 +184,18 @@ def _pictures(prediction: Prediction) -> dict[str, np.ndarray]:
     if prediction.things == 1:
         return {"input": prediction.image, "reconstruction": drawn[0]}
     answers = next(iter(prediction.answers.values()))
-    named = {f"reconstruction-{label}": each for label, each in zip(answers, drawn, strict=True)}
+    named = {f"reconstruction-{label}": image for label, image in zip(answers, drawn, strict=True)}
     return {"input": prediction.image, **named}
 
 
-def _free(folder: Path, stem: str, whats: Iterable[str], taken: set[Path]) -> dict[str, Path]:
+def _free(folder: Path, stem: str, whats: Iterable[str], used: set[Path]) -> dict[str, Path]:
     number = 1
     while True:
         name = stem if number == 1 else f"{stem}-{number}"
         paths = {what: folder / f"{name}-{what}.png" for what in whats}
         places = {path.resolve() for path in paths.values()}
-        if not places & taken:
-            taken |= places
+        if not places & used:
+            used |= places
             return paths
         number += 1
 
@@ -211,19 +215,19 @@ def _plain(path: str, prediction: Prediction, files: dict[str, str]) -> dict[str
 def _show(path: str, prediction: Prediction, files: dict[str, str], names: tuple[str, ...]) -> None:
     console, names = Console(), tuple(map(printable, names))
     answers = {
-        wing: " and ".join(names[each] for each in found)
-        for wing, found in prediction.answers.items()
+        wing: " and ".join(names[label] for label in labels)
+        for wing, labels in prediction.answers.items()
     }
     says = " or ".join(dict.fromkeys(answers.values()))
     console.print(Text.assemble(f"{printable(path)}: ", (says, "bold")))
     table = Table("class", *(f"length, {wing}" for wing in answers))
     for label, name in enumerate(names):
-        style = "bold" if any(label in each for each in prediction.answers.values()) else "none"
+        style = "bold" if any(label in labels for labels in prediction.answers.values()) else "none"
         cells = (f"{lengths[label]:.4f}" for lengths in prediction.lengths.values())
         table.add_row(Text(name), *cells, style=style)
     console.print(table)
     if prediction.difference is not None:
-        each = ", ".join(f"{wing} says {answer}" for wing, answer in answers.items())
-        console.print(Text(f"{each}; their capsules differ by {prediction.difference:.1e}"))
+        sayings = ", ".join(f"{wing} says {answer}" for wing, answer in answers.items())
+        console.print(Text(f"{sayings}; their capsules differ by {prediction.difference:.1e}"))
     if files:
         console.print(Text(f"wrote {', '.join(files.values())}"), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The oracle: capsules, routing, losses and a whole network in float64 NumPy, to be read.
+"""The oracle: capsules, routing, losses and networks in float64 NumPy.
 
 The third twin of the wings, in files of the same names. Equations are those of Sabour, Frosst,
 Hinton, "Dynamic Routing Between Capsules" (2017), unless a file says otherwise.
@@ -10,10 +10,19 @@ sqrt(sum s * s)), and whatever *decides* looks at the real part alone (relu, the
 softmax, whether a capsule is zero).
 """
 
+from parity.reference import norm as norm
 from parity.reference import routing as routing
-from parity.reference.arrays import Array, double, relu, sigmoid
-from parity.reference.capsules import Tap, lengths, longest, no_tap, norm, squash, votes
-from parity.reference.convolution import conv
+from parity.reference.arrays import Array, double, leaky, relu, sigmoid
+from parity.reference.capsules import (
+    Tap,
+    exponential_squash,
+    lengths,
+    longest,
+    no_tap,
+    squash,
+    votes,
+)
+from parity.reference.convolution import conv, depthwise, double_size
 from parity.reference.derivative import derivative, gradient
 from parity.reference.losses import correct, margin, one_hot, reconstruction
 from parity.reference.networks import decode, encode, forward, mask
@@ -25,11 +34,15 @@ __all__ = [
     "conv",
     "correct",
     "decode",
+    "depthwise",
     "derivative",
     "double",
+    "double_size",
     "encode",
+    "exponential_squash",
     "forward",
     "gradient",
+    "leaky",
     "lengths",
     "longest",
     "margin",

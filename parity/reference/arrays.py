@@ -1,4 +1,4 @@
-"""The oracle's numbers: float64, or complex128 where a complex step passes through.
+"""The oracle's numbers: float64, or complex128 under a complex step.
 
 No conjugates, and whatever decides looks at the real part alone.
 """
@@ -17,6 +17,11 @@ def double(x) -> Array:
 def relu(x: Array) -> Array:
     """max(x, 0), with gradient 0 at 0."""
     return np.where(np.real(x) > 0, x, 0)
+
+
+def leaky(x: Array, slope: float) -> Array:
+    """Leaky relu: x where it is above 0, else slope * x; relu for a slope of 0."""
+    return np.where(np.real(x) > 0, x, slope * x)
 
 
 def sigmoid(x: Array) -> Array:

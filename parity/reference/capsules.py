@@ -1,4 +1,4 @@
-"""The algebra of capsules: squash, lengths and votes.
+"""The algebra of capsules: squashes, lengths and votes.
 
 Axes: B batch, I input capsules, J output capsules, K size of an input pose, D of an output pose.
 """
@@ -40,9 +40,38 @@ def squash(x, axis: int = -1) -> Array:
     return x * length / (1 + length * length)
 
 
-def lengths(poses) -> Array:
-    """The length of each pose, [..., D] -> [...]; its gradient at 0 is 0."""
-    return norm(double(poses))[..., 0]
+def exponential_squash(x, axis: int = -1) -> Array:
+    """Shortens each vector to a length below 1, keeping its direction: x (1 - exp(-|x|)) / |x|.
+
+    The squash of Efficient-CapsNet (Mazzia, Salvetti, Chiaberge 2021). At 0 the value is 0 and
+    the gradient the identity, the true limit.
+
+    Args:
+        x: Vectors along `axis`, of any shape.
+        axis: The axis that a vector's numbers lie along.
+
+    Returns:
+        The shape of `x`, in float64 or complex128.
+    """
+    x = double(x)
+    length = norm(x, axis)
+    zero = np.real(length) == 0
+    # expm1, as 1 - exp(-n) loses the digits of a small n, and exp(n) overflows for a large one.
+    safe = np.where(zero, 1, length)
+    return x * np.where(zero, 1, -np.expm1(-safe) / safe)
+
+
+def lengths(poses, epsilon: float = 0.0) -> Array:
+    """The length of each pose, [..., D] -> [...]; its gradient at 0 is 0.
+
+    Args:
+        poses: Of any shape.
+        epsilon: Added to the sum of squares under the root.
+    """
+    poses = double(poses)
+    if epsilon > 0:
+        return np.sqrt((poses * poses).sum(-1) + epsilon)
+    return norm(poses)[..., 0]
 
 
 def votes(inputs_BIK, kernel_IJKD) -> Array:

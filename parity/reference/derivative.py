@@ -1,4 +1,4 @@
-"""Derivatives by complex step: exact to rounding, of anything the oracle computes."""
+"""Derivatives of anything the oracle computes, by complex step."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Margin and reconstruction loss, means over a batch, and which answers are right.
+"""Margin and reconstruction loss, means over a batch, and correct answers.
 
 Equations and sections are those of Sabour, Frosst, Hinton, "Dynamic Routing Between Capsules"
 (2017).

@@ -1,4 +1,4 @@
-"""The run folder: what a training leaves behind, whole at every instant and checked when read."""
+"""The run folder: whole at every instant, verified when read."""
 
 from parity.runs.checkpoints import Checkpoint
 from parity.runs.disk import RunError, RunWarning

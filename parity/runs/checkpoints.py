@@ -40,7 +40,7 @@ PACKAGES = ("twincaps", "numpy", "safetensors", "torch", "jax", "flax", "optax")
 
 @dataclass(frozen=True)
 class State:
-    """What `state.json` holds: where the run stood, and the checksums of the files beside it.
+    """The content of `state.json`: where the run stood, and the files' checksums.
 
     Attributes:
         step: Training steps done.
@@ -67,7 +67,7 @@ class State:
 
     @property
     def score(self) -> float | None:
-        """What checkpoints are chosen by: the accuracy on validation images, or on the test set."""
+        """The score that checkpoints are chosen by: validation accuracy, or else test."""
         return self.accuracy if self.validation is None else self.validation
 
     def __post_init__(self) -> None:
@@ -93,13 +93,13 @@ class Checkpoint:
 
 def versions() -> dict[str, str]:
     """Versions of the packages that may affect a checkpoint; imports none of them."""
-    found = {}
+    installed = {}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def write(
@@ -110,7 +110,9 @@ def write(
     trained_on: TrainedOn | None = None,
     **state: Any,
 ) -> Path:
-    """Writes one checkpoint, then deletes all but the last three and the best; returns its path.
+    """Writes a checkpoint, then deletes all but the last three and the best.
+
+    Returns its path.
 
     `state` has the fields of `State` except the checksums of the two files and the versions.
     """
@@ -193,7 +195,7 @@ def read_state(path: Path) -> State:
 
 
 def read(path: Path, spec: NetworkSpec) -> Checkpoint:
-    """A checkpoint, every byte of it verified; raises TwincapsError naming the file at fault."""
+    """A checkpoint, every byte verified; raises TwincapsError naming the file."""
     state = read_state(path)
     files = path / "weights.safetensors", path / "optimizer.safetensors"
     for file, expected in zip(files, (state.weights_sha256, state.optimizer_sha256), strict=True):
@@ -202,8 +204,8 @@ def read(path: Path, spec: NetworkSpec) -> Checkpoint:
         with telling(file, "read it"):
             if sha256_of(file) != expected:
                 raise RunError(f"{file}: its content does not match its sha256; it was altered")
-    found, arrays = weights.load(files[0])
-    if found != spec:
+    file_spec, arrays = weights.load(files[0])
+    if file_spec != spec:
         raise RunError(f"{files[0]}: is of another network than the run's spec.json")
     optimizer, _ = weights.load_arrays(files[1], OPTIMIZER)
     return Checkpoint(path, state, arrays, optimizer)
@@ -227,13 +229,13 @@ def newest(folder: Path, spec: NetworkSpec) -> Checkpoint | None:
     faults = []
     for path in reversed(listed(folder)):
         try:
-            found = read(path, spec)
+            checkpoint = read(path, spec)
         except TwincapsError as error:
             faults.append(str(error))
             continue
         for fault in faults:
             warnings.warn(f"{fault}; going on from {path} instead", RunWarning, stacklevel=2)
-        return found
+        return checkpoint
     if faults:
         listing = "\n  ".join(faults)
         raise RunError(

@@ -1,4 +1,4 @@
-"""What a run asks of the disk: nothing half-written, nothing altered unseen, one writer."""
+"""The disk: nothing half-written, nothing altered unseen, one writer."""
 
 import errno
 import hashlib
@@ -20,7 +20,7 @@ from parity.weights import UNSUPPORTED, digest, flush, write_whole
 
 SCHEMA = 1
 LARGEST_JSON = 1 << 20
-GO_ON = "what was saved before is untouched: mend this and go on with --resume"
+GO_ON = "what was saved before is untouched: fix this and go on with --resume"
 # What locking a file answers where there are no locks: ENOLCK of NFS, EPERM of some FUSE.
 LOCKLESS = UNSUPPORTED | {errno.EPERM, errno.ENOLCK}
 WINDOWS = os.name == "nt"
@@ -44,7 +44,7 @@ def telling(path: Path, doing: str, then: str = GO_ON) -> Iterator[None]:
 
 
 def flush_folder(folder: Path) -> None:
-    """Asks the disk to keep the names in a folder, where the system can be asked that."""
+    """Asks the disk to keep the names in a folder, on systems that can."""
     if WINDOWS:  # opens files alone
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -67,7 +67,7 @@ def write_json(path: Path, kind: str, values: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path, kind: str) -> dict[str, Any]:
-    """The values of `write_json`; raises RunError for a file that differs by even a byte."""
+    """The values of `write_json`; raises RunError if a single byte differs."""
     if not path.is_file():
         raise RunError(f"{path}: no such file; it was deleted, or this is not a run folder")
     with telling(path, "read it"):
@@ -93,12 +93,14 @@ def _encode(values: Mapping[str, Any]) -> bytes:
 
 
 def no_link(path: str, flags: int) -> int:
-    """An opener of files to write: a link is refused, it could lead out of the folder."""
+    """An opener of files to write that refuses links, which may lead elsewhere."""
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def hold(folder: Path, named: Path | None = None) -> IO[str]:
-    """Locks a folder for writing until the returned file is closed or this process ends.
+    """Locks a folder for writing until the returned file is closed.
+
+    The lock also ends with this process.
 
     Its messages call it what it will be `named`, where it is not yet.
     Warns where the file system has no locks: nothing then keeps a second process out. Raises
@@ -132,14 +134,14 @@ def hold(folder: Path, named: Path | None = None) -> IO[str]:
 
 
 def discard(folder: Path) -> None:
-    """Deletes a folder that a killed process left; one that is held, or may be, stays."""
+    """Deletes a folder that a killed process left, unless it may be locked."""
     with suppress(OSError), open(folder / ".lock", "a+", opener=no_link) as file:
         if _lock(file):
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def _lock(file: IO[str]) -> bool | None:
-    """Whether this process has the lock of a file now; None where its file system has none."""
+    """Whether this process now has a file's lock; None on a disk without locks."""
     try:
         locked = lock_descriptor(file.fileno(), blocking=False)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The run folder: consistent at every instant, verified when read, readable by either wing.
+"""The run folder: whole at every instant, verified, the same for either wing.
 
     spec.json        the network
     training.json    the training, the options of the run, its preset's name, what it trains on
@@ -82,13 +82,13 @@ class Run:
         options: RunOptions | None = None,
         preset: str = "",
     ) -> "Run":
-        """Makes a run folder and locks it for writing; raises RunError where something is there.
+        """Makes a run folder and locks it; raises RunError where something is there.
 
         Of several processes that make the same one at once, one does, and the others raise.
         """
         path, options = _named(path), options or RunOptions()
         refuse_occupied(path)
-        with telling(path, "make a run folder", "nothing was made: mend this, or name another"):
+        with telling(path, "make a run folder", "nothing was made: fix this, or name another"):
             path.parent.mkdir(parents=True, exist_ok=True)
             _clear_unfinished(path)
             new, lock = _hidden(path)
@@ -117,7 +117,7 @@ class Run:
 
     @classmethod
     def open(cls, path: str | os.PathLike, *, read_only: bool = False) -> "Run":
-        """Opens a run: for writing under its lock, or to read it beside whoever is writing.
+        """Opens a run: to write under its lock, or to read beside a writer.
 
         Raises RunError where there is no run, another process is writing to it, or one of its
         two descriptions was altered.
@@ -134,7 +134,7 @@ class Run:
             values = read_json(file, TRAINING)
             training, options = _specs(file, values, training=TrainingSpec, options=RunOptions)
             run = cls(path, spec, training, options, str(values.get("preset", "")), lock)
-            if "trained_on" in values:  # which runs that were made before it was held lack
+            if "trained_on" in values:  # absent in runs made before it was saved
                 (run.trained_on,) = _specs(file, values, trained_on=TrainedOn)
             if not read_only:
                 with telling(path, "clear up after an earlier process"):
@@ -229,28 +229,29 @@ class Run:
     def newest(self) -> Checkpoint | None:
         """The newest whole checkpoint, or None; see `checkpoints.newest`.
 
-        Each epoch ends with one: those that metrics.jsonl tells of and that were deleted are
-        missed, with a warning where there is an earlier one, as RunError where there is none.
+        Each epoch ends with a checkpoint. Where those of epochs in metrics.jsonl are missing, an
+        earlier one is taken with a warning, and RunError is raised where there is none.
         """
         folder = self.path / "checkpoints"
-        found = checkpoints.newest(folder, self.spec)
-        begun = [x.get("epoch", 1) for x in self.metrics() if x.get("event") == "train"]
-        done = max(begun, default=1) - 1
-        told = f"though metrics.jsonl tells of {done} whole epochs; it was deleted"
-        if found is None and done > 0:
+        checkpoint = checkpoints.newest(folder, self.spec)
+        epochs = [x.get("epoch", 1) for x in self.metrics() if x.get("event") == "train"]
+        done = max(epochs, default=1) - 1
+        fault = f"though metrics.jsonl records {done} whole epochs; it was deleted"
+        if checkpoint is None and done > 0:
             raise RunError(
-                f"{folder}: holds no checkpoint, {told}: put one back, or start another run with "
+                f"{folder}: holds no checkpoint, {fault}: put one back, or start another run with "
                 "--out"
             )
         # A newer one that is torn was warned of.
-        missed = found is not None and checkpoints.listed(folder)[-1] == found.path
-        if found is not None and missed and done > found.state.epoch:
+        newest_whole = checkpoint is not None and checkpoints.listed(folder)[-1] == checkpoint.path
+        if checkpoint is not None and newest_whole and done > checkpoint.state.epoch:
             warnings.warn(
-                f"{folder}: holds none newer than {found.path}, {told}; going on from that one",
+                f"{folder}: holds none newer than {checkpoint.path}, {fault}; "
+                "going on from that one",
                 RunWarning,
                 stacklevel=2,
             )
-        return found
+        return checkpoint
 
     def best(self) -> Checkpoint | None:
         """The whole checkpoint of the best score, None where there is none.
@@ -268,30 +269,30 @@ class Run:
         file = self.path / "metrics.jsonl"
         content = self._read_metrics()
         if checkpoint is None:
-            kept = b""
+            start = b""
         else:
             state = checkpoint.state
-            kept = content[: state.metrics_bytes]
-            if hashlib.sha256(kept).hexdigest() != state.metrics_sha256:
+            start = content[: state.metrics_bytes]
+            if hashlib.sha256(start).hexdigest() != state.metrics_sha256:
                 lines = [raw for raw, x in _lines(content) if x["step"] <= state.step]
-                kept = b"".join(lines)
+                start = b"".join(lines)
                 warnings.warn(
                     f"{file}: was altered or cut short; going on from {checkpoint.path} with the "
                     f"{len(lines)} whole lines up to its step",
                     RunWarning,
                     stacklevel=2,
                 )
-        if kept != content or not file.exists():
+        if start != content or not file.exists():
             with telling(file, "cut it back to the checkpoint"):
-                weights.write_whole(file, kept)
+                weights.write_whole(file, start)
                 flush_folder(self.path)
-        self._metrics_bytes, self._metrics_sum = len(kept), hashlib.sha256(kept)
+        self._metrics_bytes, self._metrics_sum = len(start), hashlib.sha256(start)
 
     def _write_training(self) -> None:
-        told = {"training": to_dict(self.training), "options": to_dict(self.options)}
+        values = {"training": to_dict(self.training), "options": to_dict(self.options)}
         if self.trained_on is not None:
-            told["trained_on"] = to_dict(self.trained_on)
-        write_json(self.path / "training.json", TRAINING, {"preset": self.preset, **told})
+            values["trained_on"] = to_dict(self.trained_on)
+        write_json(self.path / "training.json", TRAINING, {"preset": self.preset, **values})
 
     def _clear(self) -> None:
         for part in self.path.glob(".*.part"):
@@ -302,16 +303,16 @@ class Run:
 
 
 def chosen(path: Path, *, best: bool = False) -> tuple[Run, Checkpoint]:
-    """A run, read only, and its newest whole checkpoint, or the best one that has a score.
+    """A run, read only, and its newest whole checkpoint, or its best one.
 
     Raises RunError where it has none yet.
     """
     with Run.open(path, read_only=True) as run:
-        found = run.newest()
-        found = (run.best() or found) if best else found
-    if found is None:
+        checkpoint = run.newest()
+        checkpoint = (run.best() or checkpoint) if best else checkpoint
+    if checkpoint is None:
         raise RunError(f"{path}: has no checkpoint yet; go on with it by --resume {path}")
-    return run, found
+    return run, checkpoint
 
 
 def holds_run(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Saved networks, found by name, run, checkpoint or file; those that come with twincaps."""
+"""Saved networks, by name, run, checkpoint or file; the package's own too."""
 
 from parity.saved._find import Known, find
 

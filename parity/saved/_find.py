@@ -51,15 +51,15 @@ class Known:
         where no data set is known, or its classes have changed since the training; warns where its
         test images have, or where it is another data set with other classes.
         """
-        if not (wanted := dataset or self.trained_on.dataset):
+        if not (name := dataset or self.trained_on.dataset):
             raise TwincapsError(
                 f"{self.name}: does not say what it was trained on; name the data set with "
                 "--dataset"
             )
         training, options = self.training or TrainingSpec(), self.options or RunOptions()
-        training = dataclasses.replace(training, dataset=wanted, ema=None, validation=0)
+        training = dataclasses.replace(training, dataset=name, ema=None, validation=0)
         options = dataclasses.replace(options, backend=backend or options.backend)
-        images = data.load(wanted, data_dir or options.data_dir)
+        images = data.load(name, data_dir or options.data_dir)
         self._compare(images)
         return training, options, images
 
@@ -72,7 +72,7 @@ class Known:
         elif classes := data.renamed(before, now):
             raise TwincapsError(
                 f"{self.name}: the classes of {now.dataset} are no longer those it was trained on "
-                f"({classes}); give the folders their old names, or train anew"
+                f"({classes}); give the folders their old names, or train again"
             )
         elif test := data.changed(before.test, now.test, "test"):
             what = f"{now.dataset} is not what it was in training ({test})"
@@ -85,15 +85,15 @@ class Known:
 
         Raises as `make_trainer` does.
         """
-        made = make_trainer(self.spec, training, options, dataset)
-        state = made.get_state()
-        held = {name: self.arrays[name].astype(a.dtype) for name, a in state["weights"].items()}
-        made.set_state({**state, "weights": held})
-        return made
+        trainer = make_trainer(self.spec, training, options, dataset)
+        state = trainer.get_state()
+        arrays = {name: self.arrays[name].astype(a.dtype) for name, a in state["weights"].items()}
+        trainer.set_state({**state, "weights": arrays})
+        return trainer
 
 
 def find(name: str, averaged: bool = False) -> Known:
-    """A network that comes with twincaps, by its name, or that of a run, checkpoint or file.
+    """A saved network by its name: one of the package, a run, checkpoint or file.
 
     Args:
         name: A name of `weights.pretrained_names()`, a run folder (its newest checkpoint), one
@@ -134,7 +134,10 @@ def find(name: str, averaged: bool = False) -> Known:
 def _of_run(
     name: str, run: Run, path: Path, spec: NetworkSpec, arrays: Arrays, about: TrainedOn | None
 ) -> Known:
-    """The network in a checkpoint of a run; of an old one, what its data set's name tells."""
+    """The network in a checkpoint of a run.
+
+    Of an old run, what it was trained on is what its data set declares.
+    """
     source = f"run {run.path.name} at step {int(path.name.removeprefix('step-'))}"
     about = about or described(run.training.dataset, run.options.data_dir)
     return Known(name, source, spec, arrays, about, run.training, run.options, run.preset)
@@ -142,10 +145,10 @@ def _of_run(
 
 def _averages(checkpoint: Checkpoint) -> Arrays:
     """The moving averages of the weights beside those of a checkpoint."""
-    found = weights.averages(checkpoint.optimizer)
-    if not found:
+    averages = weights.averages(checkpoint.optimizer)
+    if not averages:
         raise RunError(
             f"{checkpoint.path}: its weights were not averaged; a TrainingSpec with ema=0.999 does "
             "that"
         )
-    return found
+    return averages

@@ -1,4 +1,4 @@
-"""What a network and a training run are: frozen dataclasses, standard library alone.
+"""Specs of networks and trainings: frozen dataclasses, standard library alone.
 
 A spec holds only what changes the mathematics. Where a run is computed, and how fast, is in
 `RunOptions`; both are written to a run's `training.json`.
@@ -6,44 +6,64 @@ A spec holds only what changes the mathematics. Where a run is computed, and how
 
 from parity.spec.checks import SpecError, TwincapsError, gist, printable
 from parity.spec.inputs import (
+    check_count,
     check_images,
     check_labels,
     check_parts,
     check_precision,
     check_targets,
 )
-from parity.spec.layers import Conv, Primary, Tensor
+from parity.spec.layers import (
+    NORMS,
+    Conv,
+    Depthwise,
+    Norm,
+    Pixels,
+    Primary,
+    Tensor,
+    Upsampling,
+)
 from parity.spec.losses import Loss
 from parity.spec.members import members
-from parity.spec.networks import Init, NetworkSpec
+from parity.spec.networks import NETWORKS, Efficient, Init, NetworkSpec, Sabour2017
 from parity.spec.plain import from_dict, to_dict
 from parity.spec.presets import PRESETS, Preset, preset, preset_card
-from parity.spec.routings import ROUTINGS, Dynamic, Owned, Routing
+from parity.spec.routings import ROUTINGS, Dynamic, Owned, Routing, SelfAttention
 from parity.spec.trained_on import Sample, TrainedOn
 from parity.spec.training import BACKENDS, OPTIMIZERS, PRECISIONS, RunOptions, TrainingSpec
 
 __all__ = [
     "BACKENDS",
+    "NETWORKS",
+    "NORMS",
     "OPTIMIZERS",
     "PRECISIONS",
     "PRESETS",
     "ROUTINGS",
     "Conv",
+    "Depthwise",
     "Dynamic",
+    "Efficient",
     "Init",
     "Loss",
     "NetworkSpec",
+    "Norm",
     "Owned",
+    "Pixels",
     "Preset",
     "Primary",
     "Routing",
     "RunOptions",
+    "Sabour2017",
     "Sample",
+    "SelfAttention",
     "SpecError",
     "Tensor",
     "TrainedOn",
     "TrainingSpec",
     "TwincapsError",
+    "Upsampling",
+    "check_count",
     "check_images",
     "check_labels",
     "check_parts",

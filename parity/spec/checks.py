@@ -21,25 +21,29 @@ class SpecError(TwincapsError):
 def gist(error: BaseException) -> str:
     """The main line of another library's message, without a terminal's codes.
 
-    That is the first, or the first that names an error where one does further down.
+    That is the first that is no banner, or the first that names an error where one does.
     """
-    lines = [line.strip() for line in _CODES.sub("", str(error)).splitlines() if line.strip()]
+    lines = [line.strip() for line in _CODES.sub("", str(error)).splitlines()]
+    lines = [line for line in lines if line.strip("-=*^~")] or [repr(error)]
     naming = (line for line in lines if re.match(r"[\w. ]*[Ee]rror: .", line))
-    return next(naming, lines[0] if lines else repr(error))
+    heads = (line for line in lines if not line.endswith((":", "!")))
+    return next(naming, next(heads, lines[0]))
 
 
 def printable(text: str, besides: str = "") -> str:
-    """Names of others as they can be shown anywhere: what is not printable is escaped.
+    """Text with everything that is not printable escaped.
 
-    That is the end of a line, a terminal's code, a byte of a file's name that is no text.
+    So a name cannot break a line, send codes to a terminal, or fail to encode.
 
     Args:
-        text: The name, or a message with names in it.
-        besides: What is left as it is, a line's end in a message.
+        text: A name, or a message with names in it.
+        besides: Characters that stay as they are, such as line ends in a message.
     """
     return "".join(
-        each if each.isprintable() or each in besides else each.encode("unicode_escape").decode()
-        for each in text
+        letter
+        if letter.isprintable() or letter in besides
+        else letter.encode("unicode_escape").decode()
+        for letter in text
     )
 
 
@@ -68,7 +72,7 @@ _FITS: dict[str, Callable[[Any], bool]] = {
 
 
 def check(owner: str, expected: str, **numbers: Any) -> None:
-    """Raises SpecError unless each number is what is expected, one of the words above."""
+    """Raises SpecError unless each number is as `expected`, one of the words above."""
     for name, number in numbers.items():
         require(_FITS[expected](number), f"{owner}: {name} is {number!r}; expected {expected}")
 
@@ -81,9 +85,11 @@ def normalise(spec: Any) -> None:
     numbers are left to `check`.
     """
     hints = typing.get_type_hints(type(spec))
-    for each in dataclasses.fields(spec):
-        value = _plain(hints[each.name], getattr(spec, each.name), type(spec).__name__, each.name)
-        object.__setattr__(spec, each.name, value)
+    for field in dataclasses.fields(spec):
+        value = _plain(
+            hints[field.name], getattr(spec, field.name), type(spec).__name__, field.name
+        )
+        object.__setattr__(spec, field.name, value)
 
 
 def _plain(hint: Any, value: Any, owner: str, name: str) -> Any:
@@ -94,7 +100,7 @@ def _plain(hint: Any, value: Any, owner: str, name: str) -> Any:
         value = value.tolist()
     if typing.get_origin(hint) is tuple:
         require(isinstance(value, list | tuple), f"{owner}: {name} is {value!r}; expected a tuple")
-        return tuple(_plain(inner[0], each, owner, name) for each in value)
+        return tuple(_plain(inner[0], item, owner, name) for item in value)
     if hint in (int, float):
         if isinstance(value, bool) or not isinstance(value, int | float):
             return value

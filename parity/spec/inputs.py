@@ -1,4 +1,4 @@
-"""What may be given to a network, checked for both wings: precision, images, parts, targets.
+"""Checks of a network's inputs: precision, images, parts, targets.
 
 Axes: B batch, P parts of a picture, J classes, H W C image.
 """
@@ -20,6 +20,15 @@ def check_precision(precision: Any) -> None:
         )
 
 
+def check_count(count: int) -> None:
+    """Raises SpecError where a batch has one number a channel, which has no variance."""
+    if count < 2:
+        raise SpecError(
+            f"batch norm: {count} number a channel to train on (images x places); expected at "
+            "least 2, use a larger batch"
+        )
+
+
 def check_images(images_BHWC: Any, spec: NetworkSpec) -> None:
     """Raises SpecError unless images are floating [B, H, W, C] of the spec's size."""
     shape, dtype = _shape(images_BHWC), getattr(images_BHWC, "dtype", None)
@@ -36,7 +45,7 @@ def check_images(images_BHWC: Any, spec: NetworkSpec) -> None:
 
 
 def check_parts(labels_BP: Any, images_BPHWC: Any, batch: int, spec: NetworkSpec) -> None:
-    """Raises SpecError unless there are as many labels as images, for each picture of a batch."""
+    """Raises SpecError unless each picture has as many part labels as part images."""
     labels, images = _shape(labels_BP), _shape(images_BPHWC)
     if len(labels) != 2 or labels[0] != batch or images != (*labels, *spec.image):
         raise SpecError(
@@ -49,7 +58,7 @@ def check_parts(labels_BP: Any, images_BPHWC: Any, batch: int, spec: NetworkSpec
 
 
 def check_targets(targets: Any, classes: int, batch: int | None = None) -> None:
-    """Raises SpecError unless targets are labels [B] or zeros and ones [B, J], whole numbers.
+    """Raises SpecError unless targets are labels [B] or zeros and ones [B, J].
 
     Values are looked at in NumPy arrays alone: what is traced has none, and what is on a device
     would have to be waited for. The wings hand over what can be looked at (`arrays.concrete`).
@@ -62,10 +71,10 @@ def check_targets(targets: Any, classes: int, batch: int | None = None) -> None:
     shape = _shape(targets)
     fits = len(shape) in (1, 2) and shape[1:] in ((), (classes,)) and batch in (None, shape[0])
     if not fits:
-        many = "batch" if batch is None else batch
+        size = "batch" if batch is None else batch
         raise SpecError(
-            f"targets have shape {shape}; expected labels ({many},), or zeros and "
-            f"ones ({many}, {classes})"
+            f"targets have shape {shape}; expected labels ({size},), or zeros and "
+            f"ones ({size}, {classes})"
         )
     if len(shape) == 1:
         check_labels(targets, classes, "targets")
@@ -80,7 +89,7 @@ def check_targets(targets: Any, classes: int, batch: int | None = None) -> None:
 
 
 def check_labels(labels: Any, classes: int, what: str = "labels") -> None:
-    """Raises SpecError unless labels of any shape are whole numbers from 0 to classes - 1.
+    """Raises SpecError unless labels are whole numbers from 0 to classes - 1.
 
     Values are looked at as in `check_targets`.
     """

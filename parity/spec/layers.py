@@ -1,8 +1,17 @@
-"""What networks are made of: tensors, convolutions, the layer of the first capsules."""
+"""The parts of networks: tensors, convolutions, the first capsules."""
 
 from dataclasses import dataclass
 
-from parity.spec.checks import COUNT, POSITIVE, check, fields, normalise
+from parity.spec.checks import (
+    COUNT,
+    FINITE,
+    FROM_ZERO,
+    POSITIVE,
+    check,
+    fields,
+    normalise,
+    require,
+)
 
 
 @dataclass(frozen=True)
@@ -14,17 +23,25 @@ class Tensor:
         shape: Their sizes.
         std: Of the first draw, a normal cut at two of them; 0 for a constant.
         value: That constant.
+        bound: Above 0 the first draw is uniform within plus and minus this instead.
+        trained: Whether an optimiser moves it; otherwise it is state, a running number that a
+            training step gives a new value.
+        free: Whether its gradient is 0 by construction while training, as that of a bias before a
+            normalisation is: what is left of it in a program is rounding.
     """
 
     axes: str
     shape: tuple[int, ...]
     std: float
     value: float
+    bound: float = 0.0
+    trained: bool = True
+    free: bool = False
 
 
 @dataclass(frozen=True)
 class Conv:
-    """A square convolution without padding, followed by relu: the stem is a tuple of these."""
+    """A square convolution without padding, then relu; several make the stem."""
 
     channels: int
     kernel: int
@@ -37,7 +54,7 @@ class Conv:
 
 @dataclass(frozen=True)
 class Primary:
-    """The convolution that makes the first capsules: `types` of them, `size` long, at each place.
+    """The convolution of the first capsules: `types` at each place, `size` long.
 
     `scale` multiplies the convolution before its bias is added. It is 1 in the paper; the
     authors' code divides by the number of types (one more with leaky routing).
@@ -58,3 +75,130 @@ class Primary:
     def channels(self) -> int:
         """Output channels of the convolution: channel = type * size + component."""
         return self.types * self.size
+
+
+@dataclass(frozen=True)
+class Depthwise:
+    """The convolution that makes the first capsules, one filter for each channel.
+
+    A channel is type * size + component, and no filter mixes two of them.
+    """
+
+    types: int = 16
+    size: int = 8
+    kernel: int = 9
+    stride: int = 1
+
+    def __post_init__(self) -> None:
+        normalise(self)
+        check("primary", COUNT, **vars(self))
+
+    @property
+    def channels(self) -> int:
+        """Channels that it reads, and makes."""
+        return self.types * self.size
+
+
+NORMS = ("batch", "layer", "instance")
+
+
+@dataclass(frozen=True)
+class Norm:
+    """The normalisation of a convolution's result.
+
+    Attributes:
+        kind: batch (over images and places; evaluation takes running numbers), layer (over
+            places and channels of an image), or instance (over places of an image).
+        epsilon: Added to the variance under the root.
+        keep: The share of a running number that a training step keeps.
+        first: Whether it comes before the activation.
+        bound: Scale and shift are first drawn uniformly within plus and minus this; None: 1 and 0.
+    """
+
+    kind: str = "batch"
+    epsilon: float = 1e-3
+    keep: float = 0.99
+    first: bool = False
+    bound: float | None = None
+
+    def __post_init__(self) -> None:
+        normalise(self)
+        known = ", ".join(NORMS)
+        require(self.kind in NORMS, f"norm: kind is {self.kind!r}; expected one of {known}")
+        check("norm", POSITIVE, epsilon=self.epsilon)
+        check("norm", FROM_ZERO, keep=self.keep)
+        require(self.keep < 1, f"norm: keep is {self.keep}; expected a number below 1")
+        if self.bound is not None:
+            check("norm", POSITIVE, bound=self.bound)
+
+    def rows(self, name: str, width: int) -> dict[str, Tensor]:
+        """Name -> Tensor of its scale, shift and, of a batch norm, running numbers."""
+        bound = self.bound or 0.0
+
+        def row(value: float, bound: float = 0.0, trained: bool = True) -> Tensor:
+            return Tensor("out", (width,), 0.0, value, bound, trained)
+
+        rows = {f"{name}.scale": row(1.0, bound), f"{name}.shift": row(0.0, bound)}
+        if self.kind == "batch":
+            rows[f"{name}.mean"] = row(0.0, trained=False)
+            rows[f"{name}.variance"] = row(1.0, trained=False)
+        return rows
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """A network's first layer: (image - mean) / deviation, of images in [0, 1].
+
+    Attributes:
+        mean: One number for all channels, or one for each.
+        deviation: Alike; 256 / 255 where bytes are divided by 256.
+        own: Whether each channel of an image is standardised by its own mean and deviation.
+    """
+
+    mean: tuple[float, ...] = (0.0,)
+    deviation: tuple[float, ...] = (1.0,)
+    own: bool = False
+
+    def __post_init__(self) -> None:
+        normalise(self)
+        check("pixels", FINITE, **{f"mean {n}": x for n, x in enumerate(self.mean)})
+        check("pixels", POSITIVE, **{f"deviation {n}": x for n, x in enumerate(self.deviation)})
+
+    def fit(self, channels: int) -> None:
+        """Raises SpecError unless there is one number, or one for each channel."""
+        for name in ("mean", "deviation"):
+            count = len(getattr(self, name))
+            require(
+                count in (1, channels),
+                f"pixels: {name} has {count} numbers; expected 1 or {channels}, one a channel",
+            )
+
+
+@dataclass(frozen=True)
+class Upsampling:
+    """The second half of a decoder: an image twice as large, then a convolution, again and again.
+
+    It begins with the dense layers' numbers as a square of one channel. After `channels` comes one
+    more convolution, to the image's channels.
+
+    Attributes:
+        channels: Of each convolution after a doubling by bilinear interpolation.
+        kernel: Height and width of every kernel; nothing is padded.
+        slope: Of the leaky relu after each convolution but the last, which has a sigmoid.
+    """
+
+    channels: tuple[int, ...] = (64, 128, 128)
+    kernel: int = 3
+    slope: float = 0.2
+
+    def __post_init__(self) -> None:
+        normalise(self)
+        check("upsampling", COUNT, **{f"width {n}": x for n, x in enumerate(self.channels)})
+        check("upsampling", COUNT, kernel=self.kernel)
+        check("upsampling", FROM_ZERO, slope=self.slope)
+
+    def side(self, side: int) -> int:
+        """Height and width of the image that it makes from a square of this side."""
+        for _ in self.channels:
+            side = 2 * side - self.kernel + 1
+        return side - self.kernel + 1

@@ -1,4 +1,4 @@
-"""The losses of a network: how its margin loss and its reconstruction are weighed."""
+"""The losses of a network and their weights."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from parity.spec.checks import FROM_ZERO, check, fields, normalise
 
 @dataclass(frozen=True)
 class Loss:
-    """Margin loss (Eq. 4 of the paper) plus `reconstruction` times the sum of squared errors.
+    """Margin loss (Eq. 4) plus `reconstruction` times the sum of squared errors.
 
     With `class_mean`, the margin loss is also divided by the number of classes: the authors'
     code, with a `scale` of 0.5, is the paper's loss over 20 for ten classes.

@@ -1,4 +1,4 @@
-"""Packages whose functions are found by the names of a table, each in a file of its own."""
+"""Packages whose functions are named by a table, each in a file of its own."""
 
 import importlib
 import sys
@@ -10,7 +10,7 @@ from typing import Any
 def members(
     package: str, table: Iterable[str]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """`__getattr__` and `__dir__` of a package that has the function NAME in its file `_NAME.py`.
+    """`__getattr__` and `__dir__` of a package with function NAME in `_NAME.py`.
 
     A row of the table is imported when it is asked for; one without a file is no attribute.
 

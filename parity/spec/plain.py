@@ -17,10 +17,10 @@ LATER = {"later": True}
 def to_dict(spec: Any) -> dict[str, Any]:
     """A spec as plain JSON values."""
     return {
-        each.name: _plain(value)
-        for each in dataclasses.fields(spec)
-        for value in [getattr(spec, each.name)]
-        if each.metadata != LATER or value != each.default
+        field.name: _plain(value)
+        for field in dataclasses.fields(spec)
+        for value in [getattr(spec, field.name)]
+        if field.metadata != LATER or value != field.default
     }
 
 
@@ -31,19 +31,20 @@ def _plain(value: Any) -> Any:
 
 
 def from_dict(kind: type[T], values: Any) -> T:
-    """A spec of `kind` from `to_dict`'s values; every unknown and missing name in one error.
+    """A spec of `kind` from the values of `to_dict`; one error names every fault.
 
     A name whose default is None, or that was added later, may be missing. Of several
-    kinds of spec, as routings are, the values' own `name` says which it is.
+    kinds of spec, as routings and networks are, the values say which it is, under its `TAG`.
     """
     require(
         isinstance(values, dict),
         f"{kind.__name__}: got {type(values).__name__}; expected an object",
     )
-    if hasattr(kind, "kind"):
-        kind = kind.kind(values.get("name"))  # pyright: ignore[reportAttributeAccessIssue]
+    if hasattr(kind, "TAG"):
+        kinds: typing.Any = kind
+        kind = kinds.kind(values.get(kinds.TAG))
     hints = typing.get_type_hints(kind)
-    names = [each.name for each in dataclasses.fields(typing.cast(Any, kind))]
+    names = [field.name for field in dataclasses.fields(typing.cast(Any, kind))]
     values = {**_optional(kind), **values}
     unknown, missing = sorted(set(values) - set(names)), sorted(set(names) - set(values))
     require(
@@ -54,9 +55,9 @@ def from_dict(kind: type[T], values: Any) -> T:
 
 def _optional(kind: Any) -> dict[str, Any]:
     return {
-        each.name: each.default
-        for each in dataclasses.fields(kind)
-        if each.default is None or each.metadata == LATER
+        field.name: field.default
+        for field in dataclasses.fields(kind)
+        if field.default is None or field.metadata == LATER
     }
 
 
@@ -66,7 +67,7 @@ def _value(hint: Any, value: Any, name: str) -> Any:
         return from_dict(typing.cast(type, hint), value)
     if origin is tuple:
         require(isinstance(value, list | tuple), f"{name}: got {value!r}; expected a list")
-        return tuple(_value(inner[0], each, name) for each in value)
+        return tuple(_value(inner[0], item, name) for item in value)
     if type(None) in inner:
         return None if value is None else _value(inner[0], value, name)
     fits = isinstance(value, int | float) if hint is float else isinstance(value, hint)

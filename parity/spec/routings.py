@@ -1,4 +1,4 @@
-"""The table of routings: a frozen dataclass for each, with its options and what it owns.
+"""The table of routings: a dataclass each, with its options and parameters.
 
 A routing `NAME` is its dataclass here and a function in `routing/_NAME.py` of the oracle and of
 each wing; `lean/_NAME.py` of a wing may hold a twin that does not store the votes. Weights, layers,
@@ -11,10 +11,10 @@ Axes: i input capsules, j output capsules, k size of an input pose, d of an outp
 import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from parity.spec.checks import COUNT, check, normalise, require
+from parity.spec.checks import COUNT, POSITIVE, check, normalise, require
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,14 @@ class Owned:
 
 @dataclass(frozen=True, init=False)
 class Routing:
-    """A routing of `ROUTINGS` and its options: Routing("dynamic", num_iters=2) is a Dynamic.
+    """A routing of `ROUTINGS` with options: Routing("dynamic") is a Dynamic.
 
     A subclass gives `name` its default, says its `source`, and `owns` its parameters by name;
     one with a field of the same name, a bool, is there where that is true.
     """
 
     name: str = "dynamic"
+    TAG: ClassVar[str] = "name"
     source: ClassVar[str] = ""
     owns: ClassVar[Mapping[str, Owned]] = {}
 
@@ -74,18 +75,20 @@ class Routing:
     @property
     def options(self) -> dict[str, Any]:
         """What the routing function is told by name, besides what the routing owns."""
-        names = (each.name for each in dataclasses.fields(self))
+        names = (field.name for field in dataclasses.fields(self))
         return {n: getattr(self, n) for n in names if n != "name" and n not in self.owns}
 
     @property
     def owned(self) -> dict[str, Owned]:
         """The parameters that a routing with these options has, by name."""
-        return {name: each for name, each in self.owns.items() if getattr(self, name, True)}
+        return {
+            name: parameter for name, parameter in self.owns.items() if getattr(self, name, True)
+        }
 
     @property
     def label(self) -> str:
         """The options in a few words: "dynamic num_iters=2 leaky"."""
-        values = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         words = [n if x is True else f"{n}={x}" for n, x in values.items() if x is not False]
         return " ".join([self.name, *words[1:]])
 
@@ -96,8 +99,8 @@ class Routing:
         Of a bool both, of a whole number 1 to 3, of others the default; a field says otherwise by
         `field(metadata={"examples": (...)})`.
         """
-        fields = [each for each in dataclasses.fields(cls) if each.name != "name"]
-        names = [each.name for each in fields]
+        fields = [field for field in dataclasses.fields(cls) if field.name != "name"]
+        names = [field.name for field in fields]
         for values in itertools.product(*map(_examples, fields)):
             yield cls(**dict(zip(names, values, strict=True)))
 
@@ -105,14 +108,14 @@ class Routing:
     def switched(cls) -> "Iterator[Routing]":
         """The routing as it is by default, and with each of its switches on alone."""
         yield cls()
-        for each in dataclasses.fields(cls):
-            if each.default is False:
-                yield dataclasses.replace(cls(), **{each.name: True})
+        for option in dataclasses.fields(cls):
+            if option.default is False:
+                yield dataclasses.replace(cls(), **{option.name: True})
 
 
-def _examples(field: "dataclasses.Field[Any]") -> tuple[Any, ...]:
-    usual = {bool: (False, True), int: (1, 2, 3)}.get(type(field.default), (field.default,))
-    return field.metadata.get("examples", usual)
+def _examples(option: "dataclasses.Field[Any]") -> tuple[Any, ...]:
+    usual = {bool: (False, True), int: (1, 2, 3)}.get(type(option.default), (option.default,))
+    return option.metadata.get("examples", usual)
 
 
 @dataclass(frozen=True)
@@ -140,4 +143,26 @@ class Dynamic(Routing):
         check("routing", COUNT, num_iters=self.num_iters)
 
 
-ROUTINGS: dict[str, type[Routing]] = {kind.name: kind for kind in (Dynamic,)}
+@dataclass(frozen=True)
+class SelfAttention(Routing):
+    """Self-attention routing: one pass, by how well a vote agrees with the sum of all.
+
+    Attributes:
+        scale: What agreements are divided by, None for the root of D.
+    """
+
+    source: ClassVar[str] = "Mazzia, Salvetti, Chiaberge 2021 (Efficient-CapsNet), their own code"
+    owns: ClassVar[Mapping[str, Owned]] = {
+        "prior": Owned("i j", value=0.0, feeds="routing.0.coupling")
+    }
+
+    name: str = "self_attention"
+    scale: float | None = field(default=None, metadata={"examples": (None, 1.7)})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.scale is not None:
+            check("routing", POSITIVE, scale=self.scale)
+
+
+ROUTINGS: dict[str, type[Routing]] = {kind.name: kind for kind in (Dynamic, SelfAttention)}

@@ -1,11 +1,11 @@
-"""What a network was trained on, as runs and weights files hold it, so that nobody has to guess."""
+"""What a network was trained on, as runs and weights files hold it."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A split as it was: enough to tell it from another, and too little to rebuild it.
+    """A split as checksums: enough to recognise it, too little to rebuild it.
 
     Attributes:
         count: Images.
@@ -25,9 +25,9 @@ class TrainedOn:
     Attributes:
         dataset: The data set's name, "" where it is not known.
         fit: How a picture becomes an image of the network (`parity/predict/fit.py`).
-        frame: Height and width a picture is brought to before its middle, of the network's size, is
-            taken; None where the whole picture is.
-        things: Classes that each image shows.
+        frame: Height and width that a picture is scaled to before its middle window, of the
+            network's size, is cut out; None to scale to that size.
+        things: The number of classes that each image shows.
         class_names: In the order of the class capsules, () where numbers are the names.
         train, test: The two splits, None where they are not known.
         validation: sha256 of the places of the images held out for validation, int64, None without.
@@ -43,6 +43,13 @@ class TrainedOn:
     validation: str | None = None
 
     def names(self, classes: int) -> tuple[str, ...]:
-        """A name for each class: those saved where their number is right, else numbers."""
+        """A name for each class, in the order of the class capsules.
+
+        Args:
+            classes: The number of classes of the network.
+
+        Returns:
+            The saved `class_names`; "0", "1" and so on where there are not as many as classes.
+        """
         known = len(self.class_names) == classes
         return self.class_names if known else tuple(map(str, range(classes)))

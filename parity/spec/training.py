@@ -8,15 +8,22 @@ from parity.spec.plain import LATER
 PRECISIONS = ("float32", "float64", "bfloat16")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 BACKENDS = ("torch", "jax")
+SCHEDULES = ("exponential", "staircase")
+AUGMENTATIONS = ("shift", "efficient")
 
 
 @dataclass(frozen=True)
 class TrainingSpec:
-    """All that decides a training run besides the network: two runs of equal specs are one run.
+    """A training besides its network: equal specs make the same run.
 
     The rate of step t (from 0) is max(learning_rate * decay_rate ** (t / decay_steps),
-    minimum_rate); see `parity.schedule`. `shift` is the largest random translation of a training
-    image, in pixels; data sets that crop or place their images at random do not use it.
+    minimum_rate); the `schedule` "staircase" takes the whole part of t / decay_steps. See
+    `parity.schedule`. `epsilon_hat` adds Adam's epsilon to the root of the second moment before its
+    bias correction, as Keras does; see Kingma and Ba 2015, the end of section 2.
+    `augment` is what is random about a training image: "shift", or "efficient", the transformations
+    of Efficient-CapsNet (`parity.data.distortion`). `shift` is the largest random translation of a
+    training image, in pixels, where `augment` is "shift"; data sets that crop or place their images
+    at random do not use it.
     `weight_decay` is decoupled, and used by adamw alone. `ema` is the decay of an average of the
     weights that moves beside them, e.g. 0.999: it begins at the first weights, without a bias
     correction, and after each step average += (1 - ema) * (weights - average). `validation` is how
@@ -42,12 +49,17 @@ class TrainingSpec:
     seed: int = 0
     precision: str = "float32"
     validation: int = field(default=0, metadata=LATER)
+    schedule: str = field(default="exponential", metadata=LATER)
+    epsilon_hat: bool = field(default=False, metadata=LATER)
+    augment: str = field(default="shift", metadata=LATER)
 
     def __post_init__(self) -> None:
         normalise(self)
         for name, value, known in (
             ("optimizer", self.optimizer, OPTIMIZERS),
             ("precision", self.precision, PRECISIONS),
+            ("schedule", self.schedule, SCHEDULES),
+            ("augment", self.augment, AUGMENTATIONS),
         ):
             require(
                 value in known, f"{name} {value!r} is unknown; expected one of {', '.join(known)}"
@@ -69,6 +81,11 @@ class TrainingSpec:
                 f"training: {name} is {value}; expected a number below 1",
             )
         require(
+            self.schedule != "staircase" or self.decay_rate <= 1,
+            f"training: decay_rate is {self.decay_rate}; expected at most 1 with the schedule "
+            "staircase, or the rate grows without end",
+        )
+        require(
             self.seed < 2**63,
             f"seed is {self.seed}; expected a whole number from 0 to 2**63 - 1",
         )
@@ -76,7 +93,9 @@ class TrainingSpec:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run is computed; none of it changes the mathematics, so a resume may change it.
+    """How a run is computed: options that leave the mathematics unchanged.
+
+    A resume may change them.
 
     Attributes:
         block: Input capsules a block of lean routing, None to choose from the sizes.

@@ -1,1 +1,1 @@
-"""What a pass computes, recorded, and the first tensor in which two recordings differ."""
+"""Traces: what a pass computes, and the first tensor where two differ."""

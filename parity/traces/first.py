@@ -1,4 +1,4 @@
-"""The first tensor that differs, in the order of execution: forward, then backward."""
+"""The first tensor that differs: in order forward, then backward."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from parity.traces.recording import Trace
 
 @dataclass(frozen=True)
 class First:
-    """The first tensor that differs: its name, in which pass, by how much, and what was allowed."""
+    """The first tensor that differs: name, pass, difference and tolerance."""
 
     name: str
     backward: bool
@@ -23,7 +23,9 @@ class First:
 def first_difference(
     a: Trace, b: Trace, tolerance: float, gradients: float | None = None
 ) -> First | None:
-    """The first tensor of two traces that differs by more than `tolerance`, None if none does.
+    """The first tensor of two traces that differs by more than `tolerance`.
+
+    None where none does.
 
     The values are walked in the order of execution, and where they all agree the gradients from
     the loss backwards; `gradients` is the tolerance there, unless given the same. A tensor that
@@ -46,6 +48,6 @@ def first_gradient(a: Trace, b: Trace, tolerance: float) -> First | None:
     return None
 
 
-def first_beyond(found: Mapping[str, float], tolerance: float) -> str | None:
+def first_beyond(distances: Mapping[str, float], tolerance: float) -> str | None:
     """The first name whose difference is not within the tolerance."""
-    return next((name for name, apart in found.items() if not apart <= tolerance), None)
+    return next((name for name, apart in distances.items() if not apart <= tolerance), None)

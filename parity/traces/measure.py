@@ -1,4 +1,4 @@
-"""The ladder's measure: how far two arrays are apart, and which of many is the furthest."""
+"""The ladder's measure: how far apart two arrays are, and the worst of many."""
 
 from collections.abc import Iterable, Mapping
 
@@ -47,7 +47,7 @@ def differences(
     }
 
 
-def worst(found: Mapping[str, float]) -> tuple[str, float]:
+def worst(distances: Mapping[str, float]) -> tuple[str, float]:
     """The name of the largest difference, the first of equals, and that difference."""
-    name = max(found, key=found.__getitem__, default="")
-    return name, found.get(name, 0.0)
+    name = max(distances, key=distances.__getitem__, default="")
+    return name, distances.get(name, 0.0)

@@ -1,4 +1,4 @@
-"""Rounding or meaning: whether two wings differ in float64, and which leaves the oracle.
+"""Rounding or semantic: what a difference is, and which wing leaves the oracle.
 
 A difference in float32 alone is *rounding*. One that is there in float64 too is *semantic*: the
 two wings compute different things, and the oracle (`parity.reference`) says which is right.
@@ -40,7 +40,7 @@ class Verdict:
 
 
 def verdict(a: Trace, b: Trace, tolerance: float, gradients: float | None = None) -> Verdict:
-    """What a difference between two wings is, by their float64 traces of the same request."""
+    """What a difference between two wings is, by their float64 traces."""
     assert a.request["precision"] == b.request["precision"] == "float64"
     first = first_difference(a, b, tolerance, gradients)
     if first is None:
@@ -57,21 +57,22 @@ def values(trace: Trace) -> Arrays:
     """The oracle's tensors for the parameters and the batch of a trace, in float64."""
     head = "parameter/"
     arrays = {n.removeprefix(head): a for n, a in trace.values.items() if n.startswith(head)}
-    return reference.forward(trace.spec, arrays, trace.values["image"], trace.labels)
+    images, labels = trace.values["image"], trace.labels
+    return reference.forward(trace.spec, arrays, images, labels, train=trace.train)
 
 
 def distances_to_oracle(a: Trace, b: Trace, first: First) -> dict[str, float]:
-    """Name of each trace -> how far it is from the oracle at the tensor that differs first.
+    """Name of each trace -> its distance from the oracle where they first differ.
 
     A value by the ladder's measure; a gradient as a share of the gap between the two, along
     that gap, so that the right one has 0 and the wrong one 1.
     """
     name = first.name
     if first.backward:
-        slopes = {each.name: each.gradients.get(name) for each in (a, b)}
+        slopes = {trace.name: trace.gradients.get(name) for trace in (a, b)}
         return _shares(a, name, slopes)
     expected = values(a)
-    return {each.name: differences(expected, each.values, [name])[name] for each in (a, b)}
+    return {trace.name: differences(expected, trace.values, [name])[name] for trace in (a, b)}
 
 
 def _shares(trace: Trace, name: str, slopes: dict[str, np.ndarray | None]) -> dict[str, float]:
@@ -95,14 +96,14 @@ def slope_along(trace: Trace, name: str, direction: np.ndarray) -> float:
     """The oracle's derivative of the loss by a tap or a parameter along a direction."""
     head = "parameter/"
     arrays = {n.removeprefix(head): a for n, a in trace.values.items() if n.startswith(head)}
-    held = arrays.get(name.removeprefix(head), np.zeros_like(direction))
+    point = arrays.get(name.removeprefix(head), np.zeros_like(direction))
 
     def loss(x: np.ndarray) -> np.ndarray:
         def tap(tapped: str, value: np.ndarray) -> np.ndarray:
             return value + x if tapped == name else value
 
         changed = {**arrays, name.removeprefix(head): x} if name.startswith(head) else arrays
-        seen = reference.forward(trace.spec, changed, trace.values["image"], trace.labels, tap)
-        return seen["loss"]
+        given = trace.values["image"], trace.labels
+        return reference.forward(trace.spec, changed, *given, tap, train=trace.train)["loss"]
 
-    return float(reference.derivative(loss, held, direction))
+    return float(reference.derivative(loss, point, direction))

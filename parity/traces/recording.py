@@ -1,4 +1,4 @@
-"""A trace: every named tensor of one forward and backward pass of one wing, as one file.
+"""A trace: every named tensor of a forward and backward pass, in one file.
 
     value/<name>      the tensor at each tap and every parameter (`parameter/<name>`)
     gradient/<name>   the gradient of the loss by it
@@ -23,6 +23,7 @@ FORMAT = "twincaps-trace"
 # What a request says; two traces can be compared when they agree in all of `SHARED`.
 SHARED = ("spec", "seed", "batch", "precision", "weights", "images")
 REQUEST = (*SHARED, "backend", "mode", "device", "source")
+OPTIONAL = {"train"}  # False for a pass of an evaluation, absent for one of a training step
 
 # What a parameter feeds: the beginning of its name -> the first tap that depends on it.
 FEEDS = {"primary": "primary.conv", "digit.kernel": "votes", "decoder": "reconstruction"}
@@ -33,20 +34,23 @@ class TraceError(TwincapsError):
 
 
 def execution_order(names: Iterable[str], spec: NetworkSpec) -> list[str]:
-    """Taps in the order given, each parameter just before the first tap that depends on it.
+    """Names in order of execution: each parameter just before its first tap.
 
     The backward pass visits the same names from the last to the first.
     """
     names = list(names)
     first = next((name for name in names if name.startswith("routing.")), "votes")
     owned = spec.routing.owned.items()
-    feeds = {**FEEDS, **{f"digit.{name}": each.feeds or first for name, each in owned}}
+    feeds = {**FEEDS, **{f"digit.{name}": own.feeds or first for name, own in owned}}
     order = [name for name in names if not name.startswith("parameter/")]
     for name in names:
         if name.startswith("parameter/"):
             plain = name.removeprefix("parameter/")
             tap = next((tap for head, tap in feeds.items() if plain.startswith(head)), None)
-            tap = tap or plain.rpartition(".")[0]
+            layer = plain.rpartition(".")[0]
+            # Where a layer shows no tensor of its name, its first one: stem.0.conv, say.
+            fed = (each for each in order if each == layer or each.startswith(f"{layer}."))
+            tap = tap or next(fed, "")
             order.insert(order.index(tap) if tap in order else 0, name)
     return order
 
@@ -67,6 +71,11 @@ class Trace:
         return from_dict(NetworkSpec, self.request["spec"])
 
     @property
+    def train(self) -> bool:
+        """Whether the pass is that of a training step."""
+        return self.request.get("train", True)
+
+    @property
     def name(self) -> str:
         """Which wing, how: "torch", or "jax eager"."""
         mode = self.request["mode"]
@@ -75,8 +84,8 @@ class Trace:
     def pack(self) -> tuple[Arrays, dict[str, Any]]:
         """Arrays and header of the file."""
         arrays = {"labels": self.labels}
-        for kind, held in (("value", self.values), ("gradient", self.gradients)):
-            arrays |= {f"{kind}/{name}": array for name, array in held.items()}
+        for kind, tensors in (("value", self.values), ("gradient", self.gradients)):
+            arrays |= {f"{kind}/{name}": array for name, array in tensors.items()}
         header = {"format": FORMAT, "schema": SCHEMA, "order": list(self.values)}
         return arrays, header | {"request": self.request, "report": self.report}
 
@@ -94,21 +103,21 @@ def make(
     """The trace of what a wing's `training.trace` returned."""
     values, gradients = traced
     order = execution_order(values, from_dict(NetworkSpec, request["spec"]))
-    assert set(request) == set(REQUEST), set(request) ^ set(REQUEST)
-    values, gradients = ({name: held[name] for name in order} for held in (values, gradients))
+    assert set(request) - OPTIONAL == set(REQUEST), set(request) ^ set(REQUEST)
+    values, gradients = ({name: arrays[name] for name in order} for arrays in (values, gradients))
     # As a file gives it back, with lists for tuples: traces of either kind can be compared.
     plain = json.loads(json.dumps(dict(request)))
     return Trace(plain, dict(report), values, gradients, np.asarray(labels))
 
 
 def load(path: str | os.PathLike) -> Trace:
-    """The trace in a file; raises a TwincapsError for one that is torn, altered or another kind."""
+    """The trace in a file; raises TwincapsError if it is not a whole trace."""
     arrays, header = load_arrays(path, FORMAT)
     order: list[str] = _told(header, "order", [])
     request: dict[str, Any] = _told(header, "request", {})
     names = [f"{kind}/{name}" for name in order for kind in ("value", "gradient")]
-    if set(request) != set(REQUEST) or set(arrays) != {"labels", *names} or not order:
-        raise TraceError(f"{path}: a trace whose header does not name its tensors; make it anew")
+    if set(request) - OPTIONAL != set(REQUEST) or set(arrays) != {"labels", *names} or not order:
+        raise TraceError(f"{path}: a trace whose header does not name its tensors; trace it again")
     from_dict(NetworkSpec, request["spec"])
     values, gradients = (
         {name: arrays[f"{kind}/{name}"] for name in order} for kind in ("value", "gradient")
@@ -118,16 +127,17 @@ def load(path: str | os.PathLike) -> Trace:
 
 def _told(header: Mapping[str, Any], name: str, otherwise: Any) -> Any:
     """A value of a header, if it is of the right kind."""
-    found = header.get(name)
-    return found if isinstance(found, type(otherwise)) else otherwise
+    value = header.get(name)
+    return value if isinstance(value, type(otherwise)) else otherwise
 
 
 def refuse_unlike(a: Trace, b: Trace) -> None:
-    """Raises TraceError, naming every point, where two traces are not of the same thing."""
-    unlike = [name for name in SHARED if a.request[name] != b.request[name]]
+    """Raises TraceError, with every mismatch, for traces of different requests."""
+    requests = [{**trace.request, "train": trace.train} for trace in (a, b)]
+    unlike = [name for name in (*SHARED, "train") if requests[0][name] != requests[1][name]]
     if unlike:
         listed = "\n  ".join(
-            f"{name}: {_short(a.request[name], b.request[name])}" for name in unlike
+            f"{name}: {_short(requests[0][name], requests[1][name])}" for name in unlike
         )
         raise TraceError(
             "the two traces are not of the same network, batch and precision; trace both wings "

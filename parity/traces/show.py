@@ -1,4 +1,4 @@
-"""How two traces differ, printed: the worst tensors, the first that differs, its meaning."""
+"""Prints how two traces differ: worst tensors, the first, its meaning."""
 
 import math
 from typing import Any
@@ -25,7 +25,7 @@ def wide_console() -> Console:
 
 
 def plain(one: Trace, other: Trace, tolerances: tuple[float, float]) -> dict[str, Any]:
-    """The same as JSON values: every difference, null where one side alone is not finite."""
+    """The same as JSON values: every difference, null where it is not finite."""
     rows = [
         {"pass": kind, "tensor": name, "difference": apart if math.isfinite(apart) else None}
         | {"tolerance": tolerance, "holds": apart <= tolerance}
@@ -33,13 +33,13 @@ def plain(one: Trace, other: Trace, tolerances: tuple[float, float]) -> dict[str
         for name, apart in differences(getattr(one, kind), getattr(other, kind)).items()
     ]
     first = first_difference(one, other, *tolerances)
-    told: dict[str, Any] = {"traces": [one.name, other.name], "source": one.request["source"]}
-    told |= {"precision": one.request["precision"], "agree": first is None, "rows": rows}
+    answer: dict[str, Any] = {"traces": [one.name, other.name], "source": one.request["source"]}
+    answer |= {"precision": one.request["precision"], "agree": first is None, "rows": rows}
     if first is not None:
-        told["first"] = str(first)
-        if told["precision"] == "float64":
-            told["verdict"] = str(oracle.verdict(one, other, *tolerances))
-    return told
+        answer["first"] = str(first)
+        if answer["precision"] == "float64":
+            answer["verdict"] = str(oracle.verdict(one, other, *tolerances))
+    return answer
 
 
 def show(one: Trace, other: Trace, tolerances: tuple[float, float]) -> bool:

@@ -1,8 +1,17 @@
-"""Weights: each tensor's name, axes and shape; first draw; optimiser's slots; the file."""
+"""Weights: names, axes and shapes; first draw; optimiser's slots; the file."""
 
 from parity.weights._draw import draw, generator
 from parity.weights._slots import AVERAGE, SLOTS, averages, first_slots, kinds, slots
-from parity.weights._table import FLOATS, Arrays, Tensor, WeightsError, check, table, transpose
+from parity.weights._table import (
+    FLOATS,
+    Arrays,
+    Tensor,
+    WeightsError,
+    check,
+    state,
+    table,
+    transpose,
+)
 from parity.weights.files import (
     ENDS,
     FORMAT,
@@ -53,6 +62,7 @@ __all__ = [
     "save",
     "save_arrays",
     "slots",
+    "state",
     "table",
     "trained_on",
     "transpose",

@@ -1,6 +1,6 @@
-"""What an optimiser remembers of each parameter, under the same names in both wings."""
+"""The optimiser's slots of each parameter, under one name in both wings."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 
@@ -13,25 +13,40 @@ AVERAGE = "ema"
 
 
 def kinds(optimizer: str, ema: float | None = None) -> tuple[str, ...]:
-    """The slots of each parameter: the optimiser's, and one more where weights are averaged."""
+    """The slots of each parameter: the optimiser's, and `ema` where it is kept."""
     return SLOTS[optimizer] if ema is None else (*SLOTS[optimizer], AVERAGE)
 
 
 def slots(spec: NetworkSpec, optimizer: str, ema: float | None = None) -> dict[str, Tensor]:
     """`slot/name` -> Tensor for all that a training remembers beside the weights.
 
-    Each begins at 0, an average at the first weights.
+    Each begins at 0, an average at the first weights. State, which no optimiser moves, has an
+    average alone.
     """
     rows = table(spec).items()
-    return {f"{kind}/{name}": row for kind in kinds(optimizer, ema) for name, row in rows}
+    return {
+        f"{kind}/{name}": row
+        for kind in kinds(optimizer, ema)
+        for name, row in rows
+        if row.trained or kind == AVERAGE
+    }
 
 
-def first_slots(kinds: Iterable[str], weights: Mapping[str, np.ndarray]) -> Arrays:
-    """The slots before the first step: zeros, and the weights for an average."""
+def first_slots(
+    kinds: Iterable[str], weights: Mapping[str, np.ndarray], state: Collection[str] = ()
+) -> Arrays:
+    """The slots before the first step: zeros, and the weights for an average.
+
+    Args:
+        kinds: Of `kinds(optimizer, ema)`.
+        weights: The first weights.
+        state: The names of those that no optimiser moves (`state`).
+    """
     return {
         f"{kind}/{name}": array if kind == AVERAGE else np.zeros_like(array)
         for kind in kinds
         for name, array in weights.items()
+        if kind == AVERAGE or name not in state
     }
 
 

@@ -17,16 +17,24 @@ FLOATS = ("float32", "float64", "bfloat16", "float16")
 
 
 class WeightsError(TwincapsError):
-    """Weights that do not fit their network, or a file that does not hold what it says."""
+    """Weights that do not fit their network, or an invalid weights file."""
 
 
 def table(spec: NetworkSpec) -> dict[str, Tensor]:
-    """Name -> Tensor for every parameter of a network, in the order of execution."""
+    """Name -> Tensor for every parameter and all state, in the order of execution."""
     return spec.tensors()
 
 
+def state(spec: NetworkSpec) -> tuple[str, ...]:
+    """The names of a network's state: running numbers, which no optimiser moves."""
+    return tuple(name for name, row in table(spec).items() if not row.trained)
+
+
 def transpose(array: Any, source: str, target: str) -> Any:
-    """`array` with its axes, named by `source`, in the order of `target`: "i j k" -> "k i j"."""
+    """`array` with its axes, named `source`, in the order of `target`.
+
+    "i j k" -> "k i j", for example.
+    """
     names = source.split()
     return array.transpose([names.index(axis) for axis in target.split()])
 
@@ -34,7 +42,7 @@ def transpose(array: Any, source: str, target: str) -> Any:
 def check(
     arrays: Mapping[str, np.ndarray], rows: Mapping[str, Tensor], what: str = "weights"
 ) -> None:
-    """Raises WeightsError with every missing, unexpected and mis-shaped name and dtype at once."""
+    """Raises WeightsError with every missing, unexpected and mis-shaped tensor."""
     faults = [f"missing {name} {row.shape}" for name, row in rows.items() if name not in arrays]
     faults += [f"unexpected {name} {a.shape}" for name, a in arrays.items() if name not in rows]
     for name in rows.keys() & arrays.keys():

@@ -1,4 +1,4 @@
-"""Weights in a safetensors file: canonical names, one JSON header, a sha256 over it all."""
+"""Weights in a safetensors file: canonical names, JSON header, sha256."""
 
 import errno
 import hashlib
@@ -41,7 +41,7 @@ def digest(arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> str:
 
 
 def write_whole(path: str | os.PathLike, content: bytes) -> None:
-    """Writes a file so that at every instant it holds its old content or all of the new."""
+    """Overwrites a file, which at every instant holds the old or the new content."""
     path = Path(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -55,7 +55,7 @@ def write_whole(path: str | os.PathLike, content: bytes) -> None:
 
 
 def flush(handle: int) -> None:
-    """Asks the disk to keep an open file, or folder; passed over where its file system cannot."""
+    """Asks the disk to keep an open file or folder, where its file system can."""
     try:
         os.fsync(handle)
     except OSError as error:
@@ -64,7 +64,9 @@ def flush(handle: int) -> None:
 
 
 def save_arrays(path: str | os.PathLike, arrays: Arrays, header: Mapping[str, Any]) -> str:
-    """Writes arrays and one JSON header under the key `twincaps`; returns the sha256 in it.
+    """Writes arrays and a JSON header under the key `twincaps`.
+
+    Returns the sha256 in the header.
 
     The same content gives the same bytes. Overwrites `path`, whole or not at all.
     """
@@ -76,7 +78,7 @@ def save_arrays(path: str | os.PathLike, arrays: Arrays, header: Mapping[str, An
 
 
 def read_arrays(path: str | os.PathLike) -> tuple[Arrays, Any]:
-    """Arrays and header of any safetensors file, not yet verified; None where it has no header."""
+    """The arrays and header (or None) of a safetensors file, not yet verified."""
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"{path}: no such file; expected a .safetensors file of twincaps")
@@ -92,9 +94,9 @@ def read_arrays(path: str | os.PathLike) -> tuple[Arrays, Any]:
 def verify(path: str | os.PathLike, arrays: Arrays, header: Any, kind: str) -> None:
     """Raises WeightsError unless a header is of this kind, schema and these arrays."""
     if not isinstance(header, dict) or header.get("format") != kind:
-        found = header.get("format") if isinstance(header, dict) else None
+        file_kind = header.get("format") if isinstance(header, dict) else None
         raise WeightsError(
-            f"{path}: holds {found or 'no twincaps header'}, expected {kind}; "
+            f"{path}: holds {file_kind or 'no twincaps header'}, expected {kind}; "
             "`python -m parity convert` reads files of other kinds"
         )
     if header.get("schema") != SCHEMA:
@@ -107,7 +109,7 @@ def verify(path: str | os.PathLike, arrays: Arrays, header: Any, kind: str) -> N
 
 
 def load_arrays(path: str | os.PathLike, kind: str) -> tuple[Arrays, dict[str, Any]]:
-    """Arrays and header of a file of `save_arrays`; raises WeightsError where a check fails."""
+    """The arrays and header of a file of `save_arrays`; raises WeightsError."""
     arrays, header = read_arrays(path)
     verify(path, arrays, header, kind)
     return arrays, header
@@ -129,37 +131,37 @@ def save(
 
 
 def load(path: str | os.PathLike) -> tuple[NetworkSpec, Arrays]:
-    """The spec and weights of a file of `save`; raises WeightsError where a check fails."""
+    """The spec and weights of a file of `save`; raises WeightsError."""
     return load_known(path)[:2]
 
 
 def load_known(path: str | os.PathLike) -> tuple[NetworkSpec, Arrays, TrainedOn | None]:
-    """As `load`, and what the network was trained on; None where the file does not say."""
+    """As `load`, and what the network was trained on; None if the file lacks it."""
     arrays, header = load_arrays(path, FORMAT)
     spec = from_dict(NetworkSpec, header.get("spec"))
     check(arrays, table(spec), str(path))
     axes = {name: row.axes for name, row in table(spec).items()}
     if header.get("axes") != axes:
         raise WeightsError(f"{path}: axes {header.get('axes')}, expected {axes}")
-    told = header.get("trained_on")
-    known = None if told is None else from_dict(TrainedOn, told)
-    return spec, {name: arrays[name] for name in axes}, known
+    plain = header.get("trained_on")
+    trained_on = None if plain is None else from_dict(TrainedOn, plain)
+    return spec, {name: arrays[name] for name in axes}, trained_on
 
 
 def trained_on(path: str | os.PathLike) -> TrainedOn | None:
-    """What the network in a file of `save` was trained on; None where the file does not say."""
+    """What the network of a file was trained on; None if the file lacks it."""
     return load_known(path)[2]
 
 
 def _pretrained() -> Any:
-    """The folder of the networks that come with this package; nothing of it is imported."""
+    """The folder of the package's own networks; imports nothing of it."""
     return importlib.resources.files("parity") / "saved" / "pretrained"
 
 
 def pretrained_names() -> list[str]:
     """The networks that come with this package, sorted."""
-    held = _pretrained().iterdir()
-    return sorted(file.name.removesuffix(ENDS) for file in held if file.name.endswith(ENDS))
+    files = _pretrained().iterdir()
+    return sorted(file.name.removesuffix(ENDS) for file in files if file.name.endswith(ENDS))
 
 
 def pretrained_file(name: str) -> Path:

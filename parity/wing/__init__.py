@@ -1,1 +1,1 @@
-"""A wing in this process: what is asked of its Trainer, and how it is loaded and shared."""
+"""A wing in this process: its Trainer, and how it is loaded and shared."""

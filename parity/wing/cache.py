@@ -16,15 +16,15 @@ def folder() -> Path | None:
 
     None where none can be written. Code for one may not run on another that shares the home.
     """
-    kept = cache()
-    if kept is None:
+    user_cache = cache()
+    if user_cache is None:
         return None
-    found = kept / f"{platform.machine()}-{_processor()}"
+    path = user_cache / f"{platform.machine()}-{_processor()}"
     try:
-        found.mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True)
     except OSError:
         return None
-    return found if os.access(found, os.W_OK) else None
+    return path if os.access(path, os.W_OK) else None
 
 
 def stand_in() -> None:
@@ -43,5 +43,5 @@ def _processor() -> str:
         lines = CPU.read_text().splitlines()
     except OSError:
         lines = [platform.processor()]
-    told = [line for line in lines if line.startswith(("model name", "flags", "Features"))]
-    return hashlib.sha256("\n".join(dict.fromkeys(told or lines)).encode()).hexdigest()[:12]
+    features = [line for line in lines if line.startswith(("model name", "flags", "Features"))]
+    return hashlib.sha256("\n".join(dict.fromkeys(features or lines)).encode()).hexdigest()[:12]

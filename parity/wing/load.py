@@ -27,7 +27,7 @@ def make_trainer(
     several: bool = False,
     place: Place | None = None,
 ) -> "Trainer":
-    """The Trainer of the wing that `options` names, for the data set, if one is given.
+    """The Trainer of the wing that `options` names, checked against a data set.
 
     Sets that wing's precision, determinism and cache of compiled code, and that freed memory is
     kept, for the whole process.
@@ -46,8 +46,8 @@ def make_trainer(
     try:
         numerics = importlib.import_module(f"{backend}_caps.numerics")
         numerics.strict(training.precision)
-        if (kept := cache.folder()) is not None:
-            numerics.cache(kept)
+        if (compiled := cache.folder()) is not None:
+            numerics.cache(compiled)
         wing = importlib.import_module(f"{backend}_caps.training")
     except ModuleNotFoundError as error:
         missing = (error.name or "").split(".")[0]

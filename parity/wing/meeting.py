@@ -37,8 +37,8 @@ def gather(place: Place, address: str, environment: Mapping[str, str] = os.envir
     alone = f"to train in one process alone: env -u {place.counted} python train.py ..."
 
     def say(whom: str) -> None:
-        told = f"{place} waits at {address} for {whom}, as {why}; {alone}"
-        print(told, file=sys.stderr, flush=True)
+        message = f"{place} waits at {address} for {whom}, as {why}; {alone}"
+        print(message, file=sys.stderr, flush=True)
 
     missing = _listen(place, int(port), say) if place.rank == 0 else _call(place, host, port, say)
     if missing:
@@ -116,5 +116,5 @@ def _named(ranks: set[int]) -> str:
     first = [str(rank) for rank in sorted(ranks)]
     if len(first) > 5:
         first = [*first[:4], f"{len(first) - 4} more"]
-    told = " and ".join(filter(None, (", ".join(first[:-1]), first[-1])))
-    return f"process{'es' * (len(ranks) > 1)} {told}"
+    names = " and ".join(filter(None, (", ".join(first[:-1]), first[-1])))
+    return f"process{'es' * (len(ranks) > 1)} {names}"

@@ -1,4 +1,4 @@
-"""Keeps freed memory for the next step, instead of giving it back and asking again.
+"""Keeps freed memory for the next step instead of returning it to the system.
 
 glibc gives memory back as soon as a large block is freed, and the kernel clears every page of it
 when it is asked for again. Lean routing frees a few MiB for each block of input capsules: where

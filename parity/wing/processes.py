@@ -84,15 +84,17 @@ class Place:
 def place(
     environment: Mapping[str, str] = os.environ, typed: Callable[[], bool] | None = None
 ) -> Place | None:
-    """Where a launcher put this process, None where it is alone.
+    """The place of this process among those a launcher started; None if it is alone.
 
-    torchrun's variables go before SLURM's. SLURM's count in a step that srun started. They do not
-    count in the batch script around it, nor in a shell that is a step itself (`srun --pty bash`);
-    a shell gets a line on standard error.
+    Reads torchrun's variables, or else SLURM's. SLURM's are ignored in a batch script outside of
+    srun, and in an interactive shell (`srun --pty bash`), which gets a line on standard error.
 
     Args:
-        environment: The variables; ProcessError where they are invalid.
-        typed: Whether somebody types at this process; unless given, whether it has a terminal.
+        environment: The environment variables.
+        typed: Whether somebody types at this process; by default, whether it has a terminal.
+
+    Raises:
+        ProcessError: If the variables are no whole numbers, or the rank is not below the count.
     """
     if {"RANK", "WORLD_SIZE"} <= environment.keys():
         names = "RANK", "WORLD_SIZE", "LOCAL_RANK"
@@ -129,9 +131,9 @@ def _shell(environment: Mapping[str, str], typed: Callable[[], bool]) -> bool:
     """
     if environment.get("SLURM_STEP_ID") == INTERACTIVE:
         return True
-    started = environment.get("SLURM_TASK_PID") == str(os.getpid())
-    named = environment.get("SLURM_JOB_NAME") in SHELLS
-    return named and environment["SLURM_PROCID"] == "0" and not started and typed()
+    own = environment.get("SLURM_TASK_PID") == str(os.getpid())
+    by_name = environment.get("SLURM_JOB_NAME") in SHELLS
+    return by_name and environment["SLURM_PROCID"] == "0" and not own and typed()
 
 
 def _has_terminal() -> bool:
@@ -183,8 +185,8 @@ def _number(name: str, value: str) -> int:
 
 def first_host(nodes: str) -> str:
     """The first of SLURM's list of machines: "node[007-9,12],gpu1" -> "node007"."""
-    found = re.match(r"([^,\[]*)(?:\[([^,\-\]]*)[^\]]*\])?([^,\[]*)", nodes)
-    return "" if found is None else "".join(each or "" for each in found.groups())
+    match = re.match(r"([^,\[]*)(?:\[([^,\-\]]*)[^\]]*\])?([^,\[]*)", nodes)
+    return "" if match is None else "".join(part or "" for part in match.groups())
 
 
 def check_batch(batch_size: int, shares: int, what: str = "processes") -> None:
@@ -215,7 +217,7 @@ def rows(group: Group | None, batch_size: int) -> slice:
     return slice(group.rank * size, (group.rank + 1) * size)
 
 
-def told(group: Group | None) -> str:
+def in_words(group: Group | None) -> str:
     """The number of processes and of devices as words, "" where there is one of each."""
     if group is None:
         return ""

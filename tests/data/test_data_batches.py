@@ -193,15 +193,6 @@ def test_no_shift_leaves_every_image_as_it_is(dtype):
     np.testing.assert_array_equal(images, split.images[labels] / np.float32(scale))
 
 
-def test_test_images_are_never_augmented():
-    """The mistake: shifts, meant for training, applied in evaluation too (gram-ai and others)."""
-    split = numbered()
-    for size in (1, 5, 53):
-        made = list(batches.evaluation(split, size))
-        images = np.concatenate([batch.images for batch in made])[:N]
-        np.testing.assert_array_equal(images, split.images / np.float32(255))
-
-
 @pytest.mark.parametrize("size", [1, 5, 7, 53, 59])
 def test_evaluation_is_in_order_and_padded_with_weight_0(size):
     made = list(batches.evaluation(numbered(), size))

@@ -1,7 +1,6 @@
 """Folders of pictures, a subfolder a class."""
 
 import os
-import subprocess
 import sys
 import unicodedata
 import warnings
@@ -260,12 +259,7 @@ def test_the_command_line_prints_what_it_is_warned_of(tmp_path):
     fill(tmp_path / "data/extra", {"tea": 1}, shape=shape)
     flags = ("--preset", "tiny", "--dataset", "folder", "--data-dir", tmp_path / "data")
     flags += ("--backend", wings.NAMES[0], "--epochs", "1", "--out", tmp_path / "run")
-    door = subprocess.run(
-        [sys.executable, wings.ROOT / "tests/door.py", "train", *map(str, flags)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "DOOR_FIGURES": "none", "PYTHONIOENCODING": "utf-8"},
-    )
+    door = wings.door("train", *flags, PYTHONIOENCODING="utf-8")
     assert door.returncode == 0, door.stderr
     told = [line for line in door.stderr.splitlines() if line.startswith("warning: ")]
     assert told == [

@@ -216,7 +216,6 @@ def test_a_wrong_npz_is_an_error(digits, tmp_path):
     for change, message in (
         ({"x_train": x_train ^ 1}, "train-images-idx3-ubyte: its unpacked content has MD5"),
         ({"y_test": y_test.astype(np.float32)}, "t10k-labels-idx1-ubyte: holds 28 bytes"),
-        ({"y_test": y_test.astype(np.int64)}, "int64 .* does not fit"),
         ({"y_test": np.array([None])}, "not a whole .npz .*pickle"),
     ):
         arrays = {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}

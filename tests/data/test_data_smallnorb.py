@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from parity.data import DataError, batches, load
-from parity.data.sets import smallnorb
+from parity.data.sets import smallnorb, smallnorb_64
 from parity.spec import TrainingSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore::parity.data.DataWarning")
@@ -66,6 +66,23 @@ def test_pairs_become_halved_channels(packed, folder, tmp_path):
             np.testing.assert_array_equal(split.images[:, *place], np.floor(means + 0.5))
 
 
+def test_pairs_may_be_brought_to_64_by_bilinear_sampling(tmp_path):
+    """At the middle of each new pixel on the old ones: 0.25, 1.75, 3.25 ... of 96."""
+    found = load("smallnorb-64", data_files.write(tmp_path / "own", contents()))
+    assert (found.name, found.frame) == ("smallnorb-64", (64, 64))
+    assert found.train.shape == found.test.shape == smallnorb_64.DATASET.shape == (48, 48, 2)
+    places = (np.arange(64) + 0.5) * 1.5 - 0.5
+    first, share = places.astype(int), places % 1
+    for split, (pairs, labels) in zip((found.train, found.test), MADE.values(), strict=True):
+        rows = pairs[:, :, first] * (1 - share)[:, None] + pairs[:, :, first + 1] * share[:, None]
+        expected = rows[..., first] * (1 - share) + rows[..., first + 1] * share
+        np.testing.assert_array_equal(split.images, np.floor(expected + 0.5).transpose(0, 2, 3, 1))
+        assert split.labels.tolist() == labels.tolist()
+    (tested,) = batches.evaluation(found.test, 5)
+    middle = found.test.images[:, 8:56, 8:56] / np.float32(255)
+    np.testing.assert_array_equal(tested.images, middle)
+
+
 def test_windows_are_random_in_training_and_the_middle_in_evaluation(tmp_path):
     found = load("smallnorb", data_files.write(tmp_path / "own", contents()))
     (tested,) = batches.evaluation(found.test, 5)
@@ -76,36 +93,6 @@ def test_windows_are_random_in_training_and_the_middle_in_evaluation(tmp_path):
     assert first.images.shape == (7, 32, 32, 2)
     assert set(first.labels) == set(second.labels)
     assert first.images.tobytes() != second.images.tobytes()
-
-
-DAT = norb(BYTES, (2, 3, 5), bytes(range(30)))
-BROKEN = {
-    "empty": (b"", "ends at byte 0; expected a header"),
-    "in the sizes": (norb(BYTES, (2, 3, 5, 7), b"")[:21], "ends at byte 21, in its header of 24"),
-    "cut": (DAT[:-1], r"ends at byte 49; .* \[2, 3, 5\] of uint8, which end at byte 50"),
-    "too long": (DAT + b"\0", "ends at byte 51"),
-    "big-endian": (
-        b"\x1e\x3d\x4c\x55" + DAT[4:],
-        r"magic number 1431059742 .* 507333717, 507333716",
-    ),
-    "no axes": (struct.pack("<5i", BYTES, 0, 1, 1, 1), "0 axes; expected .* 1 to 8 axes"),
-    "many axes": (struct.pack("<5i", BYTES, 10**9, 1, 1, 1), "1000000000 axes"),
-    "huge sizes": (struct.pack("<5i", INTEGERS, 3, -1, -1, -1), "which end at byte"),
-}
-
-
-@pytest.mark.parametrize("name", BROKEN)
-def test_broken_files_are_refused(name):
-    content, message = BROKEN[name]
-    with pytest.raises(DataError, match=f"^the file: .*{message}"):
-        smallnorb.parse(content, "the file")
-
-
-def test_arrays_of_one_and_three_axes():
-    assert smallnorb.parse(DAT, "x").tolist() == np.arange(30).reshape(2, 3, 5).tolist()
-    labels = norb(INTEGERS, (2,), struct.pack("<2i", 300, -7))
-    assert len(labels) == 28
-    assert smallnorb.parse(labels, "x").tolist() == [300, -7]
 
 
 def test_an_altered_copy_is_refused(tmp_path):

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from parity.schedule import learning_rate
-from parity.spec import TrainingSpec
+from parity.spec import SpecError, TrainingSpec
 
 PAPER = TrainingSpec()
 
@@ -48,6 +48,37 @@ def test_a_rate_below_the_floor_is_kept():
 def test_a_decay_of_one_is_constant():
     flat = TrainingSpec(learning_rate=0.25, decay_rate=1.0)
     assert {learning_rate(flat, step) for step in (0, 1, 777, 10**6)} == {0.25}
+
+
+EFFICIENT = TrainingSpec(
+    learning_rate=5e-4, decay_rate=0.97, decay_steps=3750, minimum_rate=5e-5, schedule="staircase"
+)
+
+
+@pytest.mark.parametrize(
+    ("step", "rate"),
+    [
+        (0, 5e-4),
+        (3749, 5e-4),
+        (3750, 0.97 * 5e-4),
+        (7499, 0.97 * 5e-4),
+        (7500, 0.97**2 * 5e-4),
+        (76 * 3750 - 1, 0.97**75 * 5e-4),  # 5.09e-5: the last stair above the floor
+        (76 * 3750, 5e-5),
+        (10**9, 5e-5),
+    ],
+)
+def test_a_staircase_stands_for_an_epoch_and_stops_at_its_floor(step, rate):
+    assert learning_rate(EFFICIENT, step) == pytest.approx(rate, rel=1e-15)
+
+
+def test_schedules_that_make_no_sense_are_refused():
+    with pytest.raises(SpecError, match=r"decay_rate is 1\.5; expected at most 1 with"):
+        TrainingSpec(schedule="staircase", decay_rate=1.5)
+    with pytest.raises(SpecError, match=r"schedule 'cosine' is unknown; .* exponential, staircase"):
+        TrainingSpec(schedule="cosine")
+    with pytest.raises(SpecError, match=r"augment 'flip' is unknown; .* shift, efficient"):
+        TrainingSpec(augment="flip")
 
 
 def test_the_rate_is_a_plain_float():

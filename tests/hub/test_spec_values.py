@@ -105,7 +105,7 @@ def test_values_of_numpy_and_lists_give_the_network_of_plain_ones():
     assert type(made.classes) is type(made.image[0]) is int
     assert TrainingSpec(seed=np.int64(0), learning_rate=1) == TrainingSpec(learning_rate=1.0)  # type: ignore
     assert RunOptions(data_dir=Path("a/b")).data_dir == str(Path("a/b"))  # type: ignore
-    with pytest.raises(SpecError, match=r"NetworkSpec: stem is \(256, 9\); expected Conv"):
+    with pytest.raises(SpecError, match=r"Sabour2017: stem is \(256, 9\); expected Conv"):
         NetworkSpec(stem=[(256, 9)])  # type: ignore
     with pytest.raises(SpecError, match=r"Dynamic: bias is 1; expected bool"):
         Routing(bias=1)

@@ -8,8 +8,8 @@ from specs import PRIMES
 
 from benchmarks import gpu
 from parity import compare
-from parity.compare import ascent, subject, wings
-from parity.compare.climb import Row
+from parity.compare import _ladder, subject, wings
+from parity.compare.comparison import Row
 
 
 @pytest.mark.gpu
@@ -58,18 +58,18 @@ def test_the_script_measures_and_writes_a_page(here, tmp_path, capsys):
 
 
 def test_without_a_gpu_the_script_ends_with_code_2(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(ascent, "NVIDIA", ())
+    monkeypatch.setattr(_ladder, "NVIDIA", ())
     whole = subject.of(PRIMES)
     row = Row(8, "float32", "GPU", verdict="skipped", why="no NVIDIA GPU here")
     report = compare.Report(whole, [row], {}, 0)
     monkeypatch.setattr(gpu.compare, "ladder", lambda *args, **options: report)
     assert gpu.main(["--preset", "small", "--out", str(tmp_path / "docs")]) == 2
-    assert "rung 8 cannot be climbed: no NVIDIA GPU here" in capsys.readouterr().err
+    assert "rung 8 cannot be compared: no NVIDIA GPU here" in capsys.readouterr().err
     assert not (tmp_path / "docs").exists()
 
 
 def test_rung_8_is_skipped_by_name_where_there_is_no_gpu(both_wings, monkeypatch):
-    monkeypatch.setattr(ascent, "NVIDIA", ())
+    monkeypatch.setattr(_ladder, "NVIDIA", ())
     rows = compare.ladder(
         subject.of(PRIMES), rungs=(8,), precisions=("float32",), isolated=False
     ).rows

@@ -67,13 +67,13 @@ def test_deleted_checkpoints_are_missed(begun, tmp_path):
     *others, newest = checkpoints.listed(path / "checkpoints")
     shutil.rmtree(newest)
     with Run.open(path) as run:
-        with pytest.warns(RunWarning, match="tells of 3 whole epochs; it was deleted"):
+        with pytest.warns(RunWarning, match="records 3 whole epochs; it was deleted"):
             found = run.newest()
         assert found is not None
         assert found.path == others[-1]
         for each in others:
             shutil.rmtree(each)
-        with pytest.raises(RunError, match=r"holds no checkpoint, though .* tells of 3"):
+        with pytest.raises(RunError, match=r"holds no checkpoint, though .* records 3"):
             run.newest()
 
 

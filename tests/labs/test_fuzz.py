@@ -56,12 +56,12 @@ def refusing(path):
     ],
 )
 def test_a_failure_is_seen(tmp_path, read, right, verdict):
-    reader = dataclasses.replace(READERS["IDX"], read=read, right=right)
+    reader = dataclasses.replace(READERS["a file of known MD5"], read=read, right=right)
     assert judge(reader, tmp_path / "x", bytes(16), [b"whole"])[0] == verdict
 
 
 def test_the_same_seed_makes_the_same_inputs(tmp_path):
-    reader = READERS["IDX"]
+    reader = READERS["a file of known MD5"]
     whole = reader.make(tmp_path)
     first, again = (list(inputs(reader, 7, range(50), whole)) for _ in range(2))
     assert first == again

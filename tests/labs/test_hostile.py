@@ -1,9 +1,7 @@
 """Files made to do harm: names that lead elsewhere, sizes without end, links, commands."""
 
 import contextlib
-import gzip
 import io
-import pickle
 import struct
 import tarfile
 import tracemalloc
@@ -13,16 +11,14 @@ import fakes
 import numpy as np
 import pytest
 import safetensors.numpy
-from hypothesis import given
-from hypothesis import strategies as st
 from specs import TINY
 from weight_files import TORCH, draw
 
 from parity import weights
 from parity.convert import formats
 from parity.data import DataError
-from parity.data.formats import idx, matlab, packed, pickled, pictures
-from parity.data.sets import folder, smallnorb
+from parity.data.formats import matlab, packed, pictures
+from parity.data.sets import folder
 from parity.runs import Run
 from parity.runs.disk import RunError
 from parity.spec import TwincapsError
@@ -145,27 +141,6 @@ def mat_claiming(rows: int, nbytes: int) -> bytes:
 
 
 BOMBS = {
-    "IDX": lambda: idx.parse(struct.pack(">HBBII", 0, 8, 2, 2**31, 2**31), "x"),
-    "IDX of no bytes": lambda: idx.parse(
-        struct.pack(">HBBIII", 0, 8, 3, 0, *[2**32 - 1] * 2), "x"
-    ),
-    "IDX of many axes": lambda: idx.parse(
-        struct.pack(">HBB", 0, 8, 99) + b"\0\0\0\1" * 99 + b"\1", "x"
-    ),
-    "smallNORB": lambda: smallnorb.parse(struct.pack("<5i", 0x1E3D4C55, 3, *[2**30] * 3), "x"),
-    "smallNORB of no bytes": lambda: smallnorb.parse(
-        struct.pack("<6I", 0x1E3D4C55, 4, 0, *[2**32 - 1] * 3), "x"
-    ),
-    "a place in a pickle's memo": lambda: pickled.loads(b"\x80\2Nr\xff\xff\xff\x7f.", "x"),
-    "bytes in a pickle": lambda: pickled.loads(
-        b"\x80\4\x8e" + struct.pack("<Q", 2**40) + b".", "x"
-    ),
-    "a bytearray in a pickle": lambda: pickled.loads(
-        b"\x80\5\x96" + struct.pack("<Q", 2**40) + b".", "x"
-    ),
-    "an array made in a pickle": lambda: pickled.loads(
-        b"\x80\2cnumpy\nndarray\nJ\xff\xff\xff\x7f\x85\x85R.", "x"
-    ),
     ".mat, rows": lambda: matlab.loads(mat_claiming(2**31 - 1, 8), "x"),
     ".mat, bytes": lambda: matlab.loads(mat_claiming(1, 2**31), "x"),
 }  # fmt: skip
@@ -202,27 +177,6 @@ def test_an_npz_that_claims_other_sizes_is_refused(shape, tmp_path):
     assert peak(work) < 8
 
 
-def test_an_idx_file_is_unpacked_as_far_as_its_header_says(tmp_path):
-    head = struct.pack(">HBBI", 0, 8, 1, 5)
-    (tmp_path / "a.gz").write_bytes(gzip.compress(head + bytes(200 << 20)))
-
-    def work():
-        with pytest.raises(DataError, match="has bytes too many"):
-            idx.read(tmp_path / "a.gz")
-
-    assert peak(work) < 8
-
-
-def test_a_list_in_itself_is_no_end_of_labels():
-    endless: list = []
-    endless += [endless, endless]
-    from parity.data.sets import cifar10
-
-    content = pickle.dumps({b"data": np.zeros((2, 3072), np.uint8), b"labels": endless}, 4)
-    with pytest.raises(DataError, match="a list of whole numbers"):
-        cifar10.read("data_batch_1", content)
-
-
 @TORCH
 @pytest.mark.parametrize("newer", [True, False])
 def test_a_pt_whose_tensors_claim_more_than_the_file_is_refused(newer, tmp_path):
@@ -243,7 +197,7 @@ def test_a_pt_whose_tensors_claim_more_than_the_file_is_refused(newer, tmp_path)
                 new.writestr(each, old.read(each).replace(b"M\1\1", b"M\xff\xff"))
         claimed = made.getvalue()
     file.write_bytes(claimed)
-    with pytest.raises(TwincapsError, match="storage"):
+    with pytest.raises(TwincapsError, match=r"refused .*size"):
         formats.read(file)
 
 
@@ -256,13 +210,6 @@ def png_claiming(width: int, height: int) -> bytes:
 
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(9)))
-
-
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_a_huge_picture_in_a_folder_is_refused_before_it_is_decoded(tmp_path):
-    (tmp_path / "a.png").write_bytes(png_claiming(9000, 9000))
-    with pytest.raises(DataError, match=r"too large to be decoded \(9000x9000"):
-        folder.read([tmp_path / "a.png"])
 
 
 @pytest.mark.parametrize(
@@ -284,47 +231,9 @@ def test_a_chunk_of_a_picture_that_claims_2_gib_has_no_room_made_for_it(read, tm
         tracemalloc.stop()
 
 
-def test_a_picture_in_a_folder_that_is_a_program_is_not_run(tmp_path):
-    """Pillow would hand PostScript to a program, whatever the file is called."""
-    content = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
-    (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(DataError, match="not a whole picture"):
-        folder.read([tmp_path / "a.png"])
-
-
 @pytest.mark.parametrize("value", ["[" * 100_000, "{}", "5", "null", '"x"'])
 def test_any_header_of_weights_is_refused(value, tmp_path):
     file = tmp_path / "w.safetensors"
     file.write_bytes(safetensors.numpy.save(draw(TINY), metadata={"twincaps": value}))
     with pytest.raises(TwincapsError):
         weights.load(file)
-
-
-@given(st.integers(0, 255), st.lists(st.integers(0, 2**32 - 1), max_size=80), st.binary(max_size=9))
-def test_any_header_of_idx_is_read_or_refused(kind, sizes, content):
-    file = struct.pack(f">HBB{len(sizes)}I", 0, kind, len(sizes), *sizes) + content
-    try:
-        found = idx.parse(file, "x")
-    except DataError:
-        return
-    assert idx.dump(found) == file
-
-
-@given(st.integers(-9, 9), st.lists(st.integers(-(2**31), 2**31 - 1), max_size=9), st.binary())
-def test_any_header_of_smallnorb_is_read_or_refused(axes, sizes, content):
-    file = struct.pack(f"<ii{len(sizes)}i", 0x1E3D4C55, axes, *sizes) + content
-    try:
-        found = smallnorb.parse(file, "x")
-    except DataError:
-        return
-    assert file.endswith(found.tobytes())
-
-
-@given(st.binary(max_size=200), st.sampled_from(["<", ">"]))
-def test_any_elements_of_a_mat_file_are_read_or_refused(content, order):
-    file = bytes(124) + (b"\0\1IM" if order == "<" else b"\1\0MI") + content
-    try:
-        matlab.loads(file, "x")
-    except DataError:
-        return
-    assert not content or len(content) >= 8

@@ -222,57 +222,6 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("name", ["weights.safetensors", "optimizer.safetensors", "state.json"])
-def test_a_damaged_checkpoint_is_skipped_with_a_warning_that_names_both(copied, name, damage):
-    DAMAGES[damage](copied / "checkpoints" / "step-00000015" / name)
-    with Run.open(copied) as run, pytest.warns(RunWarning) as told:
-        found = run.newest()
-    assert found is not None
-    assert found.state.step == 10
-    (message,) = [str(each.message) for each in told]
-    assert f"step-00000015/{name}" in message
-    assert str(found.path) in message
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("name", ["spec.json", "training.json"])
-def test_a_damaged_description_is_named(copied, name, damage):
-    DAMAGES[damage](copied / name)
-    with pytest.raises(RunError, match=name):
-        Run.open(copied)
-    disk.hold(copied).close()  # the lock was let go
-
-
-@pytest.mark.parametrize("name", ["spec.json", "checkpoints/step-00000015/state.json"])
-def test_no_flipped_byte_of_a_json_passes(copied, name):
-    path = copied / name
-    whole = path.read_bytes()
-    kind = json.loads(whole)["format"]
-    for place in range(len(whole)):
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-        with pytest.raises(RunError, match=path.name):
-            disk.read_json(path, kind)
-
-
-@pytest.mark.parametrize(
-    "hostile",
-    [
-        b"[" * 100_000,
-        b"{}",
-        b"null",
-        b"\xff\xfe",
-        b'{"format": ' + b"9" * 5000 + b"}",
-        b" " * 2**21,
-    ],
-    ids=["nested", "empty object", "null", "not text", "endless number", "too long"],
-)
-def test_a_hostile_json_is_refused(copied, hostile):
-    (copied / "spec.json").write_bytes(hostile)
-    with pytest.raises(RunError, match="not a whole twincaps-spec file"):
-        Run.open(copied)
-
-
 @pytest.mark.parametrize(
     ("values", "says"),
     [
@@ -297,12 +246,13 @@ def test_another_version_and_another_network_are_refused(copied):
     path.write_text(json.dumps({**values, "schema": 2}))
     with pytest.raises(RunError, match="schema version 2"):
         Run.open(copied)
+    disk.hold(copied).close()  # the lock was let go
     other = dataclasses.replace(fakes.SPEC, pose=2)
     with pytest.raises(RunError, match="another network"):
         checkpoints.read(copied / "checkpoints" / "step-00000015", other)
 
 
-def test_a_run_without_any_whole_checkpoint_is_not_begun_anew(copied):
+def test_a_run_without_any_whole_checkpoint_is_not_overwritten(copied):
     for path in checkpoints.listed(copied / "checkpoints"):
         flip(path / "weights.safetensors", 0.5)
     with Run.open(copied) as run, pytest.raises(RunError, match=r"none .* is whole") as told:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import fakes
 import pytest
-from wings import ROOT
+from wings import ROOT, python
 
 from parity import loop
 from parity.runs import Run, disk, folder
@@ -109,13 +109,7 @@ with runs.Run.create(sys.argv[1], fakes.SPEC, fakes.TRAINING) as run:
 
 def test_nothing_needs_posix_to_be_imported_and_a_training_none_of_it(tmp_path):
     path = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT, tmp_path / "run"],
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = python("-c", WITHOUT, tmp_path / "run", PYTHONPATH=path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "1.0"
     assert "nothing keeps a second process out" in done.stderr

@@ -19,4 +19,4 @@ def load(folder: Path | None) -> Dataset:
     return from_arrays(*split(67), *split(23), classes=3, name="tiny-stripes")
 
 
-DATASET = Entry("tiny-stripes", "stripes", (11, 9, 1), 3, "ours", "made at need", load)
+DATASET = Entry("tiny-stripes", "stripes", (11, 9, 1), 3, "ours", "made when asked for", load)

@@ -6,7 +6,6 @@ Most tests run it in this process with the fake Trainer in the place of a wing's
 import dataclasses
 import importlib
 import re
-import subprocess
 import sys
 import types
 import warnings
@@ -16,11 +15,10 @@ import fakes
 import numpy as np
 import pytest
 from PIL import Image
-from wings import ROOT
 
 import parity.__main__ as door
 from parity import cli, data, spec
-from parity.cli.flags import Flags, defaults, usual_dataset
+from parity.cli.flags import Flags, defaults, recipe, usual_dataset
 from parity.cli.reporting import reporting
 from parity.data.sets import mnist_mini
 from parity.runs import Run
@@ -99,6 +97,24 @@ def test_what_is_not_given_comes_from_the_recipe_or_else_the_preset(preset, data
     assert flags.learning_rate == recipe.get("learning_rate", training.learning_rate)
     assert (flags.backend, flags.device, flags.compile) == ("torch", "cpu", False)
     assert flags.out is flags.resume is flags.data_dir is flags.clip_norm is None
+
+
+def test_a_preset_may_have_a_recipe_of_its_own_for_a_data_set(monkeypatch):
+    card = dataclasses.replace(
+        spec.PRESETS["small"], recipes={"mnist-mini": {"epochs": 7, "decay_steps": 312}}
+    )
+    monkeypatch.setitem(spec.PRESETS, "small", card)
+    own = spec.TrainingSpec(dataset="mnist-mini", epochs=7, decay_steps=312, learning_rate=2e-3)
+    assert recipe("small", "mnist-mini") == own
+    assert recipe("small", "mnist") == card.training
+
+
+@pytest.mark.parametrize("name", ["affnist", "affnist-like"])
+def test_digits_that_are_placed_at_random_are_not_augmented_besides(name, monkeypatch):
+    training = dataclasses.replace(spec.PRESETS["small"].training, augment="efficient")
+    card = dataclasses.replace(spec.PRESETS["small"], training=training)
+    monkeypatch.setitem(spec.PRESETS, "small", card)
+    assert recipe("small", name) == dataclasses.replace(training, dataset=name, augment="shift")
 
 
 @pytest.mark.parametrize("preset", sorted(spec.PRESETS))
@@ -348,38 +364,6 @@ def test_a_device_that_is_not_there_is_told_of(capsys, monkeypatch):
     assert tree() == set()
     with pytest.raises(RuntimeError, match="no such device"):  # a fault of ours is no user's
         train()
-
-
-@pytest.mark.parametrize(("backend", "framework"), [("torch", "torch"), ("jax", "flax")])
-def test_a_missing_framework_is_told_of_with_the_extra_that_brings_it(backend, framework):
-    code = (
-        "import sys\nclass Missing:\n    def find_spec(self, name, path=None, target=None):\n"
-        f"        if name == {framework!r}:\n            raise ModuleNotFoundError(name=name)\n"
-        "sys.meta_path.insert(0, Missing())\nfrom parity import cli\n"
-        f"sys.exit(cli.main(['--backend', {backend!r}, '--out', 'r']))"
-    )
-    environment = {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", code]
-    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert said.returncode == 2, said.stderr
-    assert said.stderr.splitlines()[-1] == (
-        f"error: --backend {backend}: {framework} is not installed; "
-        f"install it with: pip install 'twincaps[{backend}]'"
-    )
-    assert tree() == set()
-
-
-def test_the_doors_help_is_quick_to_import():
-    code = (
-        "import runpy, sys\nsys.argv = ['train.py', '--help']\n"
-        "try:\n    runpy.run_path('train.py', run_name='__main__')\n"
-        "finally:\n    heavy = {'torch', 'jax', 'rich', 'safetensors'}\n"
-        "    print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
-    )
-    command = [sys.executable, "-c", code]
-    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert said.returncode == 0
-    assert said.stderr == "[]\n"
 
 
 def test_interrupted_before_training_is_130(capsys, monkeypatch):

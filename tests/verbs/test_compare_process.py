@@ -27,7 +27,7 @@ def small(**changes):
     return subject.of(PRIMES, source="primes", batch=2, **changes)
 
 
-def climb(**options):
+def ladder(**options):
     return compare.ladder(small(), rungs=(2,), precisions=("float64",), gpu=None, **options)
 
 
@@ -41,13 +41,13 @@ def run(tmp_path):
 
 
 @pytest.mark.slow
-def test_wings_in_two_processes_climb_and_a_patch_breaks_one(both_wings, tmp_path, monkeypatch):
+def test_wings_in_two_processes_compare_and_a_patch_breaks_one(both_wings, tmp_path, monkeypatch):
     (tmp_path / "breaks.py").write_text(PATCH)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    report = climb()
+    report = ladder()
     assert report.holds
     assert report.environment["jax float64 cpu"]["x64"] is True
-    broken = climb(patches={"torch": "breaks:double"}).rows
+    broken = ladder(patches={"torch": "breaks:double"}).rows
     assert [row.verdict for row in broken] == ["differs", "differs", "holds"]
     assert broken[0].first == "primary.poses"
     assert "torch leaves the oracle" in broken[0].why
@@ -66,7 +66,7 @@ def test_a_framework_that_is_missing_is_named_with_the_remedy(both_wings, tmp_pa
     hidden = f"import sys; sys.modules['{name}'] = None\n{command}"
     python = interpreter(tmp_path / "python", f'exec {sys.executable} -c "{hidden}"')
     with pytest.raises(TwincapsError) as caught:
-        climb(pythons={name: python})
+        ladder(pythons={name: python})
     for part in (f"{name} is not installed", f"twincaps[{name}]", f"--{name}-python"):
         assert part in str(caught.value)
 
@@ -118,7 +118,7 @@ def test_the_check_needs_no_more_than_a_gpu_machine_has():
 import sys
 for name in ("tyro", "tensorboardX", "matplotlib", "h5py"):
     sys.modules[name] = None
-import parity.compare.worker, parity.compare.ascent, parity.compare.show, parity.convert
+import parity.compare.worker, parity.compare._ladder, parity.compare.show, parity.convert
 assert not {"torch", "jax", "torch_caps", "jax_caps"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

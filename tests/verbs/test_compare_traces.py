@@ -115,22 +115,15 @@ def test_a_trace_comes_back_from_its_file(tmp_path):
     np.testing.assert_array_equal(back.labels, trace.labels)
 
 
-def altered(content: bytes) -> bytes:
-    return content[:-9] + bytes([content[-9] ^ 1]) + content[-8:]
-
-
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (lambda content: content[:-5], "not a whole safetensors file"),
-        (lambda content: b"", "not a whole safetensors file"),
-        (altered, "altered"),
         (lambda content: content.replace(b"twincaps-trace", b"twincaps-trice"), "twincaps-trice"),
         (lambda content: content.replace(b'"schema\\": 1', b'"schema\\": 2'), "schema version 2"),
     ],
-    ids=["cut short", "empty", "a byte altered", "another kind", "a newer schema"],
+    ids=["another kind", "a newer schema"],
 )
-def test_a_spoilt_file_is_refused(tmp_path, spoil, says):
+def test_a_file_of_another_kind_is_refused(tmp_path, spoil, says):
     path = tmp_path / "a.safetensors"
     oracle_trace().save(path)
     content = spoil(path.read_bytes())

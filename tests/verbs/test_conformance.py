@@ -349,30 +349,7 @@ def test_a_framework_in_which_it_raises_is_left_out_with_the_reason():
     assert report.left_out == dict.fromkeys(DIFFERENTIABLE, "OSError: only for ndarrays")
 
 
-# Ways to be called.
-
 ROUTE = router(np)
-CALLS = {
-    "votes alone": ("routing", lambda votes: ROUTE(votes, 3), "f(votes)"),
-    "votes, a number": ("routing", lambda votes, much: ROUTE(votes, much), "f(votes, r)"),
-    "another name": ("routing", lambda votes, routings=1: ROUTE(votes, routings), "routings=r"),
-    "keyword": ("routing", lambda votes, *, num_iters: ROUTE(votes, num_iters), "num_iters=r"),
-    "an axis": ("squash", lambda x, axis: safe_squash(np, axis)(x), "f(x, axis=-1)"),
-    "one-hot": ("margin_loss", loss(np), "one_hot"),
-    "labels": (
-        "margin_loss",
-        lambda lengths, labels: loss(np)(lengths, np.eye(lengths.shape[1])[labels]),
-        "labels",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", CALLS)
-def test_conventions(name):
-    kind, function, convention = CALLS[name]
-    report = check_callable(kind, function)
-    assert report.conforms
-    assert convention in report.convention
 
 
 def test_couplings_are_checked_where_they_are_returned():

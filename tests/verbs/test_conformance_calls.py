@@ -76,14 +76,6 @@ ITERATIONS = {
 }
 
 
-@pytest.mark.parametrize("name", ITERATIONS)
-def test_the_number_of_iterations_is_found_among_other_parameters(name):
-    function, convention = ITERATIONS[name]
-    report = check_callable("routing", function)
-    assert report.conforms, report.mistakes
-    assert report.convention == convention
-
-
 FIXED = {
     "four": (lambda v: route(v, 4), ["always 4 routing iterations"]),
     "one": (lambda v: route(v, 1), ["always 1 routing iteration"]),
@@ -160,14 +152,6 @@ TARGETS = {
 }
 
 
-@pytest.mark.parametrize("name", TARGETS)
-def test_the_arguments_of_a_margin_loss_are_found_in_any_order(name):
-    function, convention = TARGETS[name]
-    report = check_callable("margin_loss", function)
-    assert report.conforms, report.mistakes
-    assert report.convention == convention
-
-
 @pytest.mark.parametrize("factor", [1, 3])
 def test_a_loss_of_each_sample_is_held_by_its_mean_and_gradient(factor):
     xp = namespace(wings.NAMES[0])
@@ -185,19 +169,26 @@ def test_a_loss_of_each_sample_is_held_by_its_mean_and_gradient(factor):
 AXES = {
     "axis": (lambda x, axis=1: safe_squash(np, axis)(x), "f(x, axis=-1)"),
     "dim": (lambda x, *, dim: safe_squash(np, dim)(x), "f(x, dim=-1)"),
-    "capsule_dim": (lambda x, capsule_dim: safe_squash(np, capsule_dim)(x), "capsule_dim=-1)"),
+    "capsule_dim": (lambda x, capsule_dim: safe_squash(np, capsule_dim)(x), "f(x, capsule_dim=-1)"),
     "before it": (lambda axis, s: safe_squash(np, axis)(s), "f(s=x, axis=-1)"),
     "hidden": (wrapped(lambda x, axis: safe_squash(np, axis)(x)), "f(x, -1)"),
     "epsilon": (lambda x, epsilon=1e-7: safe_squash(np)(x), "f(x)"),
 }
 
 
-@pytest.mark.parametrize("name", AXES)
-def test_the_axis_of_a_squash_is_found(name):
-    function, convention = AXES[name]
-    report = check_callable("squash", function)
+GUESSED = [
+    (kind, *row)
+    for kind, rows in (("routing", ITERATIONS), ("margin_loss", TARGETS), ("squash", AXES))
+    for row in rows.items()
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "case"), GUESSED)
+def test_the_call_is_found_by_the_names_of_the_parameters(kind, name, case):
+    function, convention = case
+    report = check_callable(kind, function)
     assert report.conforms, report.mistakes
-    assert convention in report.convention
+    assert report.convention == convention
 
 
 # Calls that are said.

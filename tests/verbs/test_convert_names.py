@@ -276,6 +276,7 @@ def test_no_layout_is_called_the_nearest_of_a_network_of_another_kind(tmp_path):
         ("Two options:\n (1) ..\n\tUnpickler error: no a.b\n more", "Unpickler error: no a.b"),
         ("Many words.\n\tWeightsError: no a.b\n more", "WeightsError: no a.b"),
         ("jax.errors.TracerError: no\nthen", "jax.errors.TracerError: no"),
+        ("----\nBanner:\nthe cause\nSee https://x", "the cause"),
     ],
 )
 def test_the_useful_line_of_a_message_is_shown_without_codes(message, useful):

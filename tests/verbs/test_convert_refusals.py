@@ -162,15 +162,6 @@ def test_a_missing_file_and_a_folder_of_something_else_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("kept", [1, 7, 40, 0.3, 0.6, -1])
-def test_a_truncated_file_is_refused(name, kept, tmp_path):
-    path = make(tmp_path, name)
-    content = path.read_bytes()
-    path.write_bytes(content[: int(kept * len(content)) if isinstance(kept, float) else kept])
-    refuses(path, "not a whole|refused|unknown kind|altered")
-
-
-@pytest.mark.parametrize("name", FILES)
 def test_an_altered_byte_never_gives_other_weights(name, tmp_path):
     path, arrays = make(tmp_path, name, TINY), draw(TINY)
     content, random = path.read_bytes(), np.random.default_rng(13)

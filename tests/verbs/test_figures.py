@@ -1,8 +1,6 @@
 """Figures: what a wing gives for them, and what is drawn from arrays."""
 
 import dataclasses
-import subprocess
-import sys
 
 import matplotlib
 import matplotlib.text
@@ -10,7 +8,6 @@ import numpy as np
 import pytest
 import wings
 from specs import NETWORKS, PRIMES
-from wings import ROOT
 
 from parity import reference, weights
 from parity.figures import (
@@ -316,8 +313,7 @@ def test_figures_are_imported_without_matplotlib_and_say_what_is_missing():
         "from parity.figures.style import FiguresError\n"
         "try:\n    curves.draw([], '')\nexcept FiguresError as error:\n    print(error)"
     )
-    command = [sys.executable, "-c", code]
-    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    said = wings.python("-c", code)
     assert said.stdout == (
         "figures need matplotlib, which is not installed; install it with: "
         "pip install 'twincaps[figures]'\n"

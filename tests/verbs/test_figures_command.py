@@ -71,6 +71,7 @@ def test_a_training_ends_with_its_figures(told):
         assert events.count(f"figures/{name}".encode()) == 1
 
 
+@pytest.mark.slow
 def test_the_command_draws_a_run_of_either_wing_with_the_other(told, tmp_path):
     backend, path, _ = told
     other = wings.NAMES[wings.NAMES.index(backend) - 1]
@@ -136,7 +137,7 @@ def test_what_cannot_be_drawn_is_refused(tmp_path, capsys, monkeypatch):
         assert says in line
     shutil.rmtree(run.path / "checkpoints")
     assert door.main(["figures", str(run.path)]) == 2
-    assert "holds no checkpoint, though metrics.jsonl tells of" in capsys.readouterr().err
+    assert "holds no checkpoint, though metrics.jsonl records" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert door.main(["figures", str(run.path)]) == 2
     assert "pip install 'twincaps[figures]'" in capsys.readouterr().err

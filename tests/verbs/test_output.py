@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from wings import NAMES, ROOT, wide
+from wings import NAMES, ROOT, python, wide
 
 from parity.runs import Run
 
@@ -62,14 +62,7 @@ def test_a_mistake_has_its_message_and_code_where_nothing_can_be_printed():
 
 
 def test_a_name_that_the_terminal_cannot_show_ends_nothing():
-    done = subprocess.run(
-        [sys.executable, "-m", "parity", "inspect", "größe"],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii:strict"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = python("-m", "parity", "inspect", "größe", PYTHONIOENCODING="ascii:strict")
     assert done.returncode == 2
     assert done.stderr == "error: gr\\xf6\\xdfe: no such file or folder\n"
 
@@ -95,13 +88,9 @@ _multiprocessing.SemLock = SemLock
 STATES = ("full", "left", "closed", "both full")
 
 
-@pytest.mark.parametrize(
-    ("backend", "state"),
-    wide(
-        [(backend, state) for backend in NAMES for state in STATES],
-        lambda backend, state: backend == NAMES[0] and state == "full",
-    ),
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("backend", NAMES)
 def test_a_training_in_a_bare_container_that_nobody_reads_trains_and_saves(
     tmp_path, backend, state
 ):

@@ -200,6 +200,7 @@ def test_wings_that_disagree_are_both_told(capsys):
     assert shown.endswith("torch says ant, jax says bee; their capsules differ by 1.0e+00\n")
 
 
+@pytest.mark.parametrize("wing", wings.wide(wings.NAMES, "torch".__eq__), indirect=True)
 def test_both_digits_of_a_pair_are_told_and_drawn(wing, capsys):
     name = wing.__name__.removesuffix("_caps")
     spec = dataclasses.replace(specs.PRIMES, image=(29, 31, 1), classes=5)
@@ -339,7 +340,7 @@ def test_a_wing_answers_alone(name):
     assert [each[name]["class"] for each in answers] == list(DRAWN.values())
 
 
-@pytest.mark.parametrize("name", wings.NAMES)
+@pytest.mark.parametrize("name", wings.wide(wings.NAMES, "jax".__eq__))
 def test_a_missing_wing_that_is_asked_for_names_its_extra(name):
     (other,) = set(FRAMEWORKS) - {name}
     result = alone(name, FILES[0], "--backend", "both")

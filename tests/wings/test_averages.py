@@ -36,6 +36,7 @@ def recursion(history, ema):
 
 @pytest.mark.parametrize("precision", wings.wide(PRECISIONS, "float32".__eq__))
 @pytest.mark.parametrize("optimizer", wings.wide(OPTIMIZERS, "adamw".__eq__))
+@pytest.mark.parametrize("wing", wings.wide(wings.NAMES, "torch".__eq__), indirect=True)
 def test_the_average_is_a_recursion_over_the_weights(wing, optimizer, precision):
     """Unlike them in every tensor, and they are what they are without it."""
     rate = 30.0 if optimizer == "sgd" else 0.1

@@ -103,6 +103,7 @@ def test_a_step_too_small_for_bfloat16_is_not_lost(wing):
         assert 0 < moved[name] < np.abs(before[name]).max() / 2**9, name
 
 
+@pytest.mark.parametrize("wing", wings.wide(wings.NAMES, "torch".__eq__), indirect=True)
 def test_it_trains_as_float32_does(wing):
     losses = {}
     for precision in ("bfloat16", "float32"):

@@ -31,7 +31,9 @@ NAMES = sorted({name for package in PACKAGES.values() for name in files(package)
 ORACLE = "parity/reference"
 # What computes: these files are in the oracle too, and it has two of its own.
 MATHS = [
-    name for name in NAMES if re.match(r"(capsules|convolution|losses|routing/|networks/)", name)
+    name
+    for name in NAMES
+    if re.match(r"(capsules|convolution|losses|norm\.|routing/|networks/)", name)
 ]
 # Of a wing's arguments those that the oracle, which has one dtype, needs not.
 OF_WINGS = ("dtype", "compute", "bias=None")

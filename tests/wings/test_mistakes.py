@@ -122,6 +122,7 @@ def test_softmax_of_the_lengths_before_the_margin_loss(wing):
     assert values["loss.margin"] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("wing", wings.wide(wings.NAMES, "torch".__eq__), indirect=True)
 def test_nan_at_a_zero_capsule(wing):
     """A black image through a network without biases makes every capsule zero."""
     trainer = wing.training.Trainer(PRIMES, TrainingSpec(batch_size=2))

@@ -6,11 +6,10 @@ set of a few stripes.
 
 import json
 import subprocess
-import sys
 
 import pytest
 import wings
-from wings import PACKAGES, ROOT
+from wings import PACKAGES
 
 FRAMEWORKS = {"torch": {"torch"}, "jax": {"jax", "jaxlib", "flax", "optax"}}
 WALL = """
@@ -36,8 +35,7 @@ QUICK = ["--preset", "tiny", "--dataset", "tiny-stripes", "--epochs", "1"]
 
 def run(arguments: list[str], refused: set[str]) -> subprocess.CompletedProcess:
     script = WALL.format(refused=refused, arguments=[str(each) for each in arguments])
-    command = [sys.executable, "-c", script]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return wings.python("-c", script)
 
 
 @pytest.mark.parametrize("name", wings.NAMES)

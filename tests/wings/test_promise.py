@@ -1,7 +1,7 @@
 """A routing touches four places and no test: tried on a copy of the repository, in both wings.
 
 The copy is given the routing of `promised.py` (its dataclass, and a file each in the oracle and
-the wings) and, as a new routing asks, `make stubs`, which writes three stubs anew. Nothing else
+the wings) and, as a new routing asks, `make stubs`, which writes three stubs. Nothing else
 of it is changed: everything must then know the routing, and tell when one wing has it wrong.
 Every command runs in a process of its own that sees the copy alone.
 """
@@ -54,7 +54,7 @@ for suffix in (".pt", ".msgpack"):
     assert same
 """
 
-CLIMB = """
+LADDER = """
 import dataclasses, sys
 from specs import PRIMES
 from parity import compare
@@ -163,8 +163,8 @@ def test_it_trains_in_either_wing_and_goes_on_in_the_other(house, tmp_path):
         python(house, "-c", TRAVEL, run, tmp_path / f"{first}-files")
 
 
-def test_it_climbs_the_ladder(house, tmp_path):
-    said = python(house, "-c", CLIMB, 7, 1, JAX_ENABLE_X64="1", JAX_PLATFORMS="cpu")
+def test_it_holds_on_the_ladder(house, tmp_path):
+    said = python(house, "-c", LADDER, 7, 1, JAX_ENABLE_X64="1", JAX_PLATFORMS="cpu")
     assert said.count("every rung holds") == 2
     assert "differs" not in said
 
@@ -188,7 +188,7 @@ def test_twice_too_much_in_one_wing_is_seen_everywhere(house, wing):
     assert right.count(promised.RIGHT) == 1
     path.write_text(right.replace(promised.RIGHT, promised.WRONG))
     try:
-        said = python(house, "-c", CLIMB, 1, 1, status=1, JAX_ENABLE_X64="1", JAX_PLATFORMS="cpu")
+        said = python(house, "-c", LADDER, 1, 1, status=1, JAX_ENABLE_X64="1", JAX_PLATFORMS="cpu")
         assert "broken: rung 1 in float64" in said
         assert "FIRST rung 1: scaled temperature=1.5: value" in said
         said = suite(

@@ -1,23 +1,31 @@
-"""The layers of networks: a stem, primary capsules, capsules that are voted for, a decoder.
+"""The layers of networks: stem, primary capsules, class capsules, decoder.
 
 Each is a module that holds its parameters, in torch's order of axes; images and feature maps are
 NHWC between layers.
 """
 
 from torch_caps.layers.capsules import DigitCapsules
-from torch_caps.layers.decoder import Decoder, Dense, dense, mask
-from torch_caps.layers.primary import PrimaryCapsules, primary_poses
+from torch_caps.layers.decoder import Decoder, Dense, UpsamplingDecoder, dense, mask
+from torch_caps.layers.norm import Norm, NormalConv, NormalStem, leaky, standardised
+from torch_caps.layers.primary import DepthwiseCapsules, PrimaryCapsules, primary_poses
 from torch_caps.layers.stem import Conv, Stem, parameter
 
 __all__ = [
     "Conv",
     "Decoder",
     "Dense",
+    "DepthwiseCapsules",
     "DigitCapsules",
+    "Norm",
+    "NormalConv",
+    "NormalStem",
     "PrimaryCapsules",
     "Stem",
+    "UpsamplingDecoder",
     "dense",
+    "leaky",
     "mask",
     "parameter",
     "primary_poses",
+    "standardised",
 ]

@@ -1,4 +1,4 @@
-"""The class capsules: a vote of every input for every output capsule, then routing.
+"""The class capsules: a vote of every input for every class, then routing.
 
 Axes: B batch, I input capsules, J output capsules, K size of an input pose, D of an output pose.
 """
@@ -31,14 +31,23 @@ class DigitCapsules(nn.Module):
             setattr(self, name, parameter(*rows[f"digit.{name}"].shape))
         self.routing, self.lean, self.block = spec.routing, lean, block
 
+    def stores_votes(self, tap: Tap = no_tap) -> bool:
+        """Whether a call with this tap stores the votes and routes step by step.
+
+        It does where a tap has to see every tensor, where `lean` is off, and where the routing has
+        no lean twin.
+        """
+        return tap is not no_tap or not self.lean or not hasattr(lean, self.routing.name)
+
     def forward(self, inputs_BIK: Tensor, tap: Tap = no_tap) -> Tensor:
-        """Poses [B, J, D] of input capsules [B, I, K]; with a tap, the votes are stored."""
-        owned = {each.argument(n): getattr(self, n) for n, each in self.routing.owned.items()}
+        """Poses [B, J, D] of input capsules [B, I, K], routed as `stores_votes` says."""
+        owned = {
+            own.argument(name): getattr(self, name) for name, own in self.routing.owned.items()
+        }
         options = {**owned, **self.routing.options}
-        # A tap is to see the votes, and not every routing has a twin that stores none.
-        twin = getattr(lean, self.routing.name, None) if self.lean and tap is no_tap else None
-        if twin is not None:
-            return twin(inputs_BIK, self.kernel, **options, block=self.block)
+        if not self.stores_votes(tap):
+            route = getattr(lean, self.routing.name)
+            return route(inputs_BIK, self.kernel, **options, block=self.block)
         votes_BIJD = tap("votes", votes(inputs_BIK, self.kernel))
         poses_BJD, _ = getattr(routing, self.routing.name)(votes_BIJD, **options, tap=tap)
         return poses_BJD

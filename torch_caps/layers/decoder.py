@@ -9,8 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from parity.spec import NetworkSpec
-from torch_caps.layers.stem import parameter
+from parity.spec import Efficient, NetworkSpec
+from torch_caps.convolution import double_size
+from torch_caps.layers.norm import leaky
+from torch_caps.layers.stem import Conv, parameter
 from torch_caps.losses import one_hot
 
 
@@ -23,6 +25,7 @@ def dense(x: Tensor, kernel: Tensor, bias: Tensor, compute: torch.dtype) -> Tens
         bias: [out], in the dtype of `x`, as the result is.
         compute: dtype of the product.
     """
+    # The bias is added to the product in the dtype of x, not in bfloat16.
     return F.linear(x.to(compute), kernel.to(compute)).to(x.dtype) + bias
 
 
@@ -70,5 +73,40 @@ class Decoder(nn.ModuleList):
         x = masked_BJD.flatten(1)
         for n, layer in enumerate(self):
             x = layer(x)
+            # The last layer makes pixels from 0 to 1 (figure 2).
             x = x.sigmoid() if n == len(self) - 1 else F.relu(x)
-        return x.reshape(len(x), *self.image)
+        return x.reshape(x.shape[0], *self.image)
+
+
+class UpsamplingDecoder(nn.ModuleList):
+    """Dense layers, then images twice as large and a convolution, again and again.
+
+    Masked [B, J, D] -> [B, H, W, C]; see `parity.spec.Upsampling`.
+    """
+
+    def __init__(self, spec: Efficient, compute: torch.dtype):
+        assert spec.upsampling is not None
+        assert spec.decoder is not None
+        widths = [spec.classes * spec.pose, *spec.decoder]
+        channels, size = [1, *spec.upsampling.channels, spec.image[2]], spec.upsampling.kernel
+        super().__init__(
+            [
+                *(Dense(width, out, compute) for width, out in pairwise(widths)),
+                *(Conv(width, out, size, 1, compute) for width, out in pairwise(channels)),
+            ]
+        )
+        self.dense, self.side, self.slope = len(spec.decoder), spec.side, spec.upsampling.slope
+
+    def forward(self, masked_BJD: Tensor) -> Tensor:
+        """Images [B, H, W, C] in 0 to 1, of capsules [B, J, D] masked by `mask`."""
+        x, last = masked_BJD.flatten(1), len(self) - 1
+        for n, layer in enumerate(self):
+            if n == self.dense:
+                x = x.reshape(x.shape[0], self.side, self.side, 1)
+            x = layer(double_size(x)) if self.dense <= n < last else layer(x)
+            x = x.to(masked_BJD.dtype)
+            if n < self.dense - 1:
+                x = F.relu(x)
+            elif self.dense <= n < last:
+                x = leaky(x, self.slope)
+        return x.sigmoid()

@@ -4,12 +4,12 @@ Axes: B batch, I capsules, K size of a pose, H W C feature map.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from parity.spec import NetworkSpec
-from torch_caps.capsules import Tap, no_tap, squash
-from torch_caps.convolution import conv
-from torch_caps.layers.stem import Conv
+from parity.spec import Efficient, Sabour2017
+from torch_caps.capsules import Tap, exponential_squash, no_tap, squash
+from torch_caps.convolution import conv, depthwise
+from torch_caps.layers.stem import Conv, parameter
 
 
 def primary_poses(x_BHWC: Tensor, types: int) -> Tensor:
@@ -32,7 +32,8 @@ def primary_poses(x_BHWC: Tensor, types: int) -> Tensor:
 class PrimaryCapsules(Conv):
     """A convolution, grouped into poses and squashed: [B, H, W, C] -> [B, I, K]."""
 
-    def __init__(self, spec: NetworkSpec, compute: torch.dtype):
+    def __init__(self, spec: Sabour2017, compute: torch.dtype):
+        # Without a stem it reads the image itself.
         width = spec.stem[-1].channels if spec.stem else spec.image[2]
         self.spec = spec.primary
         super().__init__(width, self.spec.channels, self.spec.kernel, self.spec.stride, compute)
@@ -40,5 +41,23 @@ class PrimaryCapsules(Conv):
     def forward(self, x_BHWC: Tensor, tap: Tap = no_tap) -> Tensor:
         """Squashed poses [B, I, K] of a feature map [B, H, W, C]."""
         y = conv(x_BHWC, self.kernel, self.stride, self.compute).to(self.bias.dtype)
+        # `scale` is 1 in the paper; the authors' code divides by the number of types.
         y = tap("primary.conv", y * self.spec.scale + self.bias)
         return tap("primary.poses", squash(primary_poses(y, self.spec.types)))
+
+
+class DepthwiseCapsules(nn.Module):
+    """A filter for each channel, grouped into poses and squashed: [B, H, W, C] -> [B, I, K]."""
+
+    def __init__(self, spec: Efficient):
+        super().__init__()
+        self.spec = spec.primary
+        size = self.spec.kernel
+        kernel = torch.empty(size, size, self.spec.channels)  # in memory, as a feature map is
+        self.kernel = nn.Parameter(kernel.permute(2, 0, 1))
+        self.bias = parameter(self.spec.channels)
+
+    def forward(self, x_BHWC: Tensor, tap: Tap = no_tap) -> Tensor:
+        """Squashed poses [B, I, K] of a feature map [B, H, W, C]."""
+        y = tap("primary.conv", depthwise(x_BHWC, self.kernel, self.spec.stride) + self.bias)
+        return tap("primary.poses", exponential_squash(primary_poses(y, self.spec.types)))

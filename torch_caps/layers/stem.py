@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from parity.spec import NetworkSpec
+from parity.spec import Sabour2017
 from torch_caps.capsules import Tap, no_tap
 from torch_caps.convolution import conv
 
@@ -43,11 +43,11 @@ class Conv(nn.Module):
 class Stem(nn.ModuleList):
     """Convolutions, each followed by relu: [B, H, W, C] -> [B, H', W', channels]."""
 
-    def __init__(self, spec: NetworkSpec, compute: torch.dtype):
-        widths = [spec.image[2], *(each.channels for each in spec.stem)]
+    def __init__(self, spec: Sabour2017, compute: torch.dtype):
+        widths = [spec.image[2], *(layer.channels for layer in spec.stem)]
         super().__init__(
-            Conv(width, each.channels, each.kernel, each.stride, compute)
-            for width, each in zip(widths, spec.stem, strict=False)
+            Conv(width, layer.channels, layer.kernel, layer.stride, compute)
+            for width, layer in zip(widths, spec.stem, strict=False)
         )
 
     def forward(self, x_BHWC: Tensor, tap: Tap = no_tap) -> Tensor:

@@ -156,10 +156,10 @@ def _compiled(block: Callable[..., Any]) -> Callable[..., Any]:
     return compiled(block)
 
 
-def _each(block: Callable[..., Any], options: _Options, tensors: tuple, *rest: Any) -> Iterator:
+def _by_block(block: Callable[..., Any], options: _Options, tensors: tuple, *rest: Any) -> Iterator:
     """The results of a function of a block of input capsules, block after block."""
     block = _compiled(block) if options.compile else block
-    for part in zip(*(each.split(options.block) for each in tensors), strict=True):
+    for part in zip(*(tensor.split(options.block) for tensor in tensors), strict=True):
         yield block(*part, *rest)
 
 
@@ -170,7 +170,7 @@ def _through_squash(sum_JDB: Tensor, dposes_JDB: Tensor) -> Tensor:
 
 
 def _inside(inputs_BIK: Tensor, kernel_IJKD: Tensor) -> tuple[Tensor, Tensor]:
-    """inputs_IKB and kernel_IKM: operations on votes run along the batch, the last axis."""
+    """inputs_IKB and kernel_IKM, the batch last: operations on votes run along it."""
     return inputs_BIK.permute(1, 2, 0).contiguous(), kernel_IJKD.transpose(1, 2).flatten(2)
 
 
@@ -186,7 +186,7 @@ def _forward(options: _Options, tensors: tuple[Tensor, Tensor], bias_JD: Tensor 
     V_JDB = torch.zeros_like(first_JDB)
     for _ in range(1, options.num_iters):
         V_JDB = V_JDB + squash(sums[-1], 1)
-        parts = _each(_forward_block, options, tensors, V_JDB, options.leaky)
+        parts = _by_block(_forward_block, options, tensors, V_JDB, options.leaky)
         sums.append(functools.reduce(torch.add, parts, bias_JD1))
     return torch.stack(sums)
 
@@ -197,22 +197,22 @@ def _backward(
     """du_IKB, dW_IKM and dbias_JD."""
     V_TJDB = list(itertools.accumulate(squash(sums_TJDB[:-1], 2)))  # from t = 1
     g_TJDB = [_through_squash(sums_TJDB[-1], dposes_JDB)]  # of the iterations walked so far
-    du_IKB, dW_IKM = (torch.zeros_like(each) for each in tensors)
+    du_IKB, dW_IKM = (torch.zeros_like(tensor) for tensor in tensors)
     # From here on the sum of dV: the gradient of the output of the iteration before.
     dposes_JDB = torch.zeros_like(dposes_JDB)
     for t in range(options.num_iters - 1, 0, -1):
         if t > 1 and not options.detach:
             # dV_t alone: what the votes get waits until every g is known.
             rest = V_TJDB[t - 1], g_TJDB[0], options.leaky
-            parts = _each(_slope_block, options, tensors, *rest)
+            parts = _by_block(_slope_block, options, tensors, *rest)
             dposes_JDB = functools.reduce(torch.add, parts, dposes_JDB)
         else:
             # The last pass: dV_t, and du and dW of all iterations walked so far.
-            seen = torch.stack(V_TJDB[-len(g_TJDB) :]), torch.stack(g_TJDB)
-            rest = *seen, options.leaky, options.detach
-            found = _each(_gradient_block, options, tensors, *rest)
+            vectors = torch.stack(V_TJDB[-len(g_TJDB) :]), torch.stack(g_TJDB)
+            rest = *vectors, options.leaky, options.detach
+            shares = _by_block(_gradient_block, options, tensors, *rest)
             into = zip(du_IKB.split(options.block), dW_IKM.split(options.block), strict=True)
-            for (du_CKB, dW_CKM), (slope_JDB, du, dW) in zip(into, found, strict=True):
+            for (du_CKB, dW_CKM), (slope_JDB, du, dW) in zip(into, shares, strict=True):
                 du_CKB.copy_(du)
                 dW_CKM.copy_(dW)
                 dposes_JDB = dposes_JDB + slope_JDB
@@ -221,7 +221,7 @@ def _backward(
         g_TJDB.insert(0, _through_squash(sums_TJDB[t - 1], dposes_JDB))
     # The first iteration, whose coefficients are constants: two matrix products.
     g_MB = g_TJDB[0].flatten(0, 1) / (options.outputs + options.leaky)
-    inputs_NB, kernel_NM = (each.flatten(0, 1) for each in tensors)
+    inputs_NB, kernel_NM = (tensor.flatten(0, 1) for tensor in tensors)
     du_IKB.flatten(0, 1).addmm_(kernel_NM, g_MB)
     dW_IKM.flatten(0, 1).addmm_(inputs_NB, g_MB.mT)
     return du_IKB, dW_IKM, torch.stack(g_TJDB).sum((0, -1))
@@ -234,7 +234,7 @@ def _refusal(what: str) -> TwincapsError:
     )
 
 
-def _each_of(function: Any, size: int, in_dims: Any, arguments: Any) -> Any:
+def _unbatched(function: Any, size: int, in_dims: Any, arguments: Any) -> Any:
     """A Function under vmap: one call for each element, as it works in place."""
     calls = []
     for n in range(size):
@@ -248,11 +248,11 @@ def _each_of(function: Any, size: int, in_dims: Any, arguments: Any) -> Any:
 
 def _full(*tensors: Tensor | None) -> list[Any]:
     """The tensors, under autocast in float32 or wider: float16 overflows in routing."""
-    given = [each for each in tensors if each is not None]
+    given = [tensor for tensor in tensors if tensor is not None]
     if not torch.is_autocast_enabled(given[0].device.type):
         return list(tensors)
-    wide = functools.reduce(torch.promote_types, (each.dtype for each in given), torch.float32)
-    return [None if each is None else each.to(wide) for each in tensors]
+    wide = functools.reduce(torch.promote_types, (tensor.dtype for tensor in given), torch.float32)
+    return [None if tensor is None else tensor.to(wide) for tensor in tensors]
 
 
 class _Dynamic(torch.autograd.Function):
@@ -274,12 +274,12 @@ class _Dynamic(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *dposes_BJD):
-        found = _Gradient.apply(*ctx.saved_tensors, dposes_BJD[0], ctx.options)
-        return *found[:2], found[2] if ctx.biased else None, None
+        gradients = _Gradient.apply(*ctx.saved_tensors, dposes_BJD[0], ctx.options)
+        return *gradients[:2], gradients[2] if ctx.biased else None, None
 
     @staticmethod
     def vmap(info, in_dims, *arguments):
-        return _each_of(_Dynamic, info.batch_size, in_dims, arguments)
+        return _unbatched(_Dynamic, info.batch_size, in_dims, arguments)
 
     @staticmethod
     def jvp(ctx, *tangents):
@@ -292,7 +292,7 @@ class _Gradient(torch.autograd.Function):
     @staticmethod
     def forward(inputs_BIK, kernel_IJKD, sums_TJDB, dposes_BJD, options):
         inputs_BIK, kernel_IJKD, dposes_BJD = (
-            each.to(sums_TJDB) for each in (inputs_BIK, kernel_IJKD, dposes_BJD)
+            tensor.to(sums_TJDB) for tensor in (inputs_BIK, kernel_IJKD, dposes_BJD)
         )
         with torch.autocast(inputs_BIK.device.type, enabled=False):
             tensors, dposes_JDB = _inside(inputs_BIK, kernel_IJKD), dposes_BJD.permute(1, 2, 0)
@@ -310,7 +310,7 @@ class _Gradient(torch.autograd.Function):
 
     @staticmethod
     def vmap(info, in_dims, *arguments):
-        return _each_of(_Gradient, info.batch_size, in_dims, arguments)
+        return _unbatched(_Gradient, info.batch_size, in_dims, arguments)
 
     @staticmethod
     def jvp(ctx, *tangents):

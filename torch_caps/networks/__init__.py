@@ -1,5 +1,24 @@
 """Whole networks: a file a paper, the same names as in `parity.spec.networks`."""
 
+from typing import Any
+
+from parity.spec import NetworkSpec
+from torch_caps.networks.efficient import EfficientNetwork
+from torch_caps.networks.network import Network
 from torch_caps.networks.sabour2017 import CapsuleNetwork
 
-__all__ = ["CapsuleNetwork"]
+__all__ = ["CapsuleNetwork", "EfficientNetwork", "Network", "build"]
+
+# The class of each row of `parity.spec.NETWORKS`.
+_CLASSES: dict[str, Any] = {"sabour2017": CapsuleNetwork, "efficient": EfficientNetwork}
+
+
+def build(
+    spec: NetworkSpec,
+    seed: int = 0,
+    precision: str = "float32",
+    lean: bool = True,
+    block: int | None = None,
+) -> Network:
+    """The network of any spec; arguments are those of `CapsuleNetwork`."""
+    return _CLASSES[spec.network](spec, seed, precision, lean, block)

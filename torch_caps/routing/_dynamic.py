@@ -57,18 +57,22 @@ def dynamic(
     """
     if num_iters < 1:
         raise ValueError(f"num_iters is {num_iters}; expected at least 1")
+    # The comments give the lines of procedure 1. Line 2: every logit begins at 0.
     logits_BIJ = coupling_BIJ = votes_BIJD.new_zeros(votes_BIJD.shape[:-1])
     poses_BJD = votes_BIJD.new_zeros(votes_BIJD[:, 0].shape)
     for t in range(num_iters):
-        if t > 0:  # the agreement with the last poses (line 7); nobody uses that of the final ones
+        if t > 0:  # line 7: agreement with the last poses; that of the final ones is not needed
             logits_BIJ = logits_BIJ + torch.einsum("bijd,bjd->bij", votes_BIJD, poses_BJD)
         logits_BIJ = tap(f"routing.{t}.logits", logits_BIJ)
+        # Line 4: the routing coefficients.
         coupling_BIJ = coupling(logits_BIJ, leaky)
         if detach and t == num_iters - 1:
             coupling_BIJ = coupling_BIJ.detach()
         coupling_BIJ = tap(f"routing.{t}.coupling", coupling_BIJ)
+        # Line 5: the weighted sums of the votes; the bias is the authors' code's, not the paper's.
         sum_BJD = torch.einsum("bij,bijd->bjd", coupling_BIJ, votes_BIJD)
         if bias_JD is not None:
             sum_BJD = sum_BJD + bias_JD
+        # Line 6.
         poses_BJD = tap(f"routing.{t}.poses", squash(tap(f"routing.{t}.sum", sum_BJD)))
     return poses_BJD, coupling_BIJ

@@ -1,4 +1,4 @@
-"""The rungs of the ladder: a file for those that are alike, and the table of tolerances."""
+"""The rungs of the ladder, those that are alike in one file, and their table."""
 
 from parity.compare.rungs.table import (
     ADAM_STEPS,

@@ -1,4 +1,4 @@
-"""Rung 1: the pure functions of a wing against the oracle, on ordinary and on edge inputs.
+"""Rung 1: the pure functions of a wing, edge inputs too, against the oracle.
 
 Axes: J output capsules, D size of an output pose.
 Inputs are numbers of float32, so that both precisions and the oracle are given the same.
@@ -20,6 +20,7 @@ SHAPES = {"votes": (2, 5, 3, 7), "inputs": (2, 5, 4), "kernel": (5, 3, 4, 7)}
 NORMS = (0.0, 1e-17, 1e-10, 1e-5, 1e-2, 1.0, 1e2, 1e5, 1e8)
 # Outside of these the functions promise to be finite, and no more.
 BEYOND = (1e-30, 1e18)
+SQUASHES = ("squash", "exponential_squash")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +31,7 @@ class Case:
         module: Where it is in a wing and in the oracle.
         inputs: In order; those whose names end in axes (bias_JD) are given by name.
         fixed: Those of them whose gradients are not compared.
+        part: Which of several things that it returns is compared.
     """
 
     module: str
@@ -39,6 +41,7 @@ class Case:
     targets: np.ndarray | None = None
     finite_only: bool = False
     fixed: tuple[str, ...] = ()
+    part: int = 0
 
 
 def _normal(name: str, *shape: int) -> np.ndarray:
@@ -53,20 +56,54 @@ def _vectors(norm: float, size: int = 5) -> np.ndarray:
 
 def _squashes() -> Iterator[tuple[str, Case]]:
     for norm in NORMS:
-        for function in ("squash", "lengths"):
+        for function in (*SQUASHES, "lengths"):
             yield f"{function} at norm {norm:g}", Case("capsules", function, {"x": _vectors(norm)})
-    for norm in BEYOND:
-        case = Case("capsules", "squash", {"x": _vectors(norm)}, finite_only=True)
-        yield f"squash at norm {norm:g}", case
-    x = _normal("squash", 2, 3, 5)
-    x[1, 1] = 0
-    yield "squash with a zero capsule", Case("capsules", "squash", {"x": x})
-    x = _normal("axis", 2, 3, 5)
-    yield "squash over axis 1", Case("capsules", "squash", {"x": x}, {"axis": 1})
+        case = Case("capsules", "lengths", {"x": _vectors(norm)}, {"epsilon": 1e-7})
+        yield f"lengths with an epsilon at norm {norm:g}", case
+    for function in SQUASHES:
+        for norm in BEYOND:
+            case = Case("capsules", function, {"x": _vectors(norm)}, finite_only=True)
+            yield f"{function} at norm {norm:g}", case
+        x = _normal("squash", 2, 3, 5)
+        x[1, 1] = 0
+        yield f"{function} with a zero capsule", Case("capsules", function, {"x": x})
+        x = _normal("axis", 2, 3, 5)
+        yield f"{function} over axis 1", Case("capsules", function, {"x": x}, {"axis": 1})
+
+
+def _norms() -> Iterator[tuple[str, Case]]:
+    """Each normalisation, with a dead channel too, and the running numbers of a batch norm."""
+    x, c = _normal("norm", 3, 5, 2, 7) + 3, 7
+    dead = x.copy()
+    dead[..., 2] = 0
+    own = {"scale": _normal("scale", c), "shift": _normal("shift", c)}
+    running = {"mean": _normal("mean", c), "variance": np.abs(_normal("variance", c)) + 0.1}
+    for train in (True, False):
+        options = {"train": train, "keep": 0.9, "epsilon": 1e-3}
+        what = "training" if train else "evaluation"
+        for name, images in (("", x), (" with a dead channel", dead)):
+            # In training the running numbers have no part in y.
+            case = Case("norm", "batch", {"x": images, **own, **running}, options)
+            yield f"batch norm in {what}{name}", case
+        if train:
+            for part, name in ((1, "mean"), (2, "variance")):
+                inputs = {"x": x, **own, **running}
+                case = Case("norm", "batch", inputs, options, fixed=tuple(inputs), part=part)
+                yield f"batch norm in training, the new {name}", case
+    for function in ("layer", "instance"):
+        for name, images in (("", x), (" with a dead channel", dead)):
+            case = Case("norm", function, {"x": images, **own}, {"epsilon": 1e-3})
+            yield f"{function} norm{name}", case
+
+
+def _maps() -> Iterator[tuple[str, Case]]:
+    """What is done to feature maps."""
+    x = _normal("map", 2, 5, 7, 3)
+    yield "an image at twice its size", Case("convolution", "double_size", {"x": x})
 
 
 def _routings() -> Iterator[tuple[str, Case]]:
-    """Every routing of the table with every option, plain, and lean where it has such a twin."""
+    """Every routing of the table with every option, and some on zero or large votes."""
     votes = _normal("votes", *SHAPES["votes"])
     some = votes.copy()
     some[0], some[1, :, 1] = 0, 0
@@ -85,7 +122,7 @@ def _routings() -> Iterator[tuple[str, Case]]:
 
 
 def _lean() -> Iterator[tuple[str, Case]]:
-    """The twins that store no votes, with every option: of inputs and kernel, in blocks of two."""
+    """The routings that store no votes, with every option, in blocks of two inputs."""
     inputs = {name: _normal(name, *SHAPES[name]) for name in ("inputs", "kernel")}
     for kind in ROUTINGS.values():
         for routing in kind.examples():
@@ -98,7 +135,10 @@ def _lean() -> Iterator[tuple[str, Case]]:
 def _owned(routing: Routing) -> Arrays:
     """Random values of what a routing owns, by its arguments' names."""
     sizes = dict(zip("ijkd", SHAPES["kernel"], strict=True))
-    shapes = {each.argument(name): each.shape(sizes) for name, each in routing.owned.items()}
+    shapes = {
+        parameter.argument(name): parameter.shape(sizes)
+        for name, parameter in routing.owned.items()
+    }
     return {name: 0.3 * _normal(name, *shape) for name, shape in shapes.items()}
 
 
@@ -122,7 +162,7 @@ def cases() -> dict[str, Case]:
     """Every call of rung 1, by name, simple functions first."""
     votes = {name: _normal(name, *SHAPES[name]) for name in ("inputs", "kernel")}
     rows = [*_squashes(), ("votes", Case("capsules", "votes", votes)), *_routings(), *_lean()]
-    return dict([*rows, *_losses()])
+    return dict([*rows, *_losses(), *_norms(), *_maps()])
 
 
 def _function(package: ModuleType, case: Case) -> Callable[..., Any]:
@@ -143,16 +183,16 @@ def _function(package: ModuleType, case: Case) -> Callable[..., Any]:
 
 
 def _run(function: Callable[..., Any], case: Case, arrays: Any, targets: Any, **more: Any) -> Any:
-    """The function on these arrays; the first of what it returns where that is several things."""
+    """The value that is compared of those the function returns for these arrays."""
     given = dict(zip(case.inputs, arrays, strict=True))
     named = {name: given.pop(name) for name in case.inputs if "_" in name}
     plus = [] if case.targets is None else [targets]
     returned = function(*given.values(), *plus, **named, **case.options, **more)
-    return returned[0] if isinstance(returned, tuple) else returned
+    return returned[case.part] if isinstance(returned, tuple) else returned
 
 
 def _taps(case: Case, tapped: Arrays, numpy: Callable[[Any], np.ndarray]) -> dict[str, Any]:
-    """The argument that makes a function show what it computes on the way, where it has one."""
+    """The `tap` argument that records intermediates, for a function that takes one."""
 
     def tap(name: str, x: Any) -> Any:
         tapped[name] = numpy(x)
@@ -167,21 +207,21 @@ def _cotangent(case: Case, shape: tuple[int, ...]) -> np.ndarray:
 
 def _named(name: str, case: Case, tapped: Arrays, value: np.ndarray, slopes: Any) -> Arrays:
     """What is compared of a case, in the order of execution."""
-    found = {**tapped, "value": value}
+    results = {**tapped, "value": value}
     by = dict(zip(case.inputs, slopes, strict=True))
-    found |= {f"gradient by {x}": slope for x, slope in by.items() if x not in case.fixed}
+    results |= {f"gradient by {x}": slope for x, slope in by.items() if x not in case.fixed}
     if case.finite_only:
-        found = {f"{what} is finite": np.isfinite(x).all() for what, x in found.items()}
-    return {f"{name}: {what}": np.asarray(x) for what, x in found.items()}
+        results = {f"{what} is finite": np.isfinite(x).all() for what, x in results.items()}
+    return {f"{name}: {what}": np.asarray(x) for what, x in results.items()}
 
 
 @functools.cache
 def expected() -> Arrays:
     """The oracle's answers to every case, its gradients by complex step."""
-    found: Arrays = {}
+    results: Arrays = {}
     for name, case in cases().items():
-        found |= _expected(name, case)
-    return found
+        results |= _expected(name, case)
+    return results
 
 
 def _expected(name: str, case: Case) -> Arrays:
@@ -204,10 +244,10 @@ def _expected(name: str, case: Case) -> Arrays:
 
 def answers(wing: ModuleType, precision: str) -> Arrays:
     """A wing's answers to every case."""
-    found: Arrays = {}
+    results: Arrays = {}
     for name, case in cases().items():
-        found |= _answers(wing, precision, name, case)
-    return found
+        results |= _answers(wing, precision, name, case)
+    return results
 
 
 def _answers(wing: ModuleType, precision: str, name: str, case: Case) -> Arrays:

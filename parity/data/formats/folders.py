@@ -1,4 +1,4 @@
-"""Pictures arranged in folders: which folder is a class, and which pictures train and test.
+"""Pictures arranged in folders: which are classes, which train and test.
 
     DIR/CLASS/*.png                            the caller parts each class
     DIR/train/CLASS/*.png  DIR/test/CLASS      training, testing too; any case of letters
@@ -55,7 +55,7 @@ class Arrangement:
 
 
 def arranged(folder: Path) -> Arrangement:
-    """How the pictures below a folder are arranged; raises DataError where that is not clear."""
+    """How the pictures below a folder are arranged; DataError where that is unclear."""
     below, notes = _below(folder), []
     parts = _parts(folder, below)
     if parts is None:
@@ -74,14 +74,14 @@ def arranged(folder: Path) -> Arrangement:
 
 
 def _parts(folder: Path, below: list[Path]) -> tuple[Path, Path] | None:
-    """The folders to train and to test on; None where those of `folder` are the classes."""
-    found: dict[str, list[Path]] = {"train": [], "test": [], "val": []}
+    """The folders to train and to test on; None where the folders are classes."""
+    by_part: dict[str, list[Path]] = {"train": [], "test": [], "val": []}
     for path in below:
         if kind := PARTS.get(path.name.casefold()):
-            found[kind].append(path)
-    named = [*chain(*found.values())]
+            by_part[kind].append(path)
+    named = [*chain(*by_part.values())]
     if not any(_below(path) for path in named):
-        both = found["train"] and (found["test"] or found["val"])
+        both = by_part["train"] and (by_part["test"] or by_part["val"])
         if not named or (len(named) < len(below) and not both):  # a class is called train, say
             return None
         raise DataError(
@@ -90,7 +90,7 @@ def _parts(folder: Path, below: list[Path]) -> tuple[Path, Path] | None:
         )
     chosen = []
     for kinds in (("train",), ("test", "val")):
-        paths = next((found[kind] for kind in kinds if found[kind]), [])
+        paths = next((by_part[kind] for kind in kinds if by_part[kind]), [])
         paths = [path for path in paths if path.name in kinds] or paths  # the plain name first
         if len(paths) > 1:
             names = listed(path.name for path in paths)
@@ -107,18 +107,18 @@ def _parts(folder: Path, below: list[Path]) -> tuple[Path, Path] | None:
 
 def _classes(folder: Path) -> dict[str, Path]:
     """The folders of the classes by name, in the order of their names."""
-    found: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
     for path in _below(folder):
         name = shown(path.name)
-        if name in found:
+        if name in folders:
             raise DataError(
-                f"{folder}: two folders have one name, {found[name].name!a} and {path.name!a} "
+                f"{folder}: two folders have one name, {folders[name].name!a} and {path.name!a} "
                 "(composed and decomposed letters); move the pictures of one into the other"
             )
-        found[name] = path
-    if not found:
+        folders[name] = path
+    if not folders:
         raise DataError(f"{folder}: holds {seen(folder)}, no folder of a class; {UNDERSTOOD}")
-    return dict(sorted(found.items()))
+    return dict(sorted(folders.items()))
 
 
 def _same(folder: Path, parts: tuple[Path, Path], train: dict, test: dict) -> None:
@@ -132,25 +132,25 @@ def _same(folder: Path, parts: tuple[Path, Path], train: dict, test: dict) -> No
 
 
 def labelled(classes: dict[str, Path], notes: list[str]) -> list[Labelled]:
-    """The pictures of each class, by name, with its number; DataError where a class has none.
+    """The pictures of each class with its number; DataError for an empty class.
 
     What is passed over beside them is added to `notes`.
     """
-    found, unread, deeper = [], Counter[str](), []
+    pictures_of, unread, deeper = [], Counter[str](), []
     for label, path in enumerate(classes.values()):
         pictures = _pictures(path)
         if not pictures:
             _refuse_empty(path)
-        found.append([(picture, label) for picture in pictures])
-        unread.update(end for each in _files(path) if (end := _end(each)) in UNREAD)
-        deeper += [f"{path.name}/{each.name}" for each in _below(path) if _pictures(each)]
+        pictures_of.append([(picture, label) for picture in pictures])
+        unread.update(end for file in _files(path) if (end := _end(file)) in UNREAD)
+        deeper += [f"{path.name}/{file.name}" for file in _below(path) if _pictures(file)]
     part = next(iter(classes.values())).parent
     if unread:
         counts = ", ".join(f"{count} {end}" for end, count in sorted(unread.items()))
         notes.append(f"{part}: not used, as pictures of that kind are not read: {counts}")
     if deeper:
         notes.append(f"{part}: not used, as they lie deeper than a class: {listed(deeper)}")
-    return found
+    return pictures_of
 
 
 def _refuse_empty(path: Path) -> None:
@@ -182,8 +182,8 @@ def shown(name: str) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names in a message: quoted, with code points where they are not plain, no more than a few."""
-    names = [repr(each) if each.isascii() else f"{shown(each)!r} ({each!a})" for each in names]
+    """Some names for a message: quoted, with code points where they are not plain."""
+    names = [repr(name) if name.isascii() else f"{shown(name)!r} ({name!a})" for name in names]
     more = len(names) - MOST
     return ", ".join(names[:MOST]) + (f" and {more} more" if more > 0 else "")
 

@@ -1,4 +1,4 @@
-"""MATLAB's files, through SciPy, which is given none whose sizes do not fit its length.
+"""MATLAB's files, through SciPy, once every size in them is checked.
 
 Source: MathWorks, "MAT-File Format", versions 5 to 7: a header of 128 bytes, then elements, each
 a tag (type, bytes) and data; an array is an element of elements.
@@ -25,7 +25,7 @@ DEPTH = 8  # of structs in structs
 
 
 def loads(content: bytes, what: str) -> dict[str, Any]:
-    """The variables of a .mat file of versions 5 to 7; DataError without SciPy or where broken."""
+    """The variables of a .mat file of versions 5 to 7; raises DataError."""
     try:
         import scipy.io
     except ImportError as error:
@@ -69,10 +69,10 @@ def _inflated(data: bytes, order: str) -> bytes:
     kind, size = struct.unpack(f"{order}II", zlib.decompressobj().decompress(data, TAG))
     if kind != MATRIX or size > EXPANSION * len(data):
         raise ValueError(f"{len(data)} bytes unpack to an element of type {kind}, {size} bytes")
-    found = zlib.decompressobj().decompress(data, TAG + size + 1)
-    if len(found) != TAG + size:
+    content = zlib.decompressobj().decompress(data, TAG + size + 1)
+    if len(content) != TAG + size:
         raise ValueError(f"{len(data)} bytes do not unpack to {size}")
-    return found
+    return content
 
 
 def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
@@ -92,7 +92,7 @@ def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
 
 
 def _check_matrix(data: bytes, order: str, depth: int) -> None:
-    """Raises ValueError unless an array has the numbers, or arrays, that its header says."""
+    """Raises ValueError unless an array holds what its header says."""
     if not data:
         return  # an empty array
     if depth == 0:
@@ -101,33 +101,33 @@ def _check_matrix(data: bytes, order: str, depth: int) -> None:
     flags, sizes, (name_kind, _) = (next(parts, (0, b"")) for _ in range(3))
     if [flags[0], sizes[0], name_kind] != [UINT32, INT32, INT8] or len(flags[1]) != 8:
         raise ValueError("an array without flags, sizes and a name")
-    (told,) = struct.unpack(f"{order}I", flags[1][:4])
+    (word,) = struct.unpack(f"{order}I", flags[1][:4])
     if len(sizes[1]) % 4 or not 8 <= len(sizes[1]) <= 128:
         raise ValueError(f"{len(sizes[1])} bytes of sizes")
     shape = struct.unpack(f"{order}{len(sizes[1]) // 4}i", sizes[1])
     if min(shape) < 0 or max(shape) * 8 > EXPANSION * len(data) + 8:
         raise ValueError(f"an array of {list(shape)} in {len(data)} bytes")
-    count, kind = math.prod(shape), told & 0xFF
+    count, kind = math.prod(shape), word & 0xFF
     if kind == STRUCT:
         count *= _fields(parts, order)
     if kind in (CELL, STRUCT):
         if count * TAG > len(data):
             raise ValueError(f"{count} arrays in {len(data)} bytes")
         inner = list(parts)
-        if len(inner) != count or any(each != MATRIX for each, _ in inner):
+        if len(inner) != count or any(inner_kind != MATRIX for inner_kind, _ in inner):
             raise ValueError(f"{len(inner)} arrays; its header says {count}")
-        for _, each in inner:
-            _check_matrix(each, order, depth - 1)
+        for _, matrix in inner:
+            _check_matrix(matrix, order, depth - 1)
         return
     if kind != CHAR and kind not in NUMBERS:
         raise ValueError(f"an array of class {kind}; expected numbers, text, cells or structs")
     planes = list(parts)
-    if len(planes) != (2 if told & COMPLEX else 1):
+    if len(planes) != (2 if word & COMPLEX else 1):
         raise ValueError(f"{len(planes)} parts of an array of numbers")
-    for each, numbers in planes:
-        exact = each in SIZES and len(numbers) == count * SIZES[each]
-        if not exact and not (kind == CHAR and each in SIZES and count <= len(numbers)):
-            raise ValueError(f"{len(numbers)} bytes of type {each} for an array of {list(shape)}")
+    for number, numbers in planes:
+        exact = number in SIZES and len(numbers) == count * SIZES[number]
+        if not exact and not (kind == CHAR and number in SIZES and count <= len(numbers)):
+            raise ValueError(f"{len(numbers)} bytes of type {number} for an array of {list(shape)}")
 
 
 def _fields(parts: Iterator[tuple[int, bytes]], order: str) -> int:

@@ -1,4 +1,4 @@
-"""The content of packed files: gzip (told by its first bytes, not its name), npz, tar, zip.
+"""The content of packed files: gzip (by its first bytes), npz, tar, zip.
 
 The sizes that a header claims are held against the length of the file before anything is read.
 """
@@ -10,7 +10,7 @@ import os
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,34 +20,26 @@ from parity.data.splits import DataError
 GZIP = b"\x1f\x8b"
 # Deflate unpacks a byte to at most as many as this; what claims more is no whole file.
 EXPANSION = 1033
-HEAD = 4 + 4 * 255  # bytes, of the longest header that says how long a file is
 
 
-def read(
-    path: str | os.PathLike,
-    limit: int | None = None,
-    head: Callable[[bytes], int | None] | None = None,
-) -> bytes:
+def read(path: str | os.PathLike, limit: int | None = None) -> bytes:
     """The unpacked content of a file of at most `limit` bytes; raises DataError naming it.
 
-    Args:
-        path: The file, gzipped or not.
-        limit: Bytes; None for any number.
-        head: Computes a limit from the first bytes of the content, which say how long it is.
+    Unpacks no more than one byte past `limit`, so a small file cannot fill the memory.
     """
     try:
         content = Path(path).read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if head is not None and content[:2] == GZIP:
-        limit = head(_unpacked(content, str(path), HEAD))
-        limit = HEAD if limit is None else limit + 1  # one more: who parses it tells of that
-        return _unpacked(content, str(path), limit)
-    return unpack(content, str(path), limit)
+    if content[:2] == GZIP:
+        content = _unpacked(content, str(path), limit)
+    if limit is not None and len(content) > limit:
+        raise DataError(f"{path}: holds more than the {limit} bytes expected")
+    return content
 
 
 def length(path: str | os.PathLike) -> int:
-    """The length of the unpacked content as the file says it, unpacking nothing; DataError."""
+    """The length of the unpacked content as the file states it; raises DataError."""
     try:
         with open(path, "rb") as file:
             packed = file.read(2) == GZIP
@@ -60,25 +52,11 @@ def length(path: str | os.PathLike) -> int:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-def unpack(content: bytes, what: str, limit: int | None = None) -> bytes:
-    """`content`, or what is in it if it is gzipped; raises DataError where that is torn.
-
-    Unpacks no more than one byte past `limit`, so a small file cannot fill the memory.
-    """
-    unpacked = content
-    if content[:2] == GZIP:
-        unpacked = _unpacked(content, what, None if limit is None else limit + 1)
-    if limit is not None and len(unpacked) > limit:
-        raise DataError(f"{what}: holds more than the {limit} bytes expected")
-    return unpacked
-
-
-def _unpacked(content: bytes, what: str, count: int | None) -> bytes:
-    """The first `count` bytes in a gzip stream."""
+def _unpacked(content: bytes, what: str, limit: int | None) -> bytes:
+    """What is in a gzip stream, up to one byte past `limit`."""
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
-            most = EXPANSION * len(content) + HEAD  # asking for more would allocate it
-            return file.read(-1 if count is None else min(count, most))
+            return file.read(-1 if limit is None else limit + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(
             f"{what}: the gzip stream in its {len(content)} bytes is torn or altered "
@@ -87,12 +65,12 @@ def _unpacked(content: bytes, what: str, count: int | None) -> bytes:
 
 
 def npz(path: str | os.PathLike, keys: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-    """The arrays of these names in a .npz, or all; raises DataError where it is not whole."""
+    """The arrays of these names in a .npz, or all; raises DataError."""
     try:
         content = Path(path).read_bytes()
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             refuse_swollen(archive, len(content))
-            named = {each.removesuffix(".npy"): each for each in archive.namelist()}
+            named = {member.removesuffix(".npy"): member for member in archive.namelist()}
             return {key: _array(archive, named[key]) for key in (keys or named)}
     except Exception as error:  # zip, zlib and NumPy each have their own
         listed = f" with {', '.join(keys)}" if keys else " file of plain arrays"
@@ -100,7 +78,7 @@ def npz(path: str | os.PathLike, keys: Sequence[str] | None = None) -> dict[str,
 
 
 def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    """One array, if its header tells of as many bytes as there are."""
+    """One array, if its header states as many bytes as there are."""
     form = np.lib.format
     content = io.BytesIO(archive.read(name))
     major, _ = form.read_magic(content)
@@ -108,17 +86,17 @@ def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
         raise ValueError(f"{name} is of version {major} of the format; expected 1 or 2")
     header = form.read_array_header_1_0 if major == 1 else form.read_array_header_2_0
     shape, fortran, dtype = header(content)
-    held = content.getbuffer()[content.tell() :]
+    numbers = content.getbuffer()[content.tell() :]
     if dtype.hasobject:
         raise ValueError(f"{name} is a pickle of objects; expected numbers")
-    if math.prod(shape) * dtype.itemsize != len(held):
-        raise ValueError(f"{name} holds {len(held)} bytes; its header says {shape} of {dtype}")
+    if math.prod(shape) * dtype.itemsize != len(numbers):
+        raise ValueError(f"{name} holds {len(numbers)} bytes; its header says {shape} of {dtype}")
     order = "F" if fortran else "C"
-    return np.frombuffer(held, dtype).reshape(shape, order=order).copy(order=order)
+    return np.frombuffer(numbers, dtype).reshape(shape, order=order).copy(order=order)
 
 
 def refuse_swollen(archive: zipfile.ZipFile, length: int) -> None:
-    """Raises ValueError where members claim to be larger than a file of `length` can hold."""
+    """Raises ValueError where members claim more bytes than a file can hold."""
     for member in archive.infolist():
         room = min(member.compress_size, length)
         most = room if member.compress_type == zipfile.ZIP_STORED else room * EXPANSION
@@ -131,11 +109,11 @@ def refuse_swollen(archive: zipfile.ZipFile, length: int) -> None:
 
 
 def tar(path: str | os.PathLike, sizes: Mapping[str, int | None]) -> dict[str, bytes]:
-    """The content of the files of these names, in any folder of a .tar.gz; raises DataError.
+    """The content of the named files of a .tar.gz, in any folder; raises DataError.
 
     Links are passed over, and no file is read that is not of the size expected, where one is.
     """
-    found = {}
+    contents = {}
     try:
         with tarfile.open(path, "r:gz") as archive:
             for member in archive:
@@ -147,21 +125,21 @@ def tar(path: str | os.PathLike, sizes: Mapping[str, int | None]) -> dict[str, b
                             f"{path}: {name}: holds {member.size} bytes, expected {sizes[name]}"
                         )
                     file = archive.extractfile(member)
-                    found[name] = file.read() if file else b""
+                    contents[name] = file.read() if file else b""
     except DataError:
         raise
     except Exception as error:  # tar, gzip and zlib each have their own
         raise DataError(f"{path}: not a whole .tar.gz ({error}); fetch it again") from error
-    return found
+    return contents
 
 
 def zipped(path: str | os.PathLike, names: Collection[str]) -> dict[str, bytes]:
-    """The content of the files of these names, in any folder of a .zip; raises DataError."""
+    """The content of the named files of a .zip, in any folder; raises DataError."""
     try:
         content = Path(path).read_bytes()
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             refuse_swollen(archive, len(content))
-            found = ((os.path.basename(each), each) for each in archive.namelist())
-            return {name: archive.read(member) for name, member in found if name in names}
+            members = ((os.path.basename(entry), entry) for entry in archive.namelist())
+            return {name: archive.read(member) for name, member in members if name in names}
     except Exception as error:  # zip and zlib each have their own
         raise DataError(f"{path}: not a whole .zip ({error}); fetch it again") from error

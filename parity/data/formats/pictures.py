@@ -45,7 +45,7 @@ def content(path: str | Path) -> io.BytesIO:
 
 
 def read(path: str | Path) -> "Image":
-    """A picture of 8 bits as a viewer shows it: mode L where the file holds grey, else RGB.
+    """A picture of 8 bits as a viewer shows it: mode L if it is grey, else RGB.
 
     Raises PictureError, which names the file.
     """

@@ -1,1 +1,1 @@
-"""The data sets: a file each, which declares an `Entry` called DATASET and how it is read."""
+"""The data sets: a file each, with an `Entry` called DATASET."""

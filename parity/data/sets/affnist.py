@@ -1,4 +1,4 @@
-"""affNIST: MNIST placed at random on 40x40, tested on digits under affine transforms.
+"""affNIST: trained on MNIST placed at random on 40x40, tested on affine maps.
 
 The test the paper reports 79 % in (a CNN 66 %): the 320,000 images of affNIST's test.mat, each an
 MNIST test digit rotated, sheared, scaled and moved, never seen in training. Source:
@@ -7,6 +7,7 @@ https://www.cs.toronto.edu/~tijmen/affNIST/
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -30,10 +31,12 @@ SOURCE = locate.Source(
 
 @dataclass(frozen=True, eq=False)
 class Placed(Split):
-    """Digits with a border of `EDGE`, moved over all of it in training whatever a run's shift."""
+    """Digits with a border of `EDGE`, over all of which training moves them."""
+
+    augmentations: ClassVar = ("shift",)  # the test is of maps that training never shows
 
     def draw(self, random: np.random.Generator, shift: int) -> np.ndarray:
-        """(down, right) of each digit, [N, 2], uniform from -EDGE to EDGE; `shift` is not used."""
+        """(down, right) of each digit, [N, 2], from -EDGE to EDGE; ignores `shift`."""
         return super().draw(random, EDGE)
 
 
@@ -44,7 +47,7 @@ def placed(split: Split) -> Placed:
 
 
 def load(data_dir: Path | None) -> Dataset:
-    """The data set; raises DataError where its files or MNIST's are not found, or SciPy is not."""
+    """The data set; raises DataError without its files, MNIST's, or SciPy."""
     copy = locate.find(SOURCE, data_dir)
     train = placed(mnist.DATASET.load(data_dir).train)
     test = tested(copy.contents[TEST])
@@ -60,20 +63,20 @@ def look(data_dir: Path | None) -> Found:
 def tested(content: bytes) -> Split:
     """Images, stored [1600, N], and label_int [1, N] of the struct affNISTdata."""
     what = f"affnist: {TEST}"
-    found = matlab.loads(content, what).get("affNISTdata")
-    if found is None or not {"image", "label_int"} <= set(found.dtype.names or ()):
+    struct = matlab.loads(content, what).get("affNISTdata")
+    if struct is None or not {"image", "label_int"} <= set(struct.dtype.names or ()):
         raise DataError(f"{what}: expected a struct affNISTdata with image and label_int")
-    images, labels = (_field(found, name, what) for name in ("image", "label_int"))
+    images, labels = (_field(struct, name, what) for name in ("image", "label_int"))
     if images.ndim != 2 or len(images) != SIDE * SIDE:
         raise DataError(f"{what}: image has shape {images.shape}; expected ({SIDE * SIDE}, N)")
     images = np.ascontiguousarray(images.T).reshape(-1, SIDE, SIDE, 1)
     return Split(images, check_labels(labels.reshape(-1), len(images), f"{what}: label_int"))
 
 
-def _field(found: np.ndarray, name: str, what: str) -> np.ndarray:
-    if found.size != 1:
-        raise DataError(f"{what}: affNISTdata has shape {found.shape}; expected one struct")
-    return np.asarray(found[name].reshape(-1)[0])
+def _field(struct: np.ndarray, name: str, what: str) -> np.ndarray:
+    if struct.size != 1:
+        raise DataError(f"{what}: affNISTdata has shape {struct.shape}; expected one struct")
+    return np.asarray(struct[name].reshape(-1)[0])
 
 
 DATASET = Entry(
@@ -85,4 +88,5 @@ DATASET = Entry(
     source=f"MNIST, and a copy of {TEST} or a download from {SOURCE.url}",
     load=load,
     look=look,
+    recipe={"augment": "shift"},  # digits are placed at random already
 )

@@ -1,4 +1,4 @@
-"""affNIST's task made from MNIST alone: digits placed at random, tested on affine maps.
+"""affNIST's task made from MNIST alone: tested on affine maps of its digits.
 
 Each test digit is mapped once, the same in every run: scaled by 0.8 to 1.2 along either axis,
 sheared by -0.2 to 0.2, rotated by -20 to 20 degrees, all about the middle, and moved to where all
@@ -60,7 +60,7 @@ def _mapped(images: np.ndarray, maps: np.ndarray, places: np.ndarray) -> np.ndar
 
 
 def _extent(images: np.ndarray, maps: np.ndarray, middle: np.ndarray) -> tuple:
-    """Lowest and highest (down, right), [N, 2], of the mapped corners of the box of the ink."""
+    """Lowest and highest (down, right), [N, 2], of each mapped box of ink."""
     ends = []
     for axis in (2, 1):
         inked = np.any(images, axis=axis)
@@ -76,12 +76,12 @@ def _extent(images: np.ndarray, maps: np.ndarray, middle: np.ndarray) -> tuple:
 
 
 def bilinear(images: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """[N, P]: the images [N, H, W], 0 outside, between their pixels at points [N, P, 2]."""
+    """Bilinear values [N, P] of images [N, H, W], 0 outside, at points [N, P, 2]."""
     height, width = images.shape[1:]
     padded = np.pad(images, ((0, 0), (1, 2), (1, 2))).astype(np.float64)
     points = np.clip(points, -1, (height, width)) + 1
     corner = np.floor(points).astype(np.int64)
-    (down, right), (row, column) = (np.moveaxis(each, -1, 0) for each in (points - corner, corner))
+    (down, right), (row, column) = (np.moveaxis(pair, -1, 0) for pair in (points - corner, corner))
     n = np.arange(len(images))[:, None]
     above = padded[n, row, column] * (1 - right) + padded[n, row, column + 1] * right
     below = padded[n, row + 1, column] * (1 - right) + padded[n, row + 1, column + 1] * right
@@ -97,4 +97,5 @@ DATASET = Entry(
     source="made from MNIST",
     load=load,
     look=mnist.look,
+    recipe={"augment": "shift"},  # digits are placed at random already
 )

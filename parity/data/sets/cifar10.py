@@ -1,18 +1,21 @@
-"""CIFAR-10: 60,000 photographs of ten kinds of things, 32x32, in colour; windows of 24x24.
+"""CIFAR-10: 60,000 colour photographs of ten classes, windows of 24x24.
 
 The pickled batches ("python version") or the binary ones. The windows are the paper's: random in
 training, the middle in evaluation. Source: https://www.cs.toronto.edu/~kriz/cifar.html
 """
 
+import io
+import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from parity.data import locate
 from parity.data.crops import Cropped
-from parity.data.formats import packed, pickled
+from parity.data.formats import packed
 from parity.data.registry import Entry, Found
-from parity.data.splits import DataError, Dataset, check_labels
+from parity.data.splits import DataError, Dataset
 
 SIDE, WINDOW, CHANNELS = 32, 24, 3
 PIXELS = SIDE * SIDE * CHANNELS
@@ -29,6 +32,12 @@ PICKLED = (
     locate.File("test_batch", 31_035_526, "40351d587109b95175f43aff81a1287e"),
 )
 BINARY = tuple(locate.File(f"{file.name}.bin", 10_000 * (1 + PIXELS), None) for file in PICKLED)
+# What a pickled array refers to.
+ARRAYS = {
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("numpy.core.multiarray", "_reconstruct"),
+}
 ARCHIVE = "cifar-10-python.tar.gz"
 
 SOURCE = locate.Source(
@@ -64,35 +73,29 @@ def _split(batches: list[tuple[np.ndarray, np.ndarray]]) -> Cropped:
 
 
 def read(name: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """Images [N, 32, 32, 3] and labels of a batch; stored are planes of red, green, blue."""
-    planes, labels = _binary(name, content) if name.endswith(".bin") else _pickled(name, content)
+    """Images [N, 32, 32, 3] and labels of a batch, which stores planes of colour."""
+    planes, labels = _binary(content) if name.endswith(".bin") else _pickled(content)
     images = planes.reshape(-1, CHANNELS, SIDE, SIDE).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(images), labels
 
 
-def _binary(name: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
-    if not content or len(content) % (1 + PIXELS):
-        raise DataError(
-            f"cifar10: {name}: ends at byte {len(content)}; expected records of {1 + PIXELS} bytes"
-        )
+def _binary(content: bytes) -> tuple[np.ndarray, np.ndarray]:
     rows = np.frombuffer(content, np.uint8).reshape(-1, 1 + PIXELS)
     return rows[:, 1:], rows[:, 0]
 
 
-def _pickled(name: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
-    batch = pickled.loads(content, f"cifar10: {name}")
-    planes = batch.get(b"data") if isinstance(batch, dict) else None
-    if (
-        not isinstance(planes, np.ndarray)
-        or planes.dtype != np.uint8
-        or planes.shape[1:] != (PIXELS,)
-    ):
-        raise DataError(f"cifar10: {name}: expected bytes [N, {PIXELS}] under 'data'")
-    given = batch.get(b"labels")
-    if not isinstance(given, list) or any(type(each) is not int for each in given):
-        raise DataError(f"cifar10: {name}: expected a list of whole numbers under 'labels'")
-    labels = np.array([min(max(each, -1), 2**31) for each in given], np.int64)
-    return planes, check_labels(labels, len(planes), f"cifar10: {name}: labels")
+class _Arrays(pickle.Unpickler):
+    """Makes arrays, as NumPy 1 pickled them, and plain values; the files are known by their MD5."""
+
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        if (module_name, global_name) not in ARRAYS:
+            raise DataError(f"cifar10: {module_name}.{global_name} in a file of arrays")
+        return super().find_class(module_name.replace("numpy.core", "numpy._core"), global_name)
+
+
+def _pickled(content: bytes) -> tuple[np.ndarray, np.ndarray]:
+    batch = _Arrays(io.BytesIO(content), encoding="bytes").load()
+    return batch[b"data"], np.array(batch[b"labels"])
 
 
 DATASET = Entry(

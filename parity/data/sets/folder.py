@@ -25,7 +25,7 @@ EVERY = 5
 
 
 def load(data_dir: Path | None) -> Dataset:
-    """The pictures below `data_dir`; raises DataError naming the invalid file or folder."""
+    """The pictures below `data_dir`; raises DataError naming what is invalid."""
     names, train, test = _divided(data_dir)
     images = read([path for path, _ in train + test])
     labels = np.array([label for _, label in train + test])
@@ -49,29 +49,30 @@ def classes(folder: Path) -> list[str]:
 
 
 def _divided(folder: Path | None) -> tuple[list[str], Labelled, Labelled]:
-    """Names of the classes, and the pictures to train and to test; warns of what is not used."""
+    """Class names, and the pictures to train and to test; warns of unused ones."""
     if folder is None or not folder.is_dir():
         raise NotFoundError(
             f"folder: {folder} is no folder; name the one that holds a subfolder for each class "
             "with --data-dir or data_dir="
         )
-    found = arranged(folder)
-    notes = found.notes
-    train = labelled(found.train, notes)
-    if found.test is not None:
-        test = labelled(found.test, notes)
+    arrangement = arranged(folder)
+    notes = arrangement.notes
+    train = labelled(arrangement.train, notes)
+    if arrangement.test is not None:
+        test = labelled(arrangement.test, notes)
     else:
         test = [held_out(pictures) for pictures in train]
-        held = set(chain(*test))
-        train = [[each for each in pictures if each not in held] for pictures in train]
+        tested = set(chain(*test))
+        train = [[picture for picture in pictures if picture not in tested] for pictures in train]
     for note in notes:
         warnings.warn(note, DataWarning, stacklevel=3)
     if not sum(map(len, test)):
         raise DataError(
             f"{folder}: {sum(map(len, train))} pictures to train and 0 to test in classes "
-            f"{found.names}; expected some of both: two or more a class, or folders train and test"
+            f"{arrangement.names}; expected some of both: two or more a class, or folders train "
+            "and test"
         )
-    return found.names, [*chain(*train)], [*chain(*test)]
+    return arrangement.names, [*chain(*train)], [*chain(*test)]
 
 
 def held_out(pictures: Labelled) -> Labelled:
@@ -81,16 +82,16 @@ def held_out(pictures: Labelled) -> Labelled:
 
 def read(paths: list[Path]) -> np.ndarray:
     """The pictures as uint8 [N, H, W, C]; raises PictureError, a DataError."""
-    found = [pictures.read(path) for path in paths]
-    mode = "L" if all(picture.mode == "L" for picture in found) else "RGB"
-    for path, picture in zip(paths, found, strict=True):
-        if picture.size != found[0].size:
-            (width, height), (w, h) = found[0].size, picture.size
+    originals = [pictures.read(path) for path in paths]
+    mode = "L" if all(picture.mode == "L" for picture in originals) else "RGB"
+    for path, picture in zip(paths, originals, strict=True):
+        if picture.size != originals[0].size:
+            (width, height), (w, h) = originals[0].size, picture.size
             raise DataError(
                 f"{path} is {w}x{h}, {paths[0]} is {width}x{height} (width x height, as a viewer "
                 "shows them); bring all pictures to one size"
             )
-    images = np.stack([np.asarray(picture.convert(mode)) for picture in found])
+    images = np.stack([np.asarray(picture.convert(mode)) for picture in originals])
     return images[..., None] if mode == "L" else images
 
 

@@ -17,7 +17,7 @@ SIZES = (47_040_016, 60_008, 7_840_016, 10_008)
 
 
 def files(*md5s: str) -> tuple[locate.File, ...]:
-    """The four files of MNIST and of those made like it, with the MD5 of their content."""
+    """The four files of MNIST, or of a set made like it, with the MD5 of each."""
     return tuple(locate.File(*row) for row in zip(NAMES, SIZES, md5s, strict=True))
 
 
@@ -27,7 +27,7 @@ def look(data_dir: Path | None) -> Found:
 
 
 def keras_npz(path: Path) -> locate.Contents:
-    """The four files' content from Keras's mnist.npz, which holds the same four arrays."""
+    """The content of the four files from Keras's mnist.npz, which holds the same."""
     arrays = packed.npz(path, ("x_train", "y_train", "x_test", "y_test"))
     return {name: idx.dump(array) for name, array in zip(NAMES, arrays.values(), strict=True)}
 
@@ -35,7 +35,7 @@ def keras_npz(path: Path) -> locate.Contents:
 def read(source: locate.Source, data_dir: Path | None) -> Dataset:
     """A data set of ten classes in the four files of MNIST."""
     copy = locate.find(source, data_dir)
-    arrays = [idx.parse(copy.contents[name], f"{source.name}: {name}") for name in NAMES]
+    arrays = [idx.parse(copy.contents[name]) for name in NAMES]
     train_images, train_labels, test_images, test_labels = arrays
     train = Split(train_images[..., None], train_labels)
     test = Split(test_images[..., None], test_labels)

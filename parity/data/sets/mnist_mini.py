@@ -1,7 +1,7 @@
-"""The first 5,000 training and 1,000 test images of MNIST, inside the package: the default.
+"""The start of MNIST, 5,000 + 1,000 images, inside the package: the default.
 
-They lie beside this file in mnist_mini.npz, which `python -m parity.data.sets.mnist_mini DIR` makes
-anew from a copy of MNIST in DIR: the same arrays always, the same bytes with the same zlib.
+They lie beside this file in mnist_mini.npz. `python -m parity.data.sets.mnist_mini DIR` writes it
+again from a copy of MNIST in DIR: the same arrays always, the same bytes with the same zlib.
 """
 
 import hashlib
@@ -22,12 +22,12 @@ SHA256 = "c8b2a51eb4acacb4295b546b7e32649aa90b0999afce352ef91e29944d66cd8c"
 
 
 def load(path: Path = FILE) -> Dataset:
-    """The data set; raises DataError where the file is not the one this version was made with."""
+    """The data set; raises DataError where the file was altered."""
     arrays = packed.npz(path, KEYS)
-    found = digest(arrays)
-    if found != SHA256:
+    sha256 = digest(arrays)
+    if sha256 != SHA256:
         raise DataError(
-            f"{path}: its arrays have SHA-256 {found}, expected {SHA256}; install twincaps again"
+            f"{path}: its arrays have SHA-256 {sha256}, expected {SHA256}; install twincaps again"
         )
     train = Split(arrays["train_images"], arrays["train_labels"])
     test = Split(arrays["test_images"], arrays["test_labels"])

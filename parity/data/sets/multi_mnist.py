@@ -1,9 +1,13 @@
-"""MultiMNIST: two overlapping digits of different classes, 36x36, made from MNIST.
+"""MultiMNIST: two overlapping digits of different classes, made from MNIST.
 
 As in the paper and its authors' code: each digit is shifted by up to 4 pixels in each direction
 and the two are added, cut at 255. Theirs pairs each digit with 1,000 others, once; here (ours) an
 epoch has one pair for each digit, with a partner and shifts drawn for that epoch, and each test
 digit has one partner, the same in every run.
+
+With the augmentation "efficient", as Efficient-CapsNet's authors train: shifts of up to 6 pixels,
+and a partner may be another digit of the same class. Their target is then 2, ours is 1. The test
+pairs stay the same, of two classes and with shifts of up to 4; theirs reach 6.
 
 Axes: B pairs of a batch, H W C an image, J classes.
 """
@@ -20,12 +24,15 @@ from parity.data.windows import translate
 from parity.weights import generator
 
 EDGE = 4  # the largest shift, and the border that makes room for it: 28 + 2 * 4 = 36
+REACH = {"shift": EDGE, "efficient": 6}  # of MNIST's digits, only the empty border is lost
 CLASSES = 10
 
 
 @dataclass(frozen=True, eq=False)
 class PairBatch(Batch):
-    """A batch whose labels are 0/1 [B, J], two ones in each row, with what each pair is made of.
+    """A batch of pairs: labels 0/1 [B, J], and the two digits of each.
+
+    A pair of one class has a single one.
 
     Attributes:
         digits: int64 [B, 2]: the class of each of the two.
@@ -60,7 +67,7 @@ class Pairs(Split):
         if len(np.unique(self.labels)) < 2:
             raise DataError(f"{self.name}: all digits are of one class; expected at least two")
         object.__setattr__(self, "by_class", np.argsort(self.labels, kind="stable"))
-        object.__setattr__(self, "fixed", self.draw(generator(0, self.name), EDGE))
+        object.__setattr__(self, "fixed", self._rows(generator(0, self.name), EDGE))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -69,24 +76,29 @@ class Pairs(Split):
         return height + 2 * EDGE, width + 2 * EDGE, channels
 
     def draw(self, random: np.random.Generator, shift: int) -> np.ndarray:
-        """Rows of (partner, down, right, down, right) for an epoch, [N, 5]; `shift` is not used."""
+        """Rows of (partner, down, right, down, right), [N, 5]; ignores `shift`."""
+        return self._rows(random, REACH[self.augment])
+
+    def _rows(self, random: np.random.Generator, reach: int) -> np.ndarray:
         partners = random.integers(0, 2**62, (len(self), 1))
-        return np.hstack([partners, random.integers(-EDGE, EDGE, (len(self), 4), endpoint=True)])
+        return np.hstack([partners, random.integers(-reach, reach, (len(self), 4), endpoint=True)])
 
     def batch(self, indices: np.ndarray, drawn: np.ndarray | None = None) -> PairBatch:
-        """The pairs of these digits [B], by their rows of `draw`, or by those of evaluation."""
+        """The pairs of these digits [B], by rows of `draw` or those of evaluation."""
+        any_class = drawn is not None and self.augment == "efficient"
         drawn = self.fixed[indices] if drawn is None else drawn
-        pairs = np.stack([indices, self._partners(indices, drawn[:, 0])])
+        partners = self._others if any_class else self._partners
+        pairs = np.stack([indices, partners(indices, drawn[:, 0])])
         border = ((0, 0), (EDGE, EDGE), (EDGE, EDGE), (0, 0))
         first, second = (
-            translate(np.pad(self.images[each], border), offsets)
-            for each, offsets in zip(pairs, (drawn[:, 1:3], drawn[:, 3:5]), strict=True)
+            translate(np.pad(self.images[places], border), offsets)
+            for places, offsets in zip(pairs, (drawn[:, 1:3], drawn[:, 3:5]), strict=True)
         )
         merged = np.minimum(first.astype(np.uint16) + second, 255).astype(np.uint8)
         digits = self.labels[pairs].T
         return PairBatch(
             pixels(merged),
-            np.eye(CLASSES, dtype=np.int64)[digits].sum(1),
+            np.eye(CLASSES, dtype=np.int64)[digits].max(1),
             np.ones(len(indices), np.float32),
             digits,
             pixels(np.stack([first, second], 1)),
@@ -99,6 +111,10 @@ class Pairs(Split):
         own = self.labels[indices]
         places = numbers % (len(self) - counts[own])
         return self.by_class[places + np.where(places < starts[own], 0, counts[own])]
+
+    def _others(self, indices: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        """Another digit for each of `indices`, of any class, uniform over all there are."""
+        return (indices + 1 + numbers % (len(self) - 1)) % len(self)
 
 
 def load(data_dir: Path | None) -> Dataset:

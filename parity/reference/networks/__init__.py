@@ -1,5 +1,5 @@
 """Whole networks, forward: a file a paper, with the same name as in the wings."""
 
-from parity.reference.networks.sabour2017 import decode, encode, forward, mask
+from parity.reference.networks.network import decode, encode, forward, mask
 
 __all__ = ["decode", "encode", "forward", "mask"]

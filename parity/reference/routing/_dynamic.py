@@ -64,7 +64,7 @@ def dynamic(
     logits = np.zeros(votes_BIJD.shape[:3])
     poses = coupling = np.zeros(0)
     for t in range(num_iters):
-        if t > 0:  # the agreement with the last poses (line 7); nobody uses that of the final ones
+        if t > 0:  # line 7: agreement with the last poses; that of the final ones is not needed
             logits = logits + np.einsum("bijd,bjd->bij", votes_BIJD, poses)
         logits = tap(f"routing.{t}.logits", logits)
         coupling = softmax(logits, leaky)

@@ -3,13 +3,13 @@
 Sabour, Frosst, Hinton, "Dynamic Routing Between Capsules" (2017), figures 1 and 2.
 """
 
-import math
-import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from parity.spec.checks import COUNT, FINITE, FROM_ZERO, check, fields, normalise, require
+from parity.spec.checks import FINITE, FROM_ZERO, check, fields, normalise
 from parity.spec.layers import Conv, Primary, Tensor
 from parity.spec.losses import Loss
+from parity.spec.networks.network import NetworkSpec
+from parity.spec.plain import LATER
 from parity.spec.routings import Routing
 
 
@@ -30,13 +30,10 @@ class Init:
 
 
 @dataclass(frozen=True)
-class NetworkSpec:
-    """A capsule network of any size; `preset` has named ones, `dataclasses.replace` varies them.
+class Sabour2017(NetworkSpec):
+    """The network of 2017, of any size; NetworkSpec(...) is one.
 
     Attributes:
-        image: Height, width, channels of the input, pixels in [0, 1].
-        classes: J, one output capsule each.
-        pose: D, length of an output capsule's pose.
         decoder: Widths of the hidden layers, or None for a network that reconstructs nothing.
     """
 
@@ -49,55 +46,11 @@ class NetworkSpec:
     decoder: tuple[int, ...] | None = (512, 1024)
     loss: Loss = Loss()
     init: Init = Init()
+    network: str = field(default="sabour2017", metadata=LATER)
 
     def __post_init__(self) -> None:
         normalise(self)
-        require(
-            len(self.image) == 3, f"image is {self.image!r}; expected (height, width, channels)"
-        )
-        height, width, channels = self.image
-        check("image", COUNT, height=height, width=width, channels=channels)
-        check("network", COUNT, classes=self.classes, pose=self.pose)
-        check("decoder", COUNT, **{f"width {i}": n for i, n in enumerate(self.decoder or ())})
-        for name, (kernel, stride), (height, width) in self._convolutions():
-            require(
-                kernel <= min(height, width),
-                f"{name}: a kernel of {kernel}x{kernel} (stride {stride}) is larger than its "
-                f"input of {height}x{width}; use a smaller kernel or a larger image than "
-                f"{self.image[0]}x{self.image[1]}",
-            )
-
-    def _convolutions(self) -> typing.Iterator[tuple[str, tuple[int, int], tuple[int, int]]]:
-        height, width = self.image[:2]
-        layers: list[tuple[str, Conv | Primary]] = [
-            *((f"stem.{n}", conv) for n, conv in enumerate(self.stem)),
-            ("primary", self.primary),
-        ]
-        for name, conv in layers:
-            yield name, (conv.kernel, conv.stride), (height, width)
-            height = (height - conv.kernel) // conv.stride + 1
-            width = (width - conv.kernel) // conv.stride + 1
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Height and width of the grid of primary capsules."""
-        *_, (_, (kernel, stride), (height, width)) = self._convolutions()
-        return (height - kernel) // stride + 1, (width - kernel) // stride + 1
-
-    @property
-    def num_inputs(self) -> int:
-        """I: primary capsules in (height, width, type) order."""
-        return self.grid[0] * self.grid[1] * self.primary.types
-
-    @property
-    def num_pixels(self) -> int:
-        """Numbers in one image, and outputs of the decoder."""
-        return math.prod(self.image)
-
-    @property
-    def margin_scale(self) -> float:
-        """The factor before the sum over classes of the margin loss."""
-        return self.loss.scale / (self.classes if self.loss.class_mean else 1)
+        self.check()
 
     def tensors(self) -> dict[str, Tensor]:
         """Name -> Tensor for every parameter, in the order of execution."""
@@ -115,11 +68,7 @@ class NetworkSpec:
         first = self.primary
         shape = (first.kernel, first.kernel, channels, first.channels)
         pair("primary", "kh kw in out", shape, init.primary)
-        sizes = {"i": self.num_inputs, "j": self.classes, "k": first.size, "d": self.pose}
-        rows["digit.kernel"] = Tensor("i j k d", tuple(sizes.values()), init.digit, 0.0)
-        for name, owned in self.routing.owned.items():
-            value = init.bias if owned.value is None else owned.value
-            rows[f"digit.{name}"] = Tensor(owned.axes, owned.shape(sizes), owned.std, value)
+        rows |= self.digit(init.digit, init.bias)
         if self.decoder is not None:
             width = self.classes * self.pose
             for n, out in enumerate((*self.decoder, self.num_pixels)):

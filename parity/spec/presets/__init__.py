@@ -1,11 +1,11 @@
-"""Named networks with their training: where each comes from, how to run it, what to expect."""
+"""Named networks and trainings: source, command, expected time and score."""
 
 from parity.spec.checks import require
 from parity.spec.networks import NetworkSpec
-from parity.spec.presets import sabour2017, small
+from parity.spec.presets import efficient, sabour2017, small
 from parity.spec.presets.card import Preset as Preset
 
-PRESETS = {**sabour2017.PRESETS, **small.PRESETS}
+PRESETS = {**sabour2017.PRESETS, **small.PRESETS, **efficient.PRESETS}
 
 
 def preset_card(name: str) -> Preset:

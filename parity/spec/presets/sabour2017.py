@@ -40,7 +40,7 @@ PRESETS = {
         # section 6.2: the rate decays ten times as slowly as for MNIST
         TrainingSpec(dataset="multi-mnist", decay_steps=20_000),
         source=f"{_PAPER}, section 6: the network of MNIST on 36x36, a reconstruction for each of "
-        "the two digits; ours: 60,000 pairs an epoch drawn anew, the paper's 60 million are fixed",
+        "the two digits; ours: 60,000 pairs drawn for each epoch, the paper has 60 million fixed",
         command="python train.py --preset sabour2017-multimnist --dataset multi-mnist "
         "--data-dir DIR",
         time="14 minutes an epoch of 60,000 pairs in bfloat16 on two cores of an AMD EPYC",

@@ -1,6 +1,6 @@
 """The files that twincaps writes: weights, runs, checkpoints, traces. Checksums cover them.
 
-Those "signed anew" have other values under a checksum that is right: only a reader that looks at
+Those "signed again" have other values under a checksum that is right: only a reader that looks at
 every value itself refuses them.
 """
 
@@ -139,10 +139,10 @@ def _of_run(title: str, file: str, read: Callable[[Path], Any], right: Any, coun
     return Reader(title, file, partial(a_run, file), read, right, count)
 
 
-def _anew(reader: Reader, count: int) -> Reader:
-    """The same, signed anew."""
+def _resigned(reader: Reader, count: int) -> Reader:
+    """The same, signed again."""
     how = signed if reader.file.endswith(".json") else headed
-    name = f"{reader.name}, signed anew"
+    name = f"{reader.name}, signed again"
     return replace(reader, name=name, right=any_result, count=count, mutate=how)
 
 
@@ -158,20 +158,20 @@ TRACE = Reader("a trace", "t.safetensors", a_trace, recording.load, only_whole, 
 SUBJECT = Reader("a subject", "s.safetensors", a_subject, subject.load, only_whole, 1000)
 ROWS = (
     WEIGHTS,
-    _anew(WEIGHTS, 3000),
+    _resigned(WEIGHTS, 3000),
     _of_run("optimizer state", OPT, optimizer, only_whole, 4000),
     _of_run("a checkpoint, by its weights", W, whole_checkpoint, only_whole, 3000),
     _of_run("a checkpoint, by its optimizer state", OPT, whole_checkpoint, only_whole, 3000),
     STATE,
-    _anew(STATE, 5000),
+    _resigned(STATE, 5000),
     SPEC,
-    _anew(SPEC, 5000),
+    _resigned(SPEC, 5000),
     TRAINING,
-    _anew(TRAINING, 5000),
+    _resigned(TRAINING, 5000),
     _of_run(M, M, told, of_lines, 4000),
     _of_run(f"{M}, cut back", M, cut_back, any_result, 1000),
     TRACE,
-    _anew(TRACE, 3000),
+    _resigned(TRACE, 3000),
     Reader("an answer", "a.safetensors", an_answer, answer, only_whole, 3000),
-    _anew(SUBJECT, 1000),
+    _resigned(SUBJECT, 1000),
 )

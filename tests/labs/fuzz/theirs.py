@@ -1,5 +1,6 @@
 """Weights in the files of others: .pt, .msgpack, .h5, .npz, safetensors of anybody."""
 
+import importlib
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import wings
 from specs import PRIMES, TINY
 from weight_files import draw as drawn
 
@@ -94,8 +96,13 @@ def _row(
     read: Callable[[Path], Any] = formats.read,
     mutate: Mutate = mutated,
 ) -> Reader:
+    def prepared(folder: Path) -> list[bytes]:
+        for wing in wings.NAMES:  # which an altered file may come to need
+            importlib.import_module(f"{wings.PACKAGES[wing]}.weights")
+        return make(folder)
+
     right = small if read is formats.read else any_result
-    return Reader(name, file, make, read, right, count, 512, mutate)
+    return Reader(name, file, prepared, read, right, count, 512, mutate)
 
 
 PT, MSGPACK, SAFE = ("torch", "w.pt"), ("flax", "w.msgpack"), ("torch", "w.safetensors")

@@ -1,4 +1,4 @@
-"""Make every mistake in turn and climb the ladder: `make mutants`.
+"""Make every mistake in turn and check the ladder: `make mutants`.
 
 Prints a table and writes it to the file named on the command line, if any; any survivor, and any
 mistake that is caught in another place, fails.
@@ -27,7 +27,7 @@ def main() -> int:
     table, found, began = Table("mistake", "where", "rung", "named", ""), [], time.monotonic()
     wanted = [each for each in MUTANTS if not words or any(word in each.name for word in words)]
     with tempfile.TemporaryDirectory() as kept:
-        # Nearly all of a climb is XLA's compiling, and nearly all of that is the same in each.
+        # Nearly all of a check is XLA's compiling, and nearly all of that is the same in each.
         jax.config.update("jax_compilation_cache_dir", kept)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -1,4 +1,4 @@
-"""Climb the ladder with a mistake made, and say what was found."""
+"""Check the ladder with a mistake made, and say what differs."""
 
 import contextlib
 import dataclasses
@@ -20,7 +20,7 @@ SPEC = dataclasses.replace(
     routing=Routing(num_iters=3, bias=True),
     loss=Loss(scale=0.5, class_mean=True, reconstruction=0.01),
 )
-TRAINING = TrainingSpec(clip_norm=1e-2, decay_steps=7, weight_decay=0.1)
+TRAINING = TrainingSpec(clip_norm=1e-2, decay_steps=7, weight_decay=0.1, epsilon_hat=True)
 RUNGS = (0, 1, 2, 3, 4)
 
 
@@ -46,7 +46,7 @@ class Caught:
         return "caught" if self.right else f"[red]expected {expected}[/red]"
 
 
-def climb(rungs: Iterable[int] = RUNGS) -> compare.Report:
+def ladder(rungs: Iterable[int] = RUNGS) -> compare.Report:
     """The ladder in float64, both wings in this process."""
     whole = subject.of(SPEC, TRAINING, source="mutants")
     return compare.ladder(
@@ -65,10 +65,10 @@ def _forgetting(mutant: Mutant) -> Iterator[None]:
 
 
 def hunt(mutant: Mutant) -> Caught:
-    """Make the mistake, climb, take it back."""
+    """Make the mistake, check the ladder, take it back."""
     with applied(mutant), _forgetting(mutant):
         # From below always: a rung that breaks earlier than expected is to be seen.
-        report = climb(sorted({*RUNGS, mutant.rung}))
+        report = ladder(sorted({*RUNGS, mutant.rung}))
     for row in report.rows:
         if row.fails:
             return Caught(mutant, row.rung, row.first or row.why)

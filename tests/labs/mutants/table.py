@@ -329,8 +329,16 @@ MUTANTS = [
     Mutant(
         "Adam's epsilon inside the root",
         "jax training",
-        "(jnp.sqrt(v / second) + epsilon)",
-        "jnp.sqrt(v / second + epsilon**2)",
+        "(jnp.sqrt(v / second) + added)",
+        "jnp.sqrt(v / second + added**2)",
+        4,
+        "parameter",
+    ),
+    Mutant(
+        "Adam's epsilon after the bias correction, asked for before it",
+        "torch training",
+        "self.training.epsilon / correction**0.5",
+        "self.training.epsilon",
         4,
         "parameter",
     ),
@@ -385,7 +393,7 @@ MUTANTS = [
     Mutant(
         "clipping each tensor by its own norm",
         "jax training",
-        "    return jax.tree.map(lambda each: each * factor, gradients)",
+        "    return jax.tree.map(lambda gradient: gradient * factor, gradients)",
         "    own = lambda x: norm / jnp.maximum(jnp.sqrt((x * x).sum()), norm)\n"
         "    return jax.tree.map(lambda each: each * own(each), gradients)",
         4,

@@ -1,4 +1,4 @@
-"""The ladder, climbed: every rung in each precision, and the kind of each difference."""
+"""The ladder: every rung in each precision, each difference explained."""
 
 import contextlib
 import dataclasses
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from parity.compare.climb import SKIPPED, Climb, Row
-from parity.compare.rungs import RUNGS, moments, trajectories
+from parity.compare.comparison import SKIPPED, Comparison, Row
+from parity.compare.rungs import RUNGS, single_step, trajectories
 from parity.compare.rungs.modes import in_modes, on_gpu
-from parity.compare.rungs.moments import BACKWARD, FORWARD
+from parity.compare.rungs.single_step import BACKWARD, EVALUATION, FORWARD
 from parity.compare.subject import Subject
 from parity.compare.wings import SUBJECT, pair
 from parity.spec import TwincapsError, to_dict
@@ -24,16 +24,16 @@ from parity.traces.show import DIFFERS, HOLDS
 T = TypeVar("T")
 
 PRECISIONS = ("float64", "float32")
-MODES = ("compiled", "eager", "lean")
+MODES = ("compiled", "eager", "lean", "exported")
 NVIDIA = (Path("/proc/driver/nvidia"), Path("/dev/nvidiactl"))
 
-# rung -> the function that compares there; rung 8 needs a second climb, on a GPU
-CLIMBS = {
-    0: moments.round_trip,
-    1: moments.pure_functions,
-    2: moments.forward,
-    3: moments.backward,
-    4: moments.step,
+# rung -> the function that compares there; rung 8 needs a second comparison, on a GPU
+FUNCTIONS = {
+    0: single_step.round_trip,
+    1: single_step.pure_functions,
+    2: single_step.forward,
+    3: single_step.backward,
+    4: single_step.step,
     5: trajectories.trajectory,
     6: trajectories.resume,
     7: in_modes,
@@ -51,7 +51,7 @@ class Report:
 
     @property
     def holds(self) -> bool:
-        """Whether no rung that was climbed fails."""
+        """Whether no rung that was compared fails."""
         return not any(row.fails for row in self.rows)
 
     def as_dict(self) -> dict[str, Any]:
@@ -83,14 +83,14 @@ def ladder(
     patches: Mapping[str, str] | None = None,
     gpu: str | None = "cuda",
 ) -> Report:
-    """Climbs the rungs with both wings, precision by precision.
+    """Compares both wings rung by rung, in each precision.
 
     Args:
         subject: The network and data that both wings are given.
         rungs: Numbers from 0 to 8.
         precisions: float64 or float32, or both.
         modes: Of rung 7: those of `MODES`.
-        keep_going: Whether to climb on above a rung that fails, where nothing can be relied on.
+        keep_going: Whether to go on above a rung that fails, where no result is reliable.
         isolated: Whether each wing has a process of its own; otherwise both are in this one, where
             JAX's 64-bit types must be on for float64.
         pythons: wing -> interpreter.
@@ -104,57 +104,60 @@ def ladder(
     if unknown := set(rungs) - {rung.number for rung in RUNGS}:
         raise TwincapsError(f"rungs {sorted(unknown)} are unknown; expected 0 to {len(RUNGS) - 1}")
     how = {"isolated": isolated, "pythons": pythons, "patches": patches}
-    with _Climbs(subject, tuple(modes), gpu, how) as climbs:
-        ascents = climbs.together(
-            lambda precision: list(_ascent(climbs, precision, rungs, keep_going)), precisions
+    with _Comparisons(subject, tuple(modes), gpu, how) as comparisons:
+        tables = comparisons.together(
+            lambda precision: list(_rows(comparisons, precision, rungs, keep_going)), precisions
         )
-        rows = [_explained(climbs, row) for ascent in ascents for row in ascent]
-        environment = dict(sorted(climbs.environment.items()))
+        rows = [_explained(comparisons, row) for table in tables for row in table]
+        environment = dict(sorted(comparisons.environment.items()))
     return Report(subject, rows, environment, time.monotonic() - began)
 
 
-class _Climbs:
-    """A climb for each precision and device, begun when it is first asked for."""
+class _Comparisons:
+    """A Comparison for each precision and device, made at its first use."""
 
     def __init__(
         self, subject: Subject, modes: tuple[str, ...], gpu: str | None, how: Mapping[str, Any]
     ):
         self.subject, self.modes, self.gpu, self.how = subject, modes, gpu, how
         self.environment: dict[str, Any] = {}
-        self._made: dict[tuple[str, str], Climb] = {}
+        self._comparisons: dict[tuple[str, str], Comparison] = {}
         self._stack = contextlib.ExitStack()
 
-    def __enter__(self) -> "_Climbs":
+    def __enter__(self) -> "_Comparisons":
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def __call__(self, precision: str, device: str = "cpu") -> Climb:
-        if (precision, device) not in self._made:
-            made = pair(self.subject, precision, self.folder, device=device, **self.how)
-            wings = self._stack.enter_context(made)
-            self._made[precision, device] = Climb(self.subject, wings, self.folder, self.modes)
+    def __call__(self, precision: str, device: str = "cpu") -> Comparison:
+        if (precision, device) not in self._comparisons:
+            wings = self._stack.enter_context(
+                pair(self.subject, precision, self.folder, device=device, **self.how)
+            )
+            self._comparisons[precision, device] = Comparison(
+                self.subject, wings, self.folder, self.modes
+            )
             for wing, answer in wings.ask("report").items():
                 self.environment[f"{wing} {precision} {device}"] = answer.facts["report"]
-        return self._made[precision, device]
+        return self._comparisons[precision, device]
 
     def rows(self, precision: str, rung: int) -> list[Row]:
         """The rows of a rung."""
-        climb = self(precision)
-        if rung in CLIMBS:
-            return climb.once(rung, CLIMBS[rung])
+        comparison = self(precision)
+        if rung in FUNCTIONS:
+            return comparison.once(rung, FUNCTIONS[rung])
         if why := self._no_gpu(precision):
             return [Row(rung, precision, RUNGS[rung].what, verdict=SKIPPED, why=why)]
-        return self(precision, str(self.gpu)).once(rung, functools.partial(on_gpu, climb))
+        return self(precision, str(self.gpu)).once(rung, functools.partial(on_gpu, comparison))
 
     def _no_gpu(self, precision: str) -> str:
-        """Why rung 8 cannot be climbed, empty if it can."""
+        """Why rung 8 cannot be compared, empty if it can."""
         if self.gpu is None or (self.gpu == "cuda" and not any(map(Path.exists, NVIDIA))):
             return "no NVIDIA GPU here"
         self(precision, self.gpu)
-        seen = {name: told["device"] for name, told in self.environment.items()}
+        seen = {name: report["device"] for name, report in self.environment.items()}
         blind = [name for name in seen if name.endswith("cuda") and seen[name].endswith(" cpu")]
         return f"no CUDA for {', '.join(blind)}" if blind else ""
 
@@ -170,30 +173,34 @@ class _Climbs:
             return list(pool.map(work, precisions))
 
 
-def _ascent(climbs: _Climbs, precision: str, rungs: list[int], keep_going: bool) -> Iterator[Row]:
+def _rows(
+    comparisons: _Comparisons, precision: str, rungs: list[int], keep_going: bool
+) -> Iterator[Row]:
     broken: int | None = None
     for number in rungs:
         if broken is not None and not keep_going:
-            why = f"not climbed: rung {broken} does not hold"
+            why = f"not compared: rung {broken} does not hold"
             yield Row(number, precision, RUNGS[number].what, verdict=SKIPPED, why=why)
             continue
-        rows = climbs.rows(precision, number)
+        rows = comparisons.rows(precision, number)
         yield from rows
         if any(row.fails for row in rows):
             broken = number
 
 
-def _explained(climbs: _Climbs, row: Row) -> Row:
-    """A row that differs, with the kind of its difference: rounding, or semantic and whose."""
+def _explained(comparisons: _Comparisons, row: Row) -> Row:
+    """Adds to a row that differs its kind: rounding, or semantic, and whose."""
     if row.verdict != DIFFERS:
         return row
-    if row.what in (FORWARD, BACKWARD):
-        torch, jax = climbs("float64").traces.values()
+    if row.what.removesuffix(EVALUATION) in (FORWARD, BACKWARD):
+        comparison = comparisons("float64")
+        evaluated = row.what.endswith(EVALUATION)
+        torch, jax = (comparison.evaluated if evaluated else comparison.traces).values()
         verdict = oracle.verdict(torch, jax, RUNGS[2].float64, RUNGS[3].float64)
         return dataclasses.replace(row, why=str(verdict))
     if row.precision == "float64":
         return dataclasses.replace(row, why="semantic: this is float64")
-    same = [each for each in climbs.rows("float64", row.rung) if each.what == row.what]
-    holds = bool(same) and all(each.verdict == HOLDS for each in same)
+    same = [other for other in comparisons.rows("float64", row.rung) if other.what == row.what]
+    holds = bool(same) and all(other.verdict == HOLDS for other in same)
     why = "rounding: in float64 it holds" if holds else "semantic: in float64 it does not hold"
     return dataclasses.replace(row, why=why)

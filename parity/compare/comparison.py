@@ -1,4 +1,4 @@
-"""A climb: both wings in one precision, and a row for each comparison of what they said."""
+"""Both wings in one precision on one device, and a row for each tensor compared."""
 
 import dataclasses
 import functools
@@ -14,7 +14,7 @@ from parity.traces.first import first_beyond
 from parity.traces.measure import INFINITE, worst
 from parity.traces.recording import Trace
 from parity.traces.show import DIFFERS, HOLDS
-from parity.weights import Arrays
+from parity.weights import Arrays, state
 
 RAISES, SKIPPED = "raises", "skipped"
 
@@ -50,7 +50,7 @@ def raised(rung: int, precision: str, error: Exception) -> Row:
     return dataclasses.replace(row, verdict=RAISES, why=str(error))
 
 
-class Climb:
+class Comparison:
     """The ladder in one precision on one device, with the rows compared so far.
 
     Args:
@@ -64,7 +64,7 @@ class Climb:
         self.modes = tuple(modes)
         self._rows: dict[int, list[Row]] = {}
 
-    def once(self, rung: int, compare: "Callable[[Climb], list[Row]]") -> list[Row]:
+    def once(self, rung: int, compare: "Callable[[Comparison], list[Row]]") -> list[Row]:
         """The rows of a rung by the function that compares there, called once."""
         if rung not in self._rows:
             try:
@@ -73,24 +73,33 @@ class Climb:
                 self._rows[rung] = [raised(rung, self.precision, error)]
         return self._rows[rung]
 
-    def row(self, rung: int, what: str, found: Mapping[str, float]) -> Row:
+    def row(self, rung: int, what: str, distances: Mapping[str, float]) -> Row:
         """The row of these differences, which stand in the order of execution."""
         tolerance = RUNGS[rung].tolerance(self.precision)
-        name, apart = worst(found)
-        first = first_beyond(found, tolerance)
+        name, apart = worst(distances)
+        first = first_beyond(distances, tolerance)
         verdict = HOLDS if first is None else DIFFERS
         return Row(rung, self.precision, what, name, apart, tolerance, verdict, first or "")
 
     @functools.cached_property
     def traces(self) -> dict[str, Trace]:
-        """The trace of each wing, as it usually runs."""
+        """The trace of each wing, as it usually runs, of a training step."""
         return self.pair.trace()
 
     @functools.cached_property
+    def evaluated(self) -> dict[str, Trace]:
+        """The trace of each wing in evaluation; none where that is the same."""
+        return self.pair.trace(train=False) if state(self.subject.spec) else {}
+
+    @functools.cached_property
     def expected(self) -> Arrays:
-        """The oracle's forward pass, and the parameters it was given."""
+        """The oracle's forward pass of a training step, and the parameters it was given."""
+        return self.oracle(self.traces["torch"])
+
+    def oracle(self, trace: Trace) -> Arrays:
+        """The oracle's forward pass for a trace, and the parameters it was given."""
         given = self.subject.cast(self.precision).items()
-        seen = oracle.values(self.traces["torch"])
+        seen = oracle.values(trace)
         return {**seen, **{f"parameter/{name}": array for name, array in given}}
 
     @functools.cached_property

@@ -1,0 +1,133 @@
+"""A normalisation that holds its numbers, the stem it is in, and the standardisation of pixels.
+
+Axes: B batch, H W C image or feature map.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from jax_caps import norm
+from jax_caps.capsules import Tap, no_tap
+from jax_caps.convolution import conv
+from jax_caps.layers.stem import Conv, parameter
+from parity import spec as specs
+
+Total = Callable[[Array], Array]
+State = dict[str, Array]
+
+
+def leaky(x: Array, slope: float) -> Array:
+    """Leaky relu: x where it is above 0, else slope * x; relu for a slope of 0."""
+    return jax.nn.relu(x) if slope == 0 else jnp.where(x > 0, x, slope * x)
+
+
+class Norm(nnx.Module):
+    """A normalisation with its scale, its shift and, of a batch norm, its running numbers.
+
+    Args:
+        spec: Which one, and its options.
+        width: Channels.
+    """
+
+    def __init__(self, spec: specs.Norm, width: int):
+        self.spec, self.scale, self.shift = spec, parameter(width), parameter(width)
+        if spec.kind == "batch":
+            self.mean, self.variance = (nnx.BatchStat(jnp.zeros(width)) for _ in range(2))
+
+    def __call__(
+        self, x: Array, *, train: bool = False, total: Total | None = None
+    ) -> tuple[Array, State]:
+        """The normalised [..., C] and, of a batch norm in training, new running numbers."""
+        epsilon, scale, shift = self.spec.epsilon, self.scale[...], self.shift[...]
+        if self.spec.kind != "batch":
+            return getattr(norm, self.spec.kind)(x, scale, shift, epsilon=epsilon), {}
+        y, mean, variance = norm.batch(
+            x, scale, shift, self.mean[...], self.variance[...],
+            train=train, keep=self.spec.keep, epsilon=epsilon, total=total,
+        )  # fmt: skip
+        return y, {"mean": mean, "variance": variance} if train else {}
+
+
+class NormalConv(Conv):
+    """A convolution, an activation and a normalisation, in the order of the spec.
+
+    Args:
+        width: Channels of what it reads.
+        layer: Its sizes.
+        spec: The network, for its norm and its activation.
+        compute: dtype of its products.
+    """
+
+    def __init__(self, width: int, layer: specs.Conv, spec: specs.Efficient, compute: jnp.dtype):
+        super().__init__(width, layer.channels, layer.kernel, layer.stride, compute)
+        self.norm, self.slope = Norm(spec.norm, layer.channels), spec.slope
+
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        x_BHWC: Array,
+        name: str = "",
+        *,
+        train: bool = False,
+        tap: Tap = no_tap,
+        total: Total | None = None,
+    ) -> tuple[Array, State]:
+        """[B, H, W, in] -> [B, H', W', out], and new running numbers by the names of their rows.
+
+        Args:
+            x_BHWC: Images or a feature map.
+            name: Of this layer in the table of weights.
+            train: Whether this is a training step.
+            tap: Sees NAME.conv, NAME.activation, NAME.norm and new running numbers.
+            total: The sum over processes, as in `norm.batch`.
+        """
+        # In the dtype of the bias from here on: half precision would lose a norm's variance.
+        y = conv(x_BHWC, self.kernel[...], self.stride, self.compute).astype(self.bias.dtype)
+        y = tap(f"{name}.conv", y + self.bias[None, None, None])
+        if not self.norm.spec.first:
+            y = tap(f"{name}.activation", leaky(y, self.slope))
+        y, state = self.norm(y, train=train, total=total)
+        state = {f"{name}.norm.{key}": tap(f"{name}.norm.{key}", x) for key, x in state.items()}
+        y = tap(f"{name}.norm", y)
+        if self.norm.spec.first:
+            y = tap(f"{name}.activation", leaky(y, self.slope))
+        return y, state
+
+
+class NormalStem(nnx.List):
+    """Normalised convolutions after the pixels: [B, H, W, C] -> [B, H', W', channels]."""
+
+    def __init__(self, spec: specs.Efficient, compute: jnp.dtype):
+        widths = [spec.image[2], *(each.channels for each in spec.stem)]
+        super().__init__(
+            NormalConv(width, each, spec, compute)
+            for width, each in zip(widths, spec.stem, strict=False)
+        )
+
+    def __call__(
+        self,
+        x_BHWC: Array,
+        *,
+        train: bool = False,
+        tap: Tap = no_tap,
+        total: Total | None = None,
+    ) -> tuple[Array, State]:
+        """The last feature map, and new running numbers; arguments as of `NormalConv`."""
+        state: State = {}
+        for n, layer in enumerate(self):
+            x_BHWC, new = layer(x_BHWC, f"stem.{n}", train=train, tap=tap, total=total)
+            state |= new
+        return x_BHWC, state
+
+
+def standardised(x_BHWC: Array, pixels: specs.Pixels, epsilon: float) -> Array:
+    """What a network's first layer makes of images in [0, 1]: see `parity.spec.Pixels`."""
+    mean, deviation = (
+        jnp.asarray(each, x_BHWC.dtype)[None, None, None]
+        for each in (pixels.mean, pixels.deviation)
+    )
+    x_BHWC = (x_BHWC - mean) / deviation
+    return norm.instance(x_BHWC, None, None, epsilon=epsilon) if pixels.own else x_BHWC

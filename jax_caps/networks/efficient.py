@@ -1,0 +1,64 @@
+"""EfficientNetwork: Efficient-CapsNet, its layers put together.
+
+Axes: B batch, H W C image.
+"""
+
+from jax import Array
+
+from jax_caps.arrays import from_numpy
+from jax_caps.capsules import Tap
+from jax_caps.layers import (
+    Decoder,
+    DepthwiseCapsules,
+    DigitCapsules,
+    NormalStem,
+    UpsamplingDecoder,
+    standardised,
+)
+from jax_caps.networks.network import Network, Total
+from jax_caps.numerics import dtypes
+from parity.spec import Efficient
+from parity.weights import draw
+
+
+class EfficientNetwork(Network):
+    """Efficient-CapsNet (Mazzia, Salvetti, Chiaberge 2021) of any size.
+
+    Sets strict numerics for the process, once (`numerics.build`; `numerics.restore` undoes it).
+
+    Args:
+        spec: What the network is: `parity.spec.preset("efficient")`, or your own.
+        seed: Of the first weights, the same in both wings.
+        precision: float32, float64, or bfloat16: the stem's convolutions and the decoder in
+            bfloat16, all else in float32.
+        lean: Whether to route without storing the votes, where the routing has such a twin.
+        block: Input capsules a block of lean routing; None chooses from the sizes.
+
+    Raises:
+        SpecError: Where the precision is unknown.
+    """
+
+    def __init__(
+        self,
+        spec: Efficient,
+        seed: int = 0,
+        precision: str = "float32",
+        lean: bool = True,
+        block: int | None = None,
+    ):
+        super().__init__(spec, precision)
+        _, compute = dtypes(precision)
+        self.pixels, self.epsilon = spec.pixels, spec.norm.epsilon
+        self.stem = NormalStem(spec, compute)
+        self.primary = DepthwiseCapsules(spec)
+        self.digit = DigitCapsules(spec, lean, block)
+        decoder = Decoder if spec.upsampling is None else UpsamplingDecoder
+        self.decoder = None if spec.decoder is None else decoder(spec, compute)
+        from_numpy(self, draw(spec, seed))
+
+    def _encode(
+        self, x_BHWC: Array, train: bool, tap: Tap, total: Total | None
+    ) -> tuple[Array, dict[str, Array]]:
+        x_BHWC = tap("pixels", standardised(x_BHWC, self.pixels, self.epsilon))
+        x_BHWC, state = self.stem(x_BHWC, train=train, tap=tap, total=total)
+        return self.digit(self.primary(x_BHWC, tap), tap), state

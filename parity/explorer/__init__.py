@@ -1,0 +1,1 @@
+"""A page that shows what a network sees: drawn digits, capsules, couplings, reconstructions."""

@@ -1,0 +1,95 @@
+"""Efficient-CapsNet, forward (Mazzia, Salvetti, Chiaberge 2021, their own code).
+
+Axes: B batch, I input capsules, J classes, K size of an input pose, D of an output pose, H W C
+image or feature map.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from parity.reference import norm, routing
+from parity.reference.arrays import Array, double, leaky, sigmoid
+from parity.reference.capsules import Tap, exponential_squash, no_tap, votes
+from parity.reference.convolution import conv, depthwise, double_size
+from parity.spec import Efficient
+
+
+def encode(
+    spec: Efficient, arrays: Mapping[str, Array], images, tap: Tap = no_tap, *, train: bool = False
+) -> Array:
+    """The class capsules of images; arguments as those of `networks.encode`."""
+    x = tap("pixels", _pixels(spec, tap("image", double(images))))
+    for n, layer in enumerate(spec.stem):
+        x = conv(x, arrays[f"stem.{n}.kernel"], layer.stride) + arrays[f"stem.{n}.bias"]
+        x = tap(f"stem.{n}.conv", x)
+        # The authors normalise what relu has left.
+        for what in ("norm", "activation") if spec.norm.first else ("activation", "norm"):
+            if what == "norm":
+                x = _normal(spec, arrays, x, f"stem.{n}.norm", tap, train)
+            else:
+                x = tap(f"stem.{n}.activation", leaky(x, spec.slope))
+    x = depthwise(x, arrays["primary.kernel"], spec.primary.stride)
+    x = tap("primary.conv", x + arrays["primary.bias"])
+    # Capsules in (height, width, type) order: a channel is type * size + component.
+    poses_BIK = exponential_squash(x.reshape(len(x), -1, spec.primary.size))
+    poses_BIK = tap("primary.poses", poses_BIK)
+    owned = {each.argument(n): arrays[f"digit.{n}"] for n, each in spec.routing.owned.items()}
+    votes_BIJD = tap("votes", votes(poses_BIK, arrays["digit.kernel"]))
+    route = getattr(routing, spec.routing.name)
+    poses_BJD, _ = route(votes_BIJD, **owned, **spec.routing.options, tap=tap)
+    return poses_BJD
+
+
+def _pixels(spec: Efficient, x_BHWC: Array) -> Array:
+    x_BHWC = (x_BHWC - np.array(spec.pixels.mean)) / np.array(spec.pixels.deviation)
+    if spec.pixels.own:
+        x_BHWC = norm.instance(x_BHWC, None, None, epsilon=spec.norm.epsilon)
+    return x_BHWC
+
+
+def _normal(
+    spec: Efficient, arrays: Mapping[str, Array], x: Array, name: str, tap: Tap, train: bool
+) -> Array:
+    """A normalisation of the stem; its new running numbers pass the tap by their names."""
+    own = {part: arrays[f"{name}.{part}"] for part in ("scale", "shift")}
+    if spec.norm.kind != "batch":
+        function = getattr(norm, spec.norm.kind)
+        return tap(name, function(x, **own, epsilon=spec.norm.epsilon))
+    running = {part: arrays[f"{name}.{part}"] for part in ("mean", "variance")}
+    keep, epsilon = spec.norm.keep, spec.norm.epsilon
+    y, mean, variance = norm.batch(x, **own, **running, train=train, keep=keep, epsilon=epsilon)
+    if train:
+        tap(f"{name}.mean", mean)
+        tap(f"{name}.variance", variance)
+    return tap(name, y)
+
+
+def decode(spec: Efficient, arrays: Mapping[str, Array], masked_BJD: Array) -> Array:
+    """The decoder's images of masked class capsules.
+
+    Args:
+        spec: What the network is, with a decoder.
+        arrays: The parameters by their canonical names.
+        masked_BJD: Class capsules, all but one of them 0 (`mask`).
+
+    Returns:
+        Images [B, H, W, C] in 0 to 1.
+    """
+    assert spec.decoder is not None
+    x = masked_BJD.reshape(len(masked_BJD), -1)
+    hidden = len(spec.decoder)
+    for n in range(hidden):
+        x = x @ arrays[f"decoder.{n}.kernel"] + arrays[f"decoder.{n}.bias"]
+        if spec.upsampling is None or n < hidden - 1:
+            x = leaky(x, 0.0)
+    if spec.upsampling is None:
+        x = sigmoid(x @ arrays[f"decoder.{hidden}.kernel"] + arrays[f"decoder.{hidden}.bias"])
+        return x.reshape(len(x), *spec.image)
+    x = x.reshape(len(x), spec.side, spec.side, 1)
+    last = hidden + len(spec.upsampling.channels)
+    for n in range(hidden, last):
+        x = conv(double_size(x), arrays[f"decoder.{n}.kernel"], 1) + arrays[f"decoder.{n}.bias"]
+        x = leaky(x, spec.upsampling.slope)
+    x = conv(x, arrays[f"decoder.{last}.kernel"], 1) + arrays[f"decoder.{last}.bias"]
+    return sigmoid(x)

@@ -1,0 +1,123 @@
+"""Any network of the table, forward, with its losses.
+
+Axes: B batch, J classes, D size of a pose, P parts of a picture, H W C image.
+"""
+
+from collections.abc import Mapping
+from types import ModuleType
+
+import numpy as np
+
+from parity.reference import losses
+from parity.reference.arrays import Array, double
+from parity.reference.capsules import Tap, lengths, no_tap
+from parity.reference.networks import efficient, sabour2017
+from parity.spec import NetworkSpec
+
+_FILES: dict[str, ModuleType] = {"sabour2017": sabour2017, "efficient": efficient}
+
+
+def mask(poses_BJD, targets) -> Array:
+    """Sets every capsule but the targets' to 0 (Sabour et al. 2017, section 4.1): [B, J, D].
+
+    Args:
+        poses_BJD: Class capsules.
+        targets: Integer labels [B], or 0/1 [B, J].
+    """
+    return double(poses_BJD) * losses.one_hot(targets, np.shape(poses_BJD)[1])[:, :, None]
+
+
+def encode(
+    spec: NetworkSpec,
+    arrays: Mapping[str, Array],
+    images,
+    tap: Tap = no_tap,
+    *,
+    train: bool = False,
+) -> Array:
+    """The class capsules of images.
+
+    Args:
+        spec: What the network is.
+        arrays: The parameters and state by their canonical names (`parity.weights`).
+        images: [B, H, W, C] in 0 to 1.
+        tap: Sees, and may replace, each tensor by its name; new state too, by the names of its
+            rows.
+        train: Whether this is a training step, for networks where that differs.
+
+    Returns:
+        Poses [B, J, D].
+    """
+    return _FILES[spec.network].encode(spec, arrays, images, tap, train=train)
+
+
+def decode(spec: NetworkSpec, arrays: Mapping[str, Array], masked_BJD: Array) -> Array:
+    """The decoder's images of masked class capsules.
+
+    Args:
+        spec: What the network is, with a decoder.
+        arrays: The parameters by their canonical names.
+        masked_BJD: Class capsules, all but one of them 0 (`mask`).
+
+    Returns:
+        Images [B, H, W, C] in 0 to 1.
+    """
+    return _FILES[spec.network].decode(spec, arrays, masked_BJD)
+
+
+def forward(
+    spec: NetworkSpec,
+    arrays: Mapping[str, Array],
+    images,
+    labels,
+    tap: Tap = no_tap,
+    parts: tuple | None = None,
+    *,
+    train: bool = False,
+) -> dict[str, Array]:
+    """Every tensor of a forward pass and its losses, by the name of its tap, in order.
+
+    With parts there is a reconstruction of each of them, from the capsule of its class; without,
+    one of the image, from the capsules of the labels. A network without a decoder has no
+    `reconstruction` and no `loss.reconstruction`.
+
+    Args:
+        spec: What the network is.
+        arrays: The parameters and state by their canonical names (`parity.weights`).
+        images: [B, H, W, C] in 0 to 1.
+        labels: Integers [B], or 0/1 [B, J].
+        tap: Sees, and may replace, each tensor by its name.
+        parts: What each image is made of: classes int [B, P], each alone [B, P, H, W, C].
+        train: Whether this is a training step, for networks where that differs.
+
+    Returns:
+        What `tap` returned, by name.
+    """
+    seen: dict[str, Array] = {}
+
+    def keep(name: str, x: Array) -> Array:
+        seen[name] = tap(name, x)
+        return seen[name]
+
+    arrays = {name: double(array) for name, array in arrays.items()}
+    poses_BJD = encode(spec, arrays, images, keep, train=train)
+    lengths_BJ = keep("lengths", lengths(poses_BJD, spec.length_epsilon))
+    # The decoder, from the capsules of the labels or of each part.
+    goal = seen["image"]
+    if spec.decoder is not None:
+        if parts is None:
+            decoded = decode(spec, arrays, mask(poses_BJD, labels))
+        else:
+            classes_PB, goal = np.transpose(parts[0]), double(parts[1])
+            each = [decode(spec, arrays, mask(poses_BJD, classes_B)) for classes_B in classes_PB]
+            decoded = np.stack(each, 1)
+        keep("reconstruction", decoded)
+    # The losses; only the reconstruction is weighted here, as `margin` takes its own scale.
+    margins = {name: getattr(spec.loss, name) for name in ("positive", "negative", "down_weight")}
+    loss = losses.margin(lengths_BJ, labels, **margins, scale=spec.margin_scale)
+    loss = keep("loss.margin", loss)
+    if spec.decoder is not None:
+        error = losses.reconstruction(seen["reconstruction"], goal)
+        loss = loss + spec.loss.reconstruction * keep("loss.reconstruction", error)
+    keep("loss", loss)
+    return seen

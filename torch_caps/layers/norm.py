@@ -1,0 +1,132 @@
+"""A normalisation that holds its numbers, the stem it is in, and the standardisation of pixels.
+
+Axes: B batch, H W C image or feature map.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from parity import spec as specs
+from torch_caps import norm
+from torch_caps.capsules import Tap, no_tap
+from torch_caps.convolution import conv
+from torch_caps.layers.stem import Conv, parameter
+
+Total = Callable[[Tensor], Tensor]
+State = dict[str, Tensor]
+
+
+def leaky(x: Tensor, slope: float) -> Tensor:
+    """Leaky relu: x where it is above 0, else slope * x; relu for a slope of 0."""
+    return F.relu(x) if slope == 0 else torch.where(x > 0, x, slope * x)
+
+
+class Norm(nn.Module):
+    """A normalisation with its scale, its shift and, of a batch norm, its running numbers.
+
+    Args:
+        spec: Which one, and its options.
+        width: Channels.
+    """
+
+    def __init__(self, spec: specs.Norm, width: int):
+        super().__init__()
+        self.spec, self.scale, self.shift = spec, parameter(width), parameter(width)
+        if spec.kind == "batch":
+            self.mean: Tensor
+            self.variance: Tensor
+            self.register_buffer("mean", torch.empty(width))
+            self.register_buffer("variance", torch.empty(width))
+
+    def forward(
+        self, x: Tensor, *, train: bool = False, total: Total | None = None
+    ) -> tuple[Tensor, State]:
+        """The normalised [..., C] and, of a batch norm in training, new running numbers."""
+        epsilon = self.spec.epsilon
+        if self.spec.kind != "batch":
+            return getattr(norm, self.spec.kind)(x, self.scale, self.shift, epsilon=epsilon), {}
+        y, mean, variance = norm.batch(
+            x, self.scale, self.shift, self.mean, self.variance,
+            train=train, keep=self.spec.keep, epsilon=epsilon, total=total,
+        )  # fmt: skip
+        return y, {"mean": mean, "variance": variance} if train else {}
+
+
+class NormalConv(Conv):
+    """A convolution, an activation and a normalisation, in the order of the spec.
+
+    Args:
+        width: Channels of what it reads.
+        layer: Its sizes.
+        spec: The network, for its norm and its activation.
+        compute: dtype of its products.
+    """
+
+    def __init__(self, width: int, layer: specs.Conv, spec: specs.Efficient, compute: torch.dtype):
+        super().__init__(width, layer.channels, layer.kernel, layer.stride, compute)
+        self.norm, self.slope = Norm(spec.norm, layer.channels), spec.slope
+
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        x_BHWC: Tensor,
+        name: str = "",
+        *,
+        train: bool = False,
+        tap: Tap = no_tap,
+        total: Total | None = None,
+    ) -> tuple[Tensor, State]:
+        """[B, H, W, in] -> [B, H', W', out], and new running numbers by the names of their rows.
+
+        Args:
+            x_BHWC: Images or a feature map.
+            name: Of this layer in the table of weights.
+            train: Whether this is a training step.
+            tap: Sees NAME.conv, NAME.activation, NAME.norm and new running numbers.
+            total: The sum over processes, as in `norm.batch`.
+        """
+        # In the dtype of the bias from here on: half precision would lose a norm's variance.
+        y = conv(x_BHWC, self.kernel, self.stride, self.compute).to(self.bias.dtype)
+        y = tap(f"{name}.conv", y + self.bias)
+        if not self.norm.spec.first:
+            y = tap(f"{name}.activation", leaky(y, self.slope))
+        y, state = self.norm(y, train=train, total=total)
+        state = {f"{name}.norm.{key}": tap(f"{name}.norm.{key}", x) for key, x in state.items()}
+        y = tap(f"{name}.norm", y)
+        if self.norm.spec.first:
+            y = tap(f"{name}.activation", leaky(y, self.slope))
+        return y, state
+
+
+class NormalStem(nn.ModuleList):
+    """Normalised convolutions after the pixels: [B, H, W, C] -> [B, H', W', channels]."""
+
+    def __init__(self, spec: specs.Efficient, compute: torch.dtype):
+        widths = [spec.image[2], *(each.channels for each in spec.stem)]
+        super().__init__(
+            NormalConv(width, each, spec, compute)
+            for width, each in zip(widths, spec.stem, strict=False)
+        )
+
+    def forward(
+        self,
+        x_BHWC: Tensor,
+        *,
+        train: bool = False,
+        tap: Tap = no_tap,
+        total: Total | None = None,
+    ) -> tuple[Tensor, State]:
+        """The last feature map, and new running numbers; arguments as of `NormalConv`."""
+        state: State = {}
+        for n, layer in enumerate(self):
+            x_BHWC, new = layer(x_BHWC, f"stem.{n}", train=train, tap=tap, total=total)
+            state |= new
+        return x_BHWC, state
+
+
+def standardised(x_BHWC: Tensor, pixels: specs.Pixels, epsilon: float) -> Tensor:
+    """What a network's first layer makes of images in [0, 1]: see `parity.spec.Pixels`."""
+    x_BHWC = (x_BHWC - x_BHWC.new_tensor(pixels.mean)) / x_BHWC.new_tensor(pixels.deviation)
+    return norm.instance(x_BHWC, None, None, epsilon=epsilon) if pixels.own else x_BHWC

@@ -1,0 +1,207 @@
+"""What every network of this wing does besides its layers: losses, answers, reconstructions.
+
+Axes: B batch, J classes, D size of a pose, P parts of a picture, H W C image.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from parity.spec import NetworkSpec, SpecError, check_images, check_parts, check_targets
+from torch_caps import losses
+from torch_caps.arrays import concrete, given
+from torch_caps.capsules import Capsules, Tap, lengths, no_tap
+from torch_caps.layers import DigitCapsules, mask
+from torch_caps.numerics import build
+
+Total = Callable[[Tensor], Tensor]
+
+
+class Network(nn.Module):
+    """A capsule network; a subclass holds the layers of a paper, and puts them together.
+
+    Sets strict numerics for the process, once (`numerics.build`; `numerics.restore` undoes it).
+
+    Args:
+        spec: What the network is.
+        precision: As in `parity.spec.PRECISIONS`.
+    """
+
+    digit: DigitCapsules
+    decoder: Any
+
+    def __init__(self, spec: NetworkSpec, precision: str):
+        build()
+        super().__init__()
+        self.spec, self.precision = spec, precision
+
+    def forward(self, images_BHWC: Any, tap: Tap = no_tap) -> Tensor:
+        """Images in [0, 1], floating [B, H, W, C] -> class capsules [B, J, D]."""
+        return self.capsules(images_BHWC, tap=tap)[0].poses
+
+    def capsules(
+        self,
+        images_BHWC: Any,
+        *,
+        train: bool = False,
+        tap: Tap = no_tap,
+        total: Total | None = None,
+    ) -> tuple[Capsules, dict[str, Tensor]]:
+        """The class capsules of images, and the state that a training step leaves.
+
+        The network stays as it is: a Trainer puts the new state into it.
+
+        Args:
+            images_BHWC: Floating, in 0 to 1.
+            train: Whether this is a training step, for networks where that differs.
+            tap: Sees, and may replace, each tensor by its name.
+            total: The sum of a tensor over the processes that share a batch; None for one process.
+
+        Returns:
+            Capsules of poses [B, J, D], and new state by the names of its rows; {} in evaluation,
+            and where a network has none.
+
+        Raises:
+            SpecError: Where images do not fit the network.
+        """
+        poses, state = self._encode(tap("image", self.images(images_BHWC)), train, tap, total)
+        return Capsules(poses), state
+
+    def _encode(
+        self, x_BHWC: Tensor, train: bool, tap: Tap, total: Total | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The class poses of checked images, and new state; arguments as of `capsules`."""
+        raise NotImplementedError
+
+    def scores(self, images_BHWC: Any) -> Tensor:
+        """What accuracy ranks: the lengths of the class capsules, [B, J]."""
+        return lengths(self(images_BHWC))
+
+    def reconstruct(self, poses_BJD: Tensor, labels: Any) -> Tensor:
+        """The decoder's images, from the capsules of the labels alone.
+
+        Args:
+            poses_BJD: Class capsules, as a call of the network returns them.
+            labels: Integers [B], or [B, P] for an image of each of P labels.
+
+        Returns:
+            Images [B, H, W, C], or [B, P, H, W, C], in 0 to 1, each from one capsule.
+
+        Raises:
+            SpecError: Where the network has no decoder.
+        """
+        if self.decoder is None:
+            raise SpecError("this network has no decoder; build it from a spec with one")
+        labels = given(labels).to(poses_BJD.device)
+        if labels.ndim == 1:
+            return self.decoder(mask(poses_BJD, labels))
+        images = [self.decoder(mask(poses_BJD, labels_B)) for labels_B in labels.unbind(1)]
+        return torch.stack(images, 1)
+
+    def predict(self, images_BHWC: Any, count: int = 1) -> Tensor:
+        """The class of the longest capsule of each image, int [B].
+
+        Where `count` is above 1, those of the `count` longest, [B, count], the longest first.
+        Raises SpecError unless `count` is 1 to the number of classes.
+        """
+        if not 1 <= count <= self.spec.classes:
+            raise SpecError(f"count is {count}; expected 1 to {self.spec.classes}, the classes")
+        scores_BJ = self.scores(images_BHWC)
+        if count == 1:
+            return scores_BJ.argmax(-1)
+        # Stable: of equal lengths the first class comes first, as in argmax.
+        return scores_BJ.argsort(dim=-1, descending=True, stable=True)[:, :count]
+
+    def terms(
+        self,
+        images_BHWC: Any,
+        targets: Any,
+        tap: Tap = no_tap,
+        parts: Any = None,
+        *,
+        train: bool = False,
+        total: Total | None = None,
+    ) -> dict[str, Any]:
+        """The losses of each sample, not yet weighted, and whether it is right.
+
+        Args:
+            images_BHWC: Floating, in 0 to 1.
+            targets: Integer labels [B], or 0/1 [B, J] where several classes may be present; the
+                reconstruction is of the image, from their capsules.
+            tap: Sees, and may replace, each tensor by its name.
+            parts: What each image is made of: labels int [B, P] and each alone [B, P, H, W, C];
+                then there is a reconstruction of each, from the capsule of its label.
+            train: Whether this is a training step, as in `capsules`.
+            total: As in `capsules`.
+
+        Returns:
+            `margin`, `correct` (0 or 1) and, with a decoder, `reconstruction`, each [B]; in
+            training also `state`, new state by the names of its rows.
+
+        Raises:
+            SpecError: Where images, targets or parts do not fit the network.
+        """
+        images = tap("image", self.images(images_BHWC))
+        check_targets(concrete(targets), self.spec.classes, len(images))
+        targets = given(targets).to(images.device)
+        # The class capsules, whose lengths say which classes are present.
+        poses, state = self._encode(images, train, tap, total)
+        lengths_BJ = tap("lengths", lengths(poses, self.spec.length_epsilon))
+        terms: dict[str, Any] = {
+            "margin": losses.margin_each(
+                lengths_BJ,
+                targets,
+                positive=self.spec.loss.positive,
+                negative=self.spec.loss.negative,
+                down_weight=self.spec.loss.down_weight,
+                scale=self.spec.margin_scale,
+            ),
+            "correct": losses.correct_each(lengths_BJ.detach(), targets),
+        }
+        # The decoder, from the capsules of the labels, in evaluation too.
+        if self.decoder is not None:
+            if parts is None:
+                goal, decoded = images, self.decoder(mask(poses, targets))
+            else:
+                labels, goal = self.parts(parts, len(images))
+                decoded = self.reconstruct(poses, labels)
+            decoded = tap("reconstruction", decoded)
+            terms["reconstruction"] = losses.reconstruction_each(decoded, goal)
+        return {**terms, "state": state} if train else terms
+
+    def weigh(self, terms: dict[str, Any], tap: Tap = no_tap) -> tuple[Tensor, Tensor]:
+        """The loss of a batch (margin and weighted reconstruction) and its accuracy, of `terms`."""
+        loss = tap("loss.margin", terms["margin"].mean())
+        if "reconstruction" in terms:
+            reconstruction = tap("loss.reconstruction", terms["reconstruction"].mean())
+            loss = loss + self.spec.loss.reconstruction * reconstruction
+        return tap("loss", loss), terms["correct"].mean()
+
+    def loss(
+        self,
+        images_BHWC: Any,
+        targets: Any,
+        tap: Tap = no_tap,
+        parts: Any = None,
+        *,
+        train: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """The loss of a batch (margin and weighted reconstruction) and its accuracy.
+
+        Arguments are those of `terms`.
+        """
+        return self.weigh(self.terms(images_BHWC, targets, tap, parts, train=train), tap)
+
+    def images(self, images_BHWC: Any) -> Tensor:
+        """Images in this network's dtype, on its device; SpecError where they do not fit."""
+        check_images(images_BHWC, self.spec)
+        return given(images_BHWC).to(self.digit.kernel)
+
+    def parts(self, parts: Any, batch: int) -> tuple[Tensor, Tensor]:
+        """The parts of `terms`, checked: labels [B, P] and images [B, P, H, W, C]."""
+        labels, images = parts
+        check_parts(concrete(labels), images, batch, self.spec)
+        images = given(images).to(self.digit.kernel)
+        return given(labels).to(images.device), images
