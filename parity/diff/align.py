@@ -82,6 +82,7 @@ class Alignment:
         self._candidates = np.array(numbers, int)
         self._sizes = np.array([right.entries[n].size for n in numbers])
         self._moments = np.array([right.entries[n].moments for n in numbers]).reshape(-1, 4)
+        self._allowed = np.array([tolerances[1].of(n) for n in numbers])
         self._odd = np.array([right.entries[n].odd for n in numbers])
         self.matches: dict[int, list[Match]] = {}
         for node in left.nodes:
@@ -114,7 +115,7 @@ class Alignment:
         if not self._candidates.size:
             return
         # Equal arrays have equal moments, to twice what their numbers may be apart.
-        allowed = np.array([2 * self.tolerance(number, int(n)) for n in self._candidates])
+        allowed = 2 * np.maximum(self._allowed, self.tolerances[0].of(number))
         apart = np.abs(self._moments - np.array(entry.moments)).max(1)
         fits = (self._sizes == entry.size) & (self._odd == entry.odd)
         fits &= apart <= allowed * max(entry.scale, 1e-300) + 1e-300

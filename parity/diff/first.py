@@ -17,7 +17,11 @@ from parity.diff.parameters import Parameters
 from parity.diff.tape import Entry
 from parity.diff.trace import Trace
 
-NAMED, NEAR = 0.6, 0.5  # how alike names must be, or how near values, to be one's counterpart
+NAMED, NEAR, NEARER = (
+    0.6,
+    0.5,
+    0.8,
+)  # how alike names must be, or how near values, to be one's counterpart
 
 
 @dataclass(frozen=True)
@@ -283,12 +287,16 @@ class Search:
             eats = same_role and node.role == "output" and theirs.call in fed
             names = alike(node.name, theirs.name) if same_role else 0.0
             same_size = self.right.entries[theirs.entry].size == entry.size
+            # By accident, numbers of another rank may be near once they are sorted.
+            turned = sorted(self.right.entries[theirs.entry].shape) == sorted(entry.shape)
             nearness = 1 - self.nearness(node.entry, theirs.entry) if same_size else 0.0
             ends = (each.rpartition(".")[2] for each in (node.name, theirs.name))
             told = node.role == theirs.role == "record" and same_size and alike(*ends) > NAMED
             feeds = same_size and theirs.entry in used
             alone = paired or eats or feeds or told
-            if not (alone or (names > NAMED and same_size) or nearness > NEAR):
+            if not (
+                alone or (names > NAMED and same_size) or nearness > (NEAR if turned else NEARER)
+            ):
                 continue
             score = 4 * paired + 3 * (eats or feeds) + 2 * names + same_role + same_size + nearness
             score += (node.part == theirs.part) / 2

@@ -3,6 +3,7 @@
 torchvision's resnet18 against nnx, and a layer of transformers' BERT against linen.
 """
 
+import importlib.util
 import math
 from typing import Any
 
@@ -13,18 +14,12 @@ from flax import linen, nnx
 
 from ports.row import array, normal, randomise
 
-
-def torchvision() -> Any:
-    """The package; its compiled operators need not fit this torch, as resnets use none."""
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    boxes = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-    for name in ("nms", "qnms"):
-        if not hasattr(torch.ops.torchvision, name):
-            library.define(name + boxes)
-    import torchvision.models
-
-    torchvision.kept = library
-    return torchvision.models
+OPERATORS = torch.library.Library("torchvision", "FRAGMENT")
+# torchvision's compiled operators need not fit this torch, and no model here uses them.
+if importlib.util.find_spec("torchvision"):
+    for operator in ("nms", "qnms"):
+        if not hasattr(torch.ops.torchvision, operator):
+            OPERATORS.define(f"{operator}(Tensor a, Tensor b, float c) -> Tensor")
 
 
 class Basic(nnx.Module):
@@ -73,7 +68,9 @@ class Resnet(nnx.Module):
 
 def resnet(seed: int, fault: str = "") -> dict[str, Any]:
     """The pair of a seed, with a fault in the port where one is named."""
-    model = randomise(torchvision().resnet18(weights=None), seed)
+    from torchvision.models import resnet18
+
+    model = randomise(resnet18(weights=None), seed)
     flax = Resnet(fault)
 
     def convolution(ours, theirs):
