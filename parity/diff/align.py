@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from parity.diff.layouts import Layout, between, shortest
+from parity.diff.layouts import Layout, between, of_axes, shortest
 from parity.diff.tape import Entry
 from parity.diff.trace import Trace
 
@@ -97,9 +97,10 @@ class Alignment:
         """The layouts that arrays of this size were seen in."""
         return self.layouts.get(entry.size, [])
 
-    def _flattened(self, entry: Entry) -> list[Layout]:
-        """An axis as two, of sizes that earlier tensors have, exchanged: flattened channels."""
-        found = []
+    def flattened(self, entry: Entry) -> list[Layout]:
+        """Layouts that a flattening has: channels last, or an axis as two that are exchanged."""
+        last = (0, *range(2, len(entry.shape)), 1)  # channels first to channels last
+        found = [of_axes(entry.shape, last)] if len(entry.shape) > 2 else []
         for axis, size in enumerate(entry.shape):
             for factor in self._factors:
                 if size % factor == 0 and factor < size:
@@ -129,7 +130,7 @@ class Alignment:
         slack = self.tolerance(left, right) * max(a.scale, b.scale)
         known = self.guesses(a)
         found = between(
-            self.left.array(left), self.right.array(right), slack, known, self._flattened(a)
+            self.left.array(left), self.right.array(right), slack, known, self.flattened(a)
         )
         if found is None:
             return None

@@ -17,11 +17,8 @@ from parity.diff.parameters import Parameters
 from parity.diff.tape import Entry
 from parity.diff.trace import Trace
 
-NAMED, NEAR, NEARER = (
-    0.6,
-    0.5,
-    0.8,
-)  # how alike names must be, or how near values, to be one's counterpart
+# How alike names must be, or how near values, to be one's counterpart.
+NAMED, NEAR = 0.6, 0.5
 
 
 @dataclass(frozen=True)
@@ -287,16 +284,12 @@ class Search:
             eats = same_role and node.role == "output" and theirs.call in fed
             names = alike(node.name, theirs.name) if same_role else 0.0
             same_size = self.right.entries[theirs.entry].size == entry.size
-            # By accident, numbers of another rank may be near once they are sorted.
-            turned = sorted(self.right.entries[theirs.entry].shape) == sorted(entry.shape)
             nearness = 1 - self.nearness(node.entry, theirs.entry) if same_size else 0.0
             ends = (each.rpartition(".")[2] for each in (node.name, theirs.name))
             told = node.role == theirs.role == "record" and same_size and alike(*ends) > NAMED
             feeds = same_size and theirs.entry in used
             alone = paired or eats or feeds or told
-            if not (
-                alone or (names > NAMED and same_size) or nearness > (NEAR if turned else NEARER)
-            ):
+            if not (alone or (names > NAMED and same_size) or nearness > NEAR):
                 continue
             score = 4 * paired + 3 * (eats or feeds) + 2 * names + same_role + same_size + nearness
             score += (node.part == theirs.part) / 2
@@ -307,12 +300,22 @@ class Search:
         return next((n for call in fed for n in self.calls[1].get(call, ([], []))[1]), None)
 
     def nearness(self, left: int, right: int) -> float:
-        """How far two arrays of one size are apart at least, in any order; 1 is far."""
-        a, b = np.sort(flat(self.left.array(left))), np.sort(flat(self.right.array(right)))
-        scale = max(self.left.entries[left].scale, self.right.entries[right].scale)
-        if not a.size or scale == 0:
+        """How far two arrays of one size are apart at least; 1 is far.
+
+        In any order, where their shapes have the same axes; else in the layouts that a flattening
+        has, as sorted numbers of unlike tensors are near by accident.
+        """
+        one, other = self.left.entries[left], self.right.entries[right]
+        a, b = flat(self.left.array(left)), flat(self.right.array(right))
+        size = max(np.abs(a).mean(), np.abs(b).mean()) if a.size else 0.0
+        if size == 0:
             return 0.0
-        return float(min(1.0, np.abs(a - b).mean() / max(np.abs(a).mean(), np.abs(b).mean())))
+        if sorted(one.shape) == sorted(other.shape):
+            pairs = [(np.sort(a), np.sort(b))]
+        else:
+            layouts = (SAME, *self.alignment.guesses(one), *self.alignment.flattened(one))
+            pairs = [(layout.arrange(a, (a.size,)), b) for layout in layouts]
+        return min(1.0, *(float(np.abs(x - y).mean() / size) for x, y in pairs))
 
     def _modules(self) -> dict[str, str]:
         """Left module -> right module that owns the same parameters."""
