@@ -3,6 +3,7 @@
 # make test-slow  the rest: whole trainings, wide tables, launchers, mistakes made on purpose
 # make bench      what the wings cost, side by side      make setup   install everything
 # make mutants    mistakes made on purpose, each of which the ladder must catch
+# make ports      ports with a fault, each of which diff must name, and right ones
 # make gpu        rung 8 of the ladder, TF32, bfloat16, noise and speed, where there is CUDA
 # make faults     kills, full disks and altered files, of which nothing may be lost
 # make fuzz       100,000 altered files, which every reader must refuse or read rightly
@@ -26,7 +27,7 @@ EXTRAS := torch jax dev
 # What `make train` installs besides a framework; dev holds it too.
 PICTURES := .venv/installed-figures
 
-.PHONY: setup train test test-slow check bench mutants faults fuzz soak gpu
+.PHONY: setup train test test-slow check bench mutants ports faults fuzz soak gpu
 .NOTPARALLEL:
 
 setup: $(EXTRAS:%=.venv/installed-%)
@@ -52,6 +53,10 @@ check: setup
 # Every deliberate mistake in turn: the ladder must catch and name each.
 mutants: setup
 	cd tests/labs && PYTHONPATH=.:.. ../../$(BIN)/python -m mutants ../../docs/measured/mutants.md
+
+# Ports of networks, right and wrong; some need equinox, torchvision or transformers as well.
+ports: setup
+	cd tests/labs && PYTHONPATH=.:.. ../../$(BIN)/python -m ports ../../docs/measured/ports.md
 
 # Some minutes each; they stop by themselves and touch nothing but a temporary folder.
 faults fuzz soak: setup

@@ -20,6 +20,7 @@ VERBS = {
     "trace": ("parity.compare.verbs", "trace", "every tensor of one pass of one wing, to a file"),
     "compare": ("parity.compare.verbs", "compare", "two such files, and the first that differs"),
     "conformance": ("parity.conformance", "main", "somebody's squash, routing or loss checked"),
+    "diff": ("parity.diff.verb", "diff", "any two models, and the first tensor that differs"),
     "data": ("parity.data.listing", "listing", "the data sets, which are here, how to get others"),
     "convert": ("parity.convert.verbs", "convert", "weights from one framework or file to another"),
     "export": ("parity.export.verb", "export", "a network as a file that others run: ONNX"),

@@ -21,7 +21,7 @@ FRAMEWORKS = {"torch": {"torch"}, "jax": {"jax", "jaxlib", "flax", "optax"}}
 # Who may import by name: the bridges a wing, when asked, the registry the files beside it, and the
 # package what moved.
 IMPORTERS = (
-    r"parity\.(cli|wing|convert|compare|conformance)(\..+)?"
+    r"parity\.(cli|wing|convert|compare|conformance|diff)(\..+)?"
     r"|parity\.data\.registry|parity\.spec\.members|parity"
 )
 OURS = {"parity", *wings.PACKAGES.values(), "train"}
@@ -29,7 +29,7 @@ SHARED = r"parity(\.(spec|weights|schedule)(\..+)?)?"
 # The rooms of parity in the order of their doors: each may enter those before it, and itself.
 ROOMS = [
     *("spec", "schedule", "weights", "reference", "data", "runs", "wing", "saved", "convert"),
-    *("export", "traces", "conformance", "figures", "compare", "loop", "predict"),
+    *("export", "traces", "conformance", "diff", "figures", "compare", "loop", "predict"),
     *("explorer", "cli"),
 ]
 

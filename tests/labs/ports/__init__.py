@@ -1,0 +1,1 @@
+"""Ports with a fault each, which parity diff must name: make ports."""
