@@ -53,8 +53,8 @@ def test_the_ladder_catches_the_mistakes_that_this_commit_draws(both_wings, caps
 
 
 def test_a_mistake_of_names_that_are_not_there_is_told(both_wings):
-    new = "square = elsewhere((x * x).sum(axis, keepdim=True))\n    zero"
-    old = "square = (x * x).sum(axis, keepdim=True)\n    zero"
+    old = "zero = square == 0\n    # A second"
+    new = "zero = elsewhere(square)\n    # A second"
     mutant = Mutant("lost", "torch capsules", old, new, 1, "")
     with pytest.raises(ValueError, match=r"has no .'elsewhere'."), applied(mutant):
         pass

@@ -9,8 +9,8 @@ MUTANTS = [
     Mutant(
         "epsilon in the norm of a squash",
         "torch capsules",
-        "square = (x * x).sum(axis, keepdim=True)\n    zero",
-        "square = (x * x).sum(axis, keepdim=True) + 1e-7\n    zero",
+        "zero = square == 0\n    # A second",
+        "square = square + 1e-7\n    zero = square == 0\n    # A second",
         1,
         "squash",
     ),
@@ -41,8 +41,8 @@ MUTANTS = [
     Mutant(
         "squash over a wrong axis",
         "torch capsules",
-        "square = (x * x).sum(axis, keepdim=True)",
-        "square = (x * x).sum(-2, keepdim=True)",
+        "zero = square == 0\n    # A second",
+        "square = (x * x).sum(-2, keepdim=True)\n    zero = square == 0\n    # A second",
         1,
         "squash",
     ),
@@ -196,7 +196,7 @@ MUTANTS = [
     ),
     Mutant(
         "reconstruction weighed 784 times too much",
-        "torch networks.sabour2017",
+        "torch networks.network",
         "loss = loss + self.spec.loss.reconstruction * reconstruction",
         "loss = loss + 784 * self.spec.loss.reconstruction * reconstruction",
         2,
@@ -204,7 +204,7 @@ MUTANTS = [
     ),
     Mutant(
         "margin loss not scaled by the spec",
-        "jax networks.sabour2017",
+        "jax networks.network",
         "scale=self.spec.margin_scale,",
         "scale=1.0,",
         2,
