@@ -50,7 +50,7 @@ def conv(
         [B, H', W', out], where H' is (H - kh) // stride + 1, and W' alike.
     """
     of = fourier.sizes(x_BHWC, kernel, stride)
-    if chosen(of, len(x_BHWC) * processes, compute, method):
+    if chosen(of, x_BHWC.shape[0] * processes, compute, method):
         cpu = partial(fourier.conv, stride=stride)
     else:
         cpu, spectra = partial(_directly, stride=stride), None

@@ -55,7 +55,7 @@ def _eager(
     # Under autocast a convolution is for the library, which computes it in fewer bits.
     device, of = x_BHWC.device.type, fourier.sizes(x_BHWC, kernel, stride)
     here = device == "cpu" and not torch.is_autocast_enabled(device)
-    if here and chosen(of, len(x_BHWC) * processes, compute, method):
+    if here and chosen(of, x_BHWC.shape[0] * processes, compute, method):
         y_BHWC = fourier.conv(x_BHWC.to(compute), kernel.to(compute), stride, spectra)
         return y_BHWC if bias is None else y_BHWC + bias.to(compute)
     # The permuted view is what torch calls channels_last: no copy, and oneDNN's fastest layout.

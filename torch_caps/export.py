@@ -21,14 +21,14 @@ class Forward(nn.Module):
     """What a network says of images: the function that is exported.
 
     Args:
-        net: The network; its weights are copied, and it routes plainly, as blocks of lean routing
-            depend on the batch.
+        net: The network; its weights are copied, and it routes plainly and convolves directly, as
+            the other ways depend on the batch.
         things: Classes that each image shows, P; above 1 there is a reconstruction of each.
     """
 
     def __init__(self, net: Network, things: int = 1):
         super().__init__()
-        self.net = build(net.spec, precision=net.precision, lean=False)
+        self.net = build(net.spec, precision=net.precision, lean=False, convolution="direct")
         from_numpy(self.net, to_numpy(net))
         for parameter in self.net.parameters():  # torch.export warns of weights in other orders
             parameter.data = parameter.data.contiguous()
