@@ -51,9 +51,8 @@ def selects(config: pytest.Config, mark: str) -> bool:
 
 def pytest_configure(config: pytest.Config) -> None:
     os.environ["JAX_ENABLE_X64"] = "1" if selects(config, "float64") else "0"
-    if selects(config, "float64") and not selects(config, "slow"):
-        # What is computed does not depend on XLA's optimiser, a third of the compiling; the slow
-        # tests, like users, have it on.
+    if not selects(config, "slow"):
+        # XLA's optimiser is a third of the compiling; the slow rows of every table have it on.
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {UNOPTIMISED}"
     os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
     if not selects(config, "gpu"):

@@ -66,7 +66,7 @@ def network_specs(draw: st.DrawFn) -> NetworkSpec:
 
 
 # The networks of a wide table that are not `slow`.
-QUICK = ("no decoder", "leaky bias detach", "three stem layers", "official")
+QUICK = ("no decoder", "leaky bias detach")
 # Every option of the maths, each away from its default in one of these at least.
 NETWORKS = {
     "primes": PRIMES,

@@ -71,6 +71,10 @@ def door(*argv: object, **environment: str) -> subprocess.CompletedProcess[str]:
     return python(ROOT / "tests/door.py", *argv, **{"DOOR_FIGURES": "none", **environment})
 
 
+# Of a test of both wings, the JAX row is `slow`: it compiles for seconds what others try as well.
+jax_slow = pytest.mark.parametrize("wing", wide(NAMES, "torch".__eq__), indirect=True)
+
+
 def load(name: str) -> ModuleType:
     """The package of a wing ("torch", "jax"), with all of `MODULES` imported as its attributes."""
     package = importlib.import_module(PACKAGES[name])

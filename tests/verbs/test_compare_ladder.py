@@ -167,6 +167,7 @@ def test_a_nan_of_one_wing_is_a_difference(both_wings, monkeypatch):
 
 
 @pytest.mark.float64
+@pytest.mark.slow
 def test_what_float64_does_not_show_is_rounding(both_wings, monkeypatch):
     """A wing whose float32 is a little worse than it should be."""
     torch, right = both_wings[0], both_wings[0].layers.primary.squash
@@ -211,6 +212,7 @@ def test_rounding_of_a_pure_function(both_wings, monkeypatch, only):
 
 @pytest.mark.float64
 @pytest.mark.parametrize("wing", WINGS)
+@pytest.mark.slow
 def test_a_pure_function_is_named_down_to_the_iteration(both_wings, monkeypatch, only, wing):
     only(*(f"dynamic num_iters={n}" for n in (1, 2, 3)))
     home = importlib.import_module(f"{wing}_caps.routing._dynamic")

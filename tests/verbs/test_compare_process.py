@@ -105,6 +105,7 @@ def test_a_process_that_dies_says_why(tmp_path, line, says):
         wings.pair(small(), "float32", tmp_path, only="torch", pythons={"torch": "/no/python"})
 
 
+@pytest.mark.slow
 def test_a_patch_that_is_not_there_is_refused(both_wings, tmp_path):
     with pytest.raises(TwincapsError, match="no_such_module"):
         wings.pair(

@@ -70,7 +70,7 @@ def test_any_format_becomes_any_other(start, end, tmp_path):
 
 
 @settings(
-    max_examples=50,
+    max_examples=25,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

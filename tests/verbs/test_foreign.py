@@ -74,6 +74,7 @@ def test_no_other_order_computes_the_same(name, field, batch, tmp_path):
 
 
 @pytest.mark.parametrize("name", CASES)
+@wings.jax_slow
 def test_a_wing_computes_what_the_foreign_network_does(wing, name, batch, tmp_path):
     case, tensors = CASES[name], draw(name, 1)
     arrays = network(write(tmp_path / "them", tensors), layout=name, spec=case.spec).arrays

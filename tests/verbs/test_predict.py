@@ -118,6 +118,7 @@ def test_both_wings_agree_about_them(both_wings, capsys):
         assert each["difference"] < 1e-5
 
 
+@wings.jax_slow
 def test_it_says_what_a_network_says_of_the_prepared_image(wing, capsys):
     name = wing.__name__.removesuffix("_caps")
     network("net.safetensors")
@@ -200,7 +201,7 @@ def test_wings_that_disagree_are_both_told(capsys):
     assert shown.endswith("torch says ant, jax says bee; their capsules differ by 1.0e+00\n")
 
 
-@pytest.mark.parametrize("wing", wings.wide(wings.NAMES, "torch".__eq__), indirect=True)
+@wings.jax_slow
 def test_both_digits_of_a_pair_are_told_and_drawn(wing, capsys):
     name = wing.__name__.removesuffix("_caps")
     spec = dataclasses.replace(specs.PRIMES, image=(29, 31, 1), classes=5)

@@ -36,7 +36,7 @@ def recursion(history, ema):
 
 @pytest.mark.parametrize("precision", wings.wide(PRECISIONS, "float32".__eq__))
 @pytest.mark.parametrize("optimizer", wings.wide(OPTIMIZERS, "adamw".__eq__))
-@pytest.mark.parametrize("wing", wings.wide(wings.NAMES, "torch".__eq__), indirect=True)
+@wings.jax_slow
 def test_the_average_is_a_recursion_over_the_weights(wing, optimizer, precision):
     """Unlike them in every tensor, and they are what they are without it."""
     rate = 30.0 if optimizer == "sgd" else 0.1
@@ -95,6 +95,7 @@ def same(a, b):
 
 @pytest.mark.float64
 @pytest.mark.parametrize("direction", [1, -1])
+@pytest.mark.slow
 def test_a_state_with_averages_goes_on_in_the_other_wing(both_wings, direction):
     spec, data = training(precision="float64", ema=EMA), list(batches(8))
     source, target = both_wings[::direction]

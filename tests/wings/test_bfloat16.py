@@ -89,6 +89,7 @@ def test_routing_of_the_same_poses_is_float32s(name):
     assert difference(values["votes"], votes.astype(np.float32)) < 1e-6
 
 
+@wings.jax_slow
 def test_a_step_too_small_for_bfloat16_is_not_lost(wing):
     training = TrainingSpec(precision="bfloat16", optimizer="sgd", learning_rate=1e-3, momentum=0.0)
     trainer = wing.Trainer(PRIMES, training)
@@ -103,7 +104,7 @@ def test_a_step_too_small_for_bfloat16_is_not_lost(wing):
         assert 0 < moved[name] < np.abs(before[name]).max() / 2**9, name
 
 
-@pytest.mark.parametrize("wing", wings.wide(wings.NAMES, "torch".__eq__), indirect=True)
+@wings.jax_slow
 def test_it_trains_as_float32_does(wing):
     losses = {}
     for precision in ("bfloat16", "float32"):

@@ -78,6 +78,7 @@ def holds(wing, function, arrays, cotangent, value, slopes, tolerance=1e-12) -> 
 
 
 @pytest.mark.float64
+@wings.jax_slow
 def test_squash_of_the_authors(wing):
     for case in cases("squash"):
         given = [case["x"]], case["cotangent"], case["y"], [case["grad_x"]]
@@ -85,6 +86,7 @@ def test_squash_of_the_authors(wing):
 
 
 @pytest.mark.float64
+@wings.jax_slow
 def test_routing_of_the_authors(wing):
     names = "inputs_BIK", "kernel_IJKD", "prior_IJ"
 
@@ -112,6 +114,7 @@ def test_routing_of_the_authors(wing):
 
 
 @pytest.mark.float64
+@wings.jax_slow
 def test_primary_capsules_of_the_authors(wing):
     names = "x", "kernel", "bias"
     for case in cases("primary"):
@@ -161,6 +164,7 @@ def test_norms_of_the_authors(wing, kind):
 
 
 @pytest.mark.float64
+@wings.jax_slow
 def test_losses_of_the_authors(wing):
     (case,) = cases("losses")
 
@@ -174,7 +178,7 @@ def test_losses_of_the_authors(wing):
 
 
 @pytest.mark.float64
-@pytest.mark.parametrize("mode", ["train", "eval"])
+@pytest.mark.parametrize("mode", wings.wide(["train", "eval"], "train".__eq__))
 def test_the_network_of_the_authors(wing, mode):
     (case,) = cases("network")
     told = json.loads(str(case["spec"]))
@@ -245,7 +249,7 @@ def batch(spec=TINY, count: int = 6, seed: int = 0):
     return images, random.integers(0, spec.classes, count)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("optimizer", wings.wide(["adam", "sgd"], "adam".__eq__))
 def test_state_moves_with_a_step_and_has_no_slot_but_an_average(wing, optimizer):
     training = TrainingSpec(optimizer=optimizer, ema=0.9, clip_norm=0.5)
     trainer = wing.Trainer(TINY, training)
@@ -297,7 +301,7 @@ def test_a_call_never_changes_the_network_and_new_state_comes_back(wing):
 
 
 @pytest.mark.parametrize("kind", NORMS)
-@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("first", wings.wide([False, True], bool))
 def test_every_norm_is_the_oracles(wing, kind, first):
     pixels = Pixels(mean=(0.3, 0.4), deviation=(0.5, 0.7))
     norm = Norm(kind, first=first, bound=0.5)
@@ -316,6 +320,7 @@ def test_every_norm_is_the_oracles(wing, kind, first):
             assert np.abs(slopes["parameter/stem.0.bias"]).max() < 1e-5 * largest
 
 
+@wings.jax_slow
 def test_the_decoder_that_doubles_images_is_the_oracles(wing):
     net = wing.build(UPSAMPLED, seed=1)
     images, labels = batch(UPSAMPLED)

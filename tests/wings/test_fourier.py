@@ -27,7 +27,7 @@ SHAPES = {
     "one row": (3, 1, 11, 2, 1, 4, 3, 2),
     "the paper's, fewer channels": (2, 20, 20, 3, 9, 9, 5, 2),
 }
-QUICK = ("mixed grid, leftover rows", "kernel smaller than the stride", "stride 3, kernel 5 by 2")
+QUICK = ("mixed grid, leftover rows", "kernel smaller than the stride")
 PRECISIONS = [
     pytest.param("float32", id="float32"),
     pytest.param("float64", id="float64", marks=pytest.mark.float64),
@@ -69,6 +69,7 @@ def test_values_and_gradients_are_those_of_the_direct_form(wing, name, precision
     assert wings.difference(found[0], reference.conv(*arguments[:3])) < TOLERANCE[precision]
 
 
+@wings.jax_slow
 def test_it_is_as_accurate_as_the_direct_form(wing):
     """In float32, against float64: many channels, so that sums are long."""
     x, kernel, stride, _ = case((3, 20, 20, 61, 9, 9, 5, 2), "float32")
@@ -83,7 +84,7 @@ def test_it_is_as_accurate_as_the_direct_form(wing):
     assert errors["fourier"] < 2 * errors["direct"] < 1e-5
 
 
-@pytest.mark.parametrize("value", [np.inf, np.nan, 1e30])
+@pytest.mark.parametrize("value", wings.wide([np.inf, np.nan, 1e30], np.isinf))
 def test_pixels_that_no_output_reads_spoil_nothing(wing, value):
     x, kernel, stride, cotangent = case((2, 14, 12, 3, 3, 3, 5, 2), "float32")
     expected = run(wing, x, kernel, stride, cotangent)

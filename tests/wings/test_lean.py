@@ -116,6 +116,7 @@ def test_zero_tiny_and_huge_inputs_stay_finite(wing, precision, scale):
 
 
 @pytest.mark.parametrize("name", ["primes", "leaky bias detach", "one iteration"])
+@wings.jax_slow
 def test_a_network_routes_lean_unless_told_otherwise(wing, name, monkeypatch):
     spec, calls = NETWORKS[name], []
     images = np.random.default_rng(0).random((2, *spec.image), dtype="float32")

@@ -57,6 +57,7 @@ def test_primary_capsules_by_a_plain_view(wing):
         np.testing.assert_array_equal(pose, np.arange(first, first + size))
 
 
+@wings.jax_slow
 def test_squash_over_the_positions_or_over_the_classes(wing):
     """A capsule's squashed length depends on its own vector alone: n^2 / (1 + n^2)."""
     values, _ = wing.tracing.trace(*random_net(wing))
@@ -122,7 +123,7 @@ def test_softmax_of_the_lengths_before_the_margin_loss(wing):
     assert values["loss.margin"] == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("wing", wings.wide(wings.NAMES, "torch".__eq__), indirect=True)
+@wings.jax_slow
 def test_nan_at_a_zero_capsule(wing):
     """A black image through a network without biases makes every capsule zero."""
     trainer = wing.training.Trainer(PRIMES, TrainingSpec(batch_size=2))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import wings
 from specs import NETWORKS, PRIMES
-from wings import NAMES, wide
+from wings import jax_slow, wide
 
 from parity import loop
 from parity.data import from_arrays
@@ -84,7 +84,7 @@ def dataset():
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("kept", wide([False, True], lambda kept: not kept))
-@pytest.mark.parametrize("wing", wide(NAMES, "torch".__eq__), indirect=True)
+@jax_slow
 def test_an_exploding_training_names_step_checkpoint_and_tensor(wing, tmp_path, kept):
     """After an epoch that goes well and is saved, or at once."""
     spec = dataclasses.replace(PRIMES, decoder=None)
@@ -114,7 +114,7 @@ def test_an_exploding_training_names_step_checkpoint_and_tensor(wing, tmp_path, 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("into", wide(["a run", "none"], "none".__eq__))
-@pytest.mark.parametrize("wing", wide(NAMES, "torch".__eq__), indirect=True)
+@jax_slow
 def test_a_fault_of_the_users_own_weights_is_looked_for_from_them(wing, tmp_path, into):
     """Those that the seed draws would train well."""
     spec = dataclasses.replace(PRIMES, decoder=None)

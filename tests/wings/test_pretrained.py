@@ -102,6 +102,7 @@ def test_a_wing_reads_the_digits_that_come_with_the_package(wing):
 
 
 @pytest.mark.parametrize("name", wings.wide(NAMES, "small-mnist".__eq__))
+@pytest.mark.slow
 def test_both_wings_see_the_same(both_wings, name):
     poses, drawn = [], []
     for wing in both_wings:

@@ -144,6 +144,7 @@ def whole(tmp_path_factory):
     ],
 )
 @pytest.mark.parametrize("backend", wings.wide(wings.NAMES, "torch".__eq__))
+@pytest.mark.slow
 def test_twenty_steps_are_those_of_one_process_in_float64(backend, count, cases, alone, tmp_path):
     for ended in launch(
         torchrun, count, script("together.py", backend, "float64", tmp_path, *cases)

@@ -27,7 +27,7 @@ SPECS = {name: replace(NETWORKS[name], classes=CLASSES) for name in NAMES}
 # a network, and whether it reconstructs each part or the whole
 CASES = wings.wide(
     [*((name, True) for name in NAMES[:4]), ("primes", False), ("another loss", False)],
-    lambda name, _: name == "primes",
+    lambda name, apart: name == "primes" and apart,
 )
 
 
@@ -197,6 +197,7 @@ def test_a_reconstruction_for_each_of_several_labels(wing):
     assert wings.difference(trainer.reconstruct(poses, labels), found) < FORWARD["float32"]
 
 
+@wings.jax_slow
 def test_a_step_and_an_evaluation_measure_the_traced_loss(wing):
     """Weighted by image, right by the rule above, and the step moves the weights."""
     spec = SPECS["primes"]
@@ -227,6 +228,7 @@ def test_a_step_and_an_evaluation_measure_the_traced_loss(wing):
 
 
 @pytest.mark.float64
+@pytest.mark.slow
 def test_ten_losses_agree_in_float64(both_wings):
     spec = SPECS["leaky bias detach"]
     seen = []
