@@ -117,10 +117,8 @@ class Trainer:
         if group is not None:
             for layer in net.convolutions().values():
                 layer.processes = group.shares
-            # State is the same in all processes: each has summed what it is made of.
-            self.loss = nn.parallel.DistributedDataParallel(
-                _Loss(self.net, self.loss), broadcast_buffers=False
-            )
+            # It also hands on the first one's state, which is the same in all of them.
+            self.loss = nn.parallel.DistributedDataParallel(_Loss(self.net, self.loss))
         self.optimizer = _make_optimizer(training, list(self.net.parameters()))
         self._kinds = canonical.kinds(training.optimizer, training.ema)
         self._state = canonical.state(spec)

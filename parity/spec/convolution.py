@@ -17,7 +17,7 @@ METHODS = ("auto", "direct", "fourier")
 _LARGEST = 2048
 # What moving a number of a spectrum costs, in multiplications, and the channels below which its
 # products run at less than half their rate: fitted to ten measured layers of the presets, on a core
-# with AVX-512, whose gains of 0.5 to 3.5 they give to 0.7 to 1.6 times.
+# with AVX-512, whose gains of 0.5 to 3.5 they give to 0.6 to 1.4 times.
 _MOVED, _NARROW = 10, 64
 # So below this estimate the direct form stays.
 _GAIN = 1.5
