@@ -7,6 +7,7 @@ Here a pattern has every axis spelt out: an axis that layers do not share carrie
 
 import dataclasses
 import re
+from typing import Any
 
 import numpy as np
 
@@ -45,6 +46,10 @@ def _last(spec: NetworkSpec) -> int:
     last = -1 if spec.decoder is None else len(spec.decoder)
     row = table(spec).get(f"decoder.{last}.kernel")
     return -1 if row is None or row.axes != "in out" else last
+
+
+def _upsampling(spec: NetworkSpec) -> Any:
+    return getattr(spec, "upsampling", None)
 
 
 def sizes(spec: NetworkSpec) -> Sizes:
@@ -119,7 +124,9 @@ def infer(hits: Match, layout: Layout, tensors: Arrays, base: NetworkSpec) -> Ne
     """
     layers = {name.split(".")[1] for name in hits.sources if name.startswith("decoder.")}
     shapes, last = [], len(layers) - 1
-    for name, pattern in _file_patterns(hits, layout, last).items():
+    hidden = last if _upsampling(base) is None else len(base.decoder or ())
+    pixels = last if hidden == last else -1
+    for name, pattern in _file_patterns(hits, layout, pixels).items():
         group = hits.sources[name]
         one = tuple(tensors[group[0]].shape)
         shapes.append((pattern, (len(group), *one) if name in hits.stacked else one))
@@ -141,10 +148,11 @@ def infer(hits: Match, layout: Layout, tensors: Arrays, base: NetworkSpec) -> Ne
             primary=primary,
             classes=known["j"],
             pose=known["d"],
-            decoder=tuple(known[f"decoder.{n}.out"] for n in range(last)) if layers else None,
+            decoder=tuple(known[f"decoder.{n}.out"] for n in range(hidden)) if layers else None,
         )
     except (SpecError, KeyError):
         return None
     # The authors' code divides by the number of types: with others, `scale` is not base's.
-    same_scale = base.primary.scale == 1 or primary.types == base.primary.types
+    scale = getattr(base.primary, "scale", 1)
+    same_scale = scale == 1 or primary.types == base.primary.types
     return inferred if same_scale else None

@@ -140,7 +140,8 @@ def _read_keras(path: Path) -> Arrays:
     """The arrays of a .h5 file, named as Keras names its variables.
 
     That is the path in the file without its layer's group; where several arrays share such a name,
-    they keep their whole paths.
+    they keep their whole paths, and so do all where the groups are several models, each with
+    layers of its own.
     """
     h5py, arrays = needed("h5py", path), {}
 
@@ -156,6 +157,10 @@ def _read_keras(path: Path) -> Arrays:
             file.get("model_weights", file).visititems(keep)
     except Exception as error:  # h5py raises many kinds for a damaged file
         raise WeightsError(f"{path}: not a whole .h5 file ({gist(error)})") from error
+    layers = {tuple(name.split("/")[:2]) for name in arrays if name.count("/") > 1}
+    models = Counter(model for model, _ in layers)
+    if sum(count > 1 for count in models.values()) > 1:
+        return arrays
     short = {name: name.partition("/")[2] or name for name in arrays}
     count = Counter(short.values())
     return {name if count[short[name]] > 1 else short[name]: arrays[name] for name in arrays}

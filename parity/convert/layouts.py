@@ -2,7 +2,8 @@
 
 Axes: kh kw in out of a kernel, n-th layer; type, k of primary capsules on a grid h w; i = all of
 these input capsules; j d output capsules; H W C image. `{n}`, `{k}` and `{type}` in a name stand
-for numbers, `[...]` for what may be missing; "1" is an axis of size 1.
+for numbers, `#` for one that is passed over, `{0}` for the first in the order of their numbers,
+`[...]` for what may be missing; "1" is an axis of size 1.
 
 Learnt from the published code of each (names and shapes alone); `python -m parity convert
 --layout NAME` names a row, and rows of your own are `Layout`s given to `parity.convert.convert`.
@@ -104,6 +105,36 @@ _DANIELHAVIR = Layout(
     refused=_NEIGHBOURS,
 )
 
+# Keras numbers the layers of a process; a model inside another is a group of the file.
+_KERAS_CAPS, _KERAS_DECODER = "[Efficient_][CapsNet/]", "[Generator/]"
+
+
+def _efficient(source: str, stem: Mapping[str, str], primary: str, digit: str) -> Layout:
+    """A row for Efficient-CapsNet's code, where `stem` numbers its convolutions."""
+    rows: Rows = {}
+    for n, number in stem.items():
+        conv = f"{_KERAS_CAPS}conv2d[_]{number}"
+        norm = f"{_KERAS_CAPS}[batch][instance]_normalization[_]{number}"
+        rows[f"stem.{n}.kernel"] = (f"{conv}/kernel[:0]", "kh kw in out")
+        rows[f"stem.{n}.bias"] = (f"{conv}/bias[:0]", "out")
+        for ours, theirs in (
+            *(("scale", "gamma"), ("shift", "beta")),
+            *(("mean", "moving_mean"), ("variance", "moving_variance")),
+        ):
+            rows[f"stem.{n}.norm.{ours}"] = (f"{norm}/{theirs}[:0]", "out")
+    rows["primary.kernel"] = (f"{_KERAS_CAPS}{primary}/kernel[:0]", "kh kw 1 out")
+    rows["primary.bias"] = (f"{_KERAS_CAPS}{primary}/bias[:0]", "out")
+    rows["digit.kernel"] = (f"{_KERAS_CAPS}{digit}/W[:0]", "j i k d")
+    rows["digit.prior"] = (f"{_KERAS_CAPS}{digit}/b[:0]", "j i 1")
+    for part, axes in (("kernel", "in out"), ("bias", "out")):
+        rows[f"decoder.{{n}}.{part}"] = (f"{_KERAS_DECODER}dense[_]{{n}}/{part}[:0]", axes)
+    for n in range(4):  # of smallNORB's decoder, after its one dense layer
+        conv = f"Generator/conv2d[_]{{{n}}}"
+        rows[f"decoder.{n + 1}.kernel"] = (f"{conv}/kernel[:0]", "kh kw in out")
+        rows[f"decoder.{n + 1}.bias"] = (f"{conv}/bias[:0]", "out")
+    return Layout(source, rows, pixels="H W C")
+
+
 LAYOUTS = {
     "official": Layout(
         "Sarasra/models, research/capsules: TensorFlow variables in an .npz",
@@ -133,6 +164,18 @@ LAYOUTS = {
         },
         capsules="h w type",
         pixels="H W C",
+    ),
+    "efficient": _efficient(
+        "EscVM/Efficient-CapsNet: .h5 of save_weights",
+        {"{n}": "{n}"},
+        "primary_caps[_]#/conv2d[_]#",
+        "fc_caps[_]#",
+    ),
+    "efficient-released": _efficient(
+        "EscVM/Efficient-CapsNet: the .h5 files in its bin, from before its layers had these names",
+        {str(n): f"{{{n}}}" for n in range(4)},
+        "conv2d[_]{4}",
+        "digit_caps[_]#",
     ),
     "adambielski": Layout(
         "adambielski/CapsNet-pytorch, with its reconstruction network or without",

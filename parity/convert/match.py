@@ -38,13 +38,15 @@ def match(layout: Layout, names: Iterable[str]) -> Match:
         hits = sorted((_number(hit), name) for name in left if (hit := pattern.fullmatch(name)))
         if "{n}" in canonical:
             groups = {canonical.replace("{n}", str(n)): [name] for n, (_, name) in enumerate(hits)}
+        elif place := re.search(r"\{(\d+)\}", template):
+            groups = {canonical: [name for _, name in hits[int(place[1]) :][:1]]}
         elif pattern.groups:
             groups = {canonical: [name for n, (number, name) in enumerate(hits) if n == number]}
             result.stacked.add(canonical)
         else:
             groups = {canonical: [name for _, name in hits[:1]]}
         result.sources.update({name: group for name, group in groups.items() if group})
-        result.axes.update(dict.fromkeys(groups, axes))
+        result.axes.update({name: axes for name, group in groups.items() if group})
     used = {name for group in result.sources.values() for name in group}.union(zero)
     result.unexpected.extend(name for name in left if name not in used)
     return result
@@ -59,11 +61,15 @@ def matching(names: Iterable[str]) -> list[str]:
 
 
 def _regex(template: str) -> re.Pattern[str]:
-    """`{n}` is a number, `[...]` may be missing, all else is itself."""
+    """`{n}` and `#` are a number or nothing, `[...]` may be missing, all else is itself."""
     parts = re.findall(r"\[(.*?)\]|\{(.*?)\}|([^\[{]+)", template)
     return re.compile(
         "".join(
-            f"(?:{re.escape(maybe)})?" if maybe else r"(\d*)" if number else re.escape(text)
+            f"(?:{re.escape(maybe)})?"
+            if maybe
+            else r"(\d*)"
+            if number
+            else re.escape(text).replace(r"\#", r"\d*")
             for maybe, number, text in parts
         )
     )
