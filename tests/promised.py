@@ -9,7 +9,7 @@
 from pathlib import Path
 
 TABLE = "parity/spec/routings.py"
-END = "for kind in (Dynamic,)}"
+END = ")}\n"  # of the table: for kind in (Dynamic, ...)}
 DATACLASS = '''@dataclass(frozen=True)
 class Scaled(Routing):
     """One pass of attention with a learnt prior."""
@@ -116,9 +116,7 @@ def add(root: Path) -> set[str]:
         (root / path).write_text(text)
     before = (root / TABLE).read_text()
     begin = before.index("ROUTINGS: dict")
-    assert before.count(END) == 1, f"{TABLE} ends in another way than {END!r}"
-    after = (
-        before[:begin] + DATACLASS + before[begin:].replace(END, "for kind in (Dynamic, Scaled)}")
-    )
-    (root / TABLE).write_text(after)
+    assert before.endswith(END), f"{TABLE} ends in another way than {END!r}"
+    table = before[begin:].removesuffix(END) + ", Scaled" + END
+    (root / TABLE).write_text(before[:begin] + DATACLASS + table)
     return {TABLE, *PLACES}

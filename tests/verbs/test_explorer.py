@@ -212,7 +212,13 @@ def test_other_sites_and_paths_are_refused(serving):
 def served():
     """The address of the default page, served by a process of its own, and the process."""
     command = [sys.executable, "-m", "parity", "explore", "--serve", "--port", "0", "--json"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    # What nohup and shells in the background leave ignored, a user at a terminal has.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        started = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with started as process:
         try:
             assert process.stdout is not None
             yield json.loads(process.stdout.readline())["address"], process
