@@ -89,7 +89,7 @@ FORWARD = [
     ("torch", "layers.capsules", "votes", twice, "votes"),
     ("jax", "routing._dynamic", "coupling", over_inputs, "routing.0.coupling"),
     ("torch", "routing._dynamic", "squash", twice, "routing.0.poses"),
-    ("jax", "networks.sabour2017", "lengths", twice, "lengths"),
+    ("jax", "networks.network", "lengths", twice, "lengths"),
 ]
 
 
@@ -124,7 +124,7 @@ def stop_gradient(wing, x):
 BACKWARD = [
     ("torch", "layers.primary", "squash", "primary.conv"),
     ("jax", "layers.primary", "squash", "primary.conv"),
-    ("torch", "networks.sabour2017", "lengths", "routing.1.poses"),
+    ("torch", "networks.network", "lengths", "routing.1.poses"),
     ("jax", "layers.capsules", "votes", "parameter/digit.kernel"),
 ]
 
