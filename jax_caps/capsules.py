@@ -91,3 +91,18 @@ def votes(inputs_BIK: Array, kernel_IJKD: Array) -> Array:
         Votes [B, I, J, D].
     """
     return jnp.einsum("bik,ijkd->bijd", inputs_BIK, kernel_IJKD)
+
+
+def longest(lengths: Array, count: int | None = None) -> Array:
+    """The classes of the longest capsules, the longest first.
+
+    The first of equal lengths counts as longer.
+
+    Args:
+        lengths: [..., J].
+        count: How many classes; None for all of them.
+
+    Returns:
+        Integers [..., count].
+    """
+    return jnp.argsort(-lengths, -1, stable=True)[..., :count]

@@ -50,15 +50,16 @@ def conv(
         [B, H', W', out], where H' is (H - kh) // stride + 1, and W' alike.
     """
     of = fourier.sizes(x_BHWC, kernel, stride)
-    if chosen(of, x_BHWC.shape[0] * processes, compute, method):
-        cpu = partial(fourier.conv, stride=stride)
-    else:
-        cpu, spectra = partial(_directly, stride=stride), None
+    fast = chosen(of, x_BHWC.shape[0] * processes, compute, method)
+
+    def cpu(x: Array, k: Array, known: list[Array] | None) -> Array:
+        return fourier.conv(x, k, stride, known) if fast else _by_products(x, k, stride)
+
     y = lax.platform_dependent(
         x_BHWC.astype(compute),
         kernel.astype(compute),
-        spectra,
-        cpu=lambda x, k, known: cpu(x, k, spectra=known),
+        spectra if fast else None,
+        cpu=cpu,
         default=lambda x, k, known: _by_library(x, k, stride),
     )
     # Not in bfloat16: the gradient of a bias is a sum over every place.
@@ -70,10 +71,6 @@ def conv(
 def chosen(of: Sizes, batch: int, compute: jnp.dtype, method: str) -> bool:
     """Whether a batch of all processes goes by Fourier transform, on a CPU."""
     return compute in (jnp.float32, jnp.float64) and by_fourier(method, of, batch)
-
-
-def _directly(x_BHWC: Array, kernel: Array, stride: int, spectra: None) -> Array:
-    return _by_products(x_BHWC, kernel, stride)
 
 
 def _by_library(x_BHWC: Array, kernel: Array, stride: int) -> Array:

@@ -4,13 +4,12 @@ Axes: B batch, J classes, D size of a pose, P classes in an image, H W C image.
 """
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 from jax import export as jax_export
 
 from jax_caps.arrays import from_numpy, to_numpy
-from jax_caps.capsules import lengths
+from jax_caps.capsules import lengths, longest
 from jax_caps.networks import Network, build
 
 __all__ = ["Forward", "serialize"]
@@ -43,7 +42,7 @@ class Forward(nnx.Module):
         scores_BJ = lengths(poses_BJD)
         found = {"poses": poses_BJD, "scores": scores_BJ}
         if self.net.decoder is not None:
-            best = jnp.argsort(-scores_BJ, -1, stable=True)[:, : self.things]
+            best = longest(scores_BJ, self.things)
             labels = best[:, 0] if self.things == 1 else best
             found["reconstruction"] = self.net.reconstruct(poses_BJD, labels)
         return found

@@ -62,17 +62,17 @@ def spectra(kernel: Array, of: Sizes) -> list[Array]:
 def _analysed(of: str, x: Array, area: tuple[int, int], sizes: Sizes) -> Array:
     """The spectrum [R, ...] of an array [height, width, ...], by one product of matrices."""
     matrix = jnp.asarray(fourier.analysis(of, sizes.grid, area), x.dtype)
-    return _product(matrix, x.reshape(matrix.shape[1], -1)).reshape(-1, *x.shape[2:])
+    return lax.dot(matrix, x.reshape(matrix.shape[1], -1)).reshape(-1, *x.shape[2:])
 
 
 def _synthesised(of: str, x: Array, area: tuple[int, int], sizes: Sizes) -> Array:
     """The array [height, width, ...] of the products [R, ...] of spectra."""
     matrix = jnp.asarray(fourier.synthesis(of, sizes.grid, area), x.dtype)
-    return _product(matrix, x.reshape(len(x), -1)).reshape(*area, *x.shape[1:])
+    return lax.dot(matrix, x.reshape(len(x), -1)).reshape(*area, *x.shape[1:])
 
 
 def _of_phase(x: Array, phase: Phase, area: tuple[int, int], stride: int) -> Array:
-    """A phase of an array whose last axes are height, width and two more, or channels."""
+    """A phase of an array whose first axes are height and width."""
     rows, columns = (
         slice(first, first + stride * (count - 1) + 1, stride)
         for first, count in zip(phase[:2], area, strict=True)
@@ -133,10 +133,6 @@ def _interleaved(grid: dict[Any, Array], zeros: Array, of: Sizes) -> Array:
     whole = whole[:, : of.image[0], : of.image[1]]
     rest = [(0, size - has) for size, has in zip(of.image, whole.shape[1:3], strict=True)]
     return jnp.pad(whole, ((0, 0), *rest, (0, 0)))
-
-
-def _product(a: Array, b: Array) -> Array:
-    return lax.dot(a, b)
 
 
 def _products(a: Array, b: Array, over: tuple[int, int]) -> Array:

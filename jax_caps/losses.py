@@ -12,6 +12,7 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from jax_caps.arrays import concrete
+from jax_caps.capsules import longest
 from parity.spec import check_targets
 
 
@@ -100,7 +101,7 @@ def correct_each(lengths_BJ: Array, targets: Array) -> Array:
     """
     if targets.ndim == 1:
         return (lengths_BJ.argmax(-1) == targets).astype(lengths_BJ.dtype)
-    order_BJ = jnp.argsort(-lengths_BJ, -1, stable=True)
+    order_BJ = longest(lengths_BJ)
     present_BJ = one_hot(targets, lengths_BJ.shape[-1], lengths_BJ.dtype)
     ranked_BJ = jnp.take_along_axis(present_BJ, order_BJ, -1)
     # Ranked by length, the classes present come first: no 1 follows a 0.

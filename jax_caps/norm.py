@@ -17,6 +17,8 @@ from jax import Array, lax
 
 from parity.spec import check_count
 
+Total = Callable[[Array], Array]  # the sum of a tensor over the processes that share a batch
+
 
 def _apply(
     x: Array,
@@ -44,7 +46,7 @@ def batch(
     train: bool,
     keep: float,
     epsilon: float,
-    total: Callable[[Array], Array] | None = None,
+    total: Total | None = None,
 ) -> tuple[Array, Array, Array]:
     """Batch normalisation: each channel over all images and places.
 

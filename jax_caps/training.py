@@ -365,17 +365,18 @@ class Trainer:
         return self._known[2]
 
     def _transformed(self, params: Any, state: Any, images: int) -> dict[str, list[Array]]:
-        net, found = nnx.merge(self.graph, params, state), {}
+        layers, found = nnx.merge(self.graph, params, state).convolutions(), {}
         for name, of in self.spec.convolutions().items():
-            layer = net.convolutions()[name]
+            layer = layers[name]
             if chosen(of, images, layer.compute, layer.method):
                 found[name] = fourier.spectra(layer.kernel[...], of)
         return found
 
     def _sums(self, params: Any, state: Any, batch: dict[str, Any], weights_B: Array, spectra: Any):
         net = nnx.merge(self.graph, params, state)
+        layers = net.convolutions()
         for name, known in spectra.items():
-            net.convolutions()[name].spectra = nnx.data(known)
+            layers[name].spectra = nnx.data(known)
         terms = net.terms(**batch)
         loss = terms["margin"]
         if "reconstruction" in terms:

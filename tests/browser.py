@@ -1,6 +1,5 @@
 """A headless Chromium, driven through its DevTools by two pipes: no package is needed for it."""
 
-import base64
 import itertools
 import json
 import os
@@ -9,7 +8,6 @@ import shutil
 import subprocess
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -30,10 +28,7 @@ class Browser:
     def __init__(self, width=1280, height=900, dark=False, touch=False) -> None:
         self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         # Chromium reads requests from descriptor 3 and writes answers to 4, each ended by a NUL.
-        (
-            ours_out,
-            theirs_in,
-        ) = os.pipe()[::-1]
+        theirs_in, ours_out = os.pipe()
         ours_in, theirs_out = os.pipe()
         flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
         flags += ["--remote-debugging-pipe", f"--user-data-dir={self.folder.name}", "about:blank"]
@@ -144,20 +139,15 @@ class Browser:
             self("Input.dispatchTouchEvent", type=kind, touchPoints=[{"x": x, "y": y}])
         self("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
 
-    def press(self, key: str, shift: bool = False, code: int = 0) -> None:
+    def press(self, key: str, shift: bool = False) -> None:
         """Presses a key, by its name: "ArrowUp"."""
         codes = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
         codes |= {"Escape": 27, "Enter": 13, "Tab": 9, "Home": 36, "End": 35}
-        held = {"key": key, "code": key, "windowsVirtualKeyCode": codes.get(key, code)}
+        held = {"key": key, "code": key, "windowsVirtualKeyCode": codes.get(key, 0)}
         held["modifiers"] = 8 if shift else 0
         text = {"text": "\r"} if key == "Enter" else {}
         self("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", **held, **text)
         self("Input.dispatchKeyEvent", type="keyUp", **held)
-
-    def shot(self, path: str | Path, whole: bool = True) -> None:
-        """A screenshot as PNG, of the window or the whole page."""
-        answer = self("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
-        Path(path).write_bytes(base64.b64decode(answer["data"]))
 
     @property
     def faults(self) -> list[Any]:

@@ -91,3 +91,18 @@ def votes(inputs_BIK: Tensor, kernel_IJKD: Tensor) -> Tensor:
         Votes [B, I, J, D].
     """
     return torch.einsum("bik,ijkd->bijd", inputs_BIK, kernel_IJKD)
+
+
+def longest(lengths: Tensor, count: int | None = None) -> Tensor:
+    """The classes of the longest capsules, the longest first.
+
+    The first of equal lengths counts as longer.
+
+    Args:
+        lengths: [..., J].
+        count: How many classes; None for all of them.
+
+    Returns:
+        Integers [..., count].
+    """
+    return lengths.argsort(dim=-1, descending=True, stable=True)[..., :count]

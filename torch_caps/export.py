@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from torch_caps.arrays import from_numpy, to_numpy
-from torch_caps.capsules import lengths
+from torch_caps.capsules import lengths, longest
 from torch_caps.networks import Network, build
 
 __all__ = ["Forward", "serialize"]
@@ -44,7 +44,7 @@ class Forward(nn.Module):
         scores_BJ = lengths(poses_BJD)
         found = {"poses": poses_BJD, "scores": scores_BJ}
         if self.net.decoder is not None:
-            best = scores_BJ.argsort(dim=-1, descending=True, stable=True)[:, : self.things]
+            best = longest(scores_BJ, self.things)
             labels = best[:, 0] if self.things == 1 else best
             found["reconstruction"] = self.net.reconstruct(poses_BJD, labels)
         return found

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from parity.spec import check_targets
 from torch_caps.arrays import concrete
+from torch_caps.capsules import longest
 
 
 def one_hot(targets: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
@@ -99,7 +100,7 @@ def correct_each(lengths_BJ: Tensor, targets: Tensor) -> Tensor:
     """
     if targets.ndim == 1:
         return (lengths_BJ.argmax(-1) == targets).to(lengths_BJ.dtype)
-    order_BJ = lengths_BJ.argsort(dim=-1, descending=True, stable=True)
+    order_BJ = longest(lengths_BJ)
     ranked_BJ = one_hot(targets, lengths_BJ.shape[-1], lengths_BJ.dtype).gather(1, order_BJ)
     # Ranked by length, the classes present come first: no 1 follows a 0.
     return (ranked_BJ[:, 1:] <= ranked_BJ[:, :-1]).all(-1).to(lengths_BJ.dtype)

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from parity.spec import check_count
 
+Total = Callable[[Tensor], Tensor]  # the sum of a tensor over the processes that share a batch
+
 
 def _apply(
     x: Tensor,
@@ -40,7 +42,7 @@ def batch(
     train: bool,
     keep: float,
     epsilon: float,
-    total: Callable[[Tensor], Tensor] | None = None,
+    total: Total | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Batch normalisation: each channel over all images and places.
 

@@ -3,8 +3,6 @@
 Axes: B batch, H W C image or feature map.
 """
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -13,9 +11,9 @@ from jax import Array
 from jax_caps import norm
 from jax_caps.capsules import Tap, no_tap
 from jax_caps.layers.stem import Conv, parameter
+from jax_caps.norm import Total
 from parity import spec as specs
 
-Total = Callable[[Array], Array]
 State = dict[str, Array]
 
 

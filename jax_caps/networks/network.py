@@ -3,7 +3,6 @@
 Axes: B batch, J classes, D size of a pose, P parts of a picture, H W C image.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -12,12 +11,11 @@ from jax import Array
 
 from jax_caps import losses
 from jax_caps.arrays import concrete, given
-from jax_caps.capsules import Capsules, Tap, lengths, no_tap
+from jax_caps.capsules import Capsules, Tap, lengths, longest, no_tap
 from jax_caps.layers import DigitCapsules, mask
+from jax_caps.norm import Total
 from jax_caps.numerics import build, dtypes
 from parity.spec import NetworkSpec, SpecError, check_images, check_parts, check_targets
-
-Total = Callable[[Array], Array]
 
 
 class Network(nnx.Module):
@@ -119,8 +117,7 @@ class Network(nnx.Module):
         scores_BJ = self.scores(images_BHWC)
         if count == 1:
             return scores_BJ.argmax(-1)
-        # Stable: of equal lengths the first class comes first, as in argmax.
-        return jnp.argsort(-scores_BJ, -1, stable=True)[:, :count]
+        return longest(scores_BJ, count)
 
     def terms(
         self,

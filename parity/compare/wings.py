@@ -16,22 +16,10 @@ from parity.spec import BACKENDS, TwincapsError, gist
 from parity.traces.recording import Trace
 from parity.traces.recording import load as load_trace
 from parity.weights import Arrays, load_arrays
+from parity.wing.interpreter import OURS_ALONE, ROOT, environment
 
-ROOT = Path(__file__).parents[2]
 SUBJECT = "subject.safetensors"
-# Whatever else lies beside our packages, as in a site-packages folder, is of this interpreter
-# alone: another one is given these three by name, and no folder of ours on its path.
-COMMAND = """
-import sys
-from importlib.machinery import PathFinder
-class Ours:
-    def find_spec(name, path=None, target=None):
-        if name in ('parity', 'torch_caps', 'jax_caps'):
-            return PathFinder.find_spec(name, [{root!r}])
-sys.meta_path.insert(0, Ours)
-from parity.compare.worker import main
-main()
-"""
+COMMAND = OURS_ALONE + "from parity.compare.worker import main\nmain()\n"
 
 
 class WingError(Exception):
@@ -139,11 +127,7 @@ def _starting(python: str) -> Iterator[None]:
 
 
 def _environment(precision: str, device: str, other: bool) -> dict[str, str]:
-    """The environment of a wing's process, with what JAX reads when it is imported.
-
-    Another interpreter gets it without this one's own paths to packages.
-    """
-    own = {"PYTHONPATH", "PYTHONHOME"} if other else set()
+    """The environment of a wing's process, with what JAX reads when it is imported."""
     wanted = {
         "JAX_ENABLE_X64": "1" if precision == "float64" else "0",
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
@@ -153,7 +137,7 @@ def _environment(precision: str, device: str, other: bool) -> dict[str, str]:
     }
     if device == "cpu":
         wanted["JAX_PLATFORMS"] = "cpu"
-    return {name: value for name, value in os.environ.items() if name not in own} | wanted
+    return environment(other) | wanted
 
 
 @dataclass(frozen=True)

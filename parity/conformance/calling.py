@@ -11,7 +11,7 @@ import numpy as np
 from parity.conformance.expressions import Call, Input
 from parity.conformance.kinds import ConformanceError, directions, value
 from parity.conformance.mistakes import Case
-from parity.spec import gist
+from parity.spec import error_line
 
 Array = np.ndarray
 Function = Callable[..., Any]
@@ -76,10 +76,7 @@ def attempt(function: Function, call: Call, rank: int, cases: Mapping[str, Case]
 
 def useful(error: BaseException) -> str:
     """An exception's type and the main line of its message; our own messages as they are."""
-    if isinstance(error, ConformanceError):
-        return str(error)
-    name = type(error).__name__
-    return f"{name}: {gist(error)}" if str(error).strip() else name
+    return str(error) if isinstance(error, ConformanceError) else error_line(error)
 
 
 def _ask(function: Function, framework: str, call: Call, case: Case) -> Answer:

@@ -7,7 +7,6 @@ Here a pattern has every axis spelt out: an axis that layers do not share carrie
 
 import dataclasses
 import re
-from typing import Any
 
 import numpy as np
 
@@ -43,13 +42,7 @@ def _canonical_patterns(spec: NetworkSpec) -> dict[str, str]:
 
 def _last(spec: NetworkSpec) -> int:
     """The number of the decoder's dense layer that makes the pixels, -1 where none does."""
-    last = -1 if spec.decoder is None else len(spec.decoder)
-    row = table(spec).get(f"decoder.{last}.kernel")
-    return -1 if row is None or row.axes != "in out" else last
-
-
-def _upsampling(spec: NetworkSpec) -> Any:
-    return getattr(spec, "upsampling", None)
+    return -1 if spec.decoder is None or spec.upsampling else len(spec.decoder)
 
 
 def sizes(spec: NetworkSpec) -> Sizes:
@@ -124,7 +117,7 @@ def infer(hits: Match, layout: Layout, tensors: Arrays, base: NetworkSpec) -> Ne
     """
     layers = {name.split(".")[1] for name in hits.sources if name.startswith("decoder.")}
     shapes, last = [], len(layers) - 1
-    hidden = last if _upsampling(base) is None else len(base.decoder or ())
+    hidden = last if base.upsampling is None else len(base.decoder or ())
     pixels = last if hidden == last else -1
     for name, pattern in _file_patterns(hits, layout, pixels).items():
         group = hits.sources[name]

@@ -6,17 +6,11 @@ from types import ModuleType
 
 from parity.spec import TwincapsError
 
-_EXTRAS = {
-    "torch_caps.arrays": "twincaps[torch]",
-    "torch_caps.weights": "twincaps[torch]",
-    "jax_caps.arrays": "twincaps[jax]",
-    "jax_caps.weights": "twincaps[jax]",
-    "torch_caps.export": "twincaps[torch]",
-    "torch_caps.networks": "twincaps[torch]",
-    "jax_caps.export": "twincaps[jax]",
-    "jax_caps.networks": "twincaps[jax]",
+_EXTRAS = {  # by the package that a module is in; others are called as they are
+    "torch_caps": "twincaps[torch]",
+    "jax_caps": "twincaps[jax]",
     "onnx": "twincaps[onnx]",
-    "orbax.checkpoint": "orbax-checkpoint",
+    "orbax": "orbax-checkpoint",
 }
 
 
@@ -25,7 +19,8 @@ def needed(module: str, path: Path) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
+        package = module.partition(".")[0]
         raise TwincapsError(
             f"{path}: this kind of file needs {module}, which cannot be imported here ({error}); "
-            f"pip install '{_EXTRAS.get(module, module)}'"
+            f"pip install '{_EXTRAS.get(package, module)}'"
         ) from error

@@ -45,8 +45,9 @@ def match(layout: Layout, names: Iterable[str]) -> Match:
             result.stacked.add(canonical)
         else:
             groups = {canonical: [name for _, name in hits[:1]]}
-        result.sources.update({name: group for name, group in groups.items() if group})
-        result.axes.update({name: axes for name, group in groups.items() if group})
+        filled = {name: group for name, group in groups.items() if group}
+        result.sources.update(filled)
+        result.axes.update(dict.fromkeys(filled, axes))
     used = {name for group in result.sources.values() for name in group}.union(zero)
     result.unexpected.extend(name for name in left if name not in used)
     return result

@@ -4,7 +4,7 @@ Everything before the first difference agrees to rounding. A tensor of few value
 a mask) may equal another by accident: it is *weak*, and counts only between neighbours that match.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,10 +97,11 @@ class Alignment:
         """The layouts that arrays of this size were seen in."""
         return self.layouts.get(entry.size, [])
 
-    def flattened(self, entry: Entry) -> list[Layout]:
+    def flattened(self, entry: Entry) -> Iterator[Layout]:
         """Layouts that a flattening has: channels last, or an axis as two that are exchanged."""
         last = (0, *range(2, len(entry.shape)), 1)  # channels first to channels last
-        found = [of_axes(entry.shape, last)] if len(entry.shape) > 2 else []
+        if len(entry.shape) > 2:
+            yield of_axes(entry.shape, last)
         for axis, size in enumerate(entry.shape):
             for factor in self._factors:
                 if size % factor == 0 and factor < size:
@@ -108,8 +109,7 @@ class Alignment:
                     split = (*before, factor, size // factor, *after)
                     order = list(range(len(split)))
                     order[axis], order[axis + 1] = axis + 1, axis
-                    found.append(shortest(split, order))
-        return found
+                    yield shortest(split, order)
 
     def _equal(self, number: int) -> Iterable[Match]:
         entry = self.left.entries[number]

@@ -25,8 +25,10 @@ def compare(
 ) -> tuple[Difference | None, list[Row]]:
     """Runs both sides backwards; returns the first gradient that differs and those that agree."""
     left, right = run(*_weights(alignment, found))
-    if left.labels != alignment.left.labels[: len(left.labels)] or not left.gradients:
-        _refuse(left, right)
+    if not left.gradients and not right.gradients:
+        raise DiffError(
+            "neither side has a gradient: everything is detached, or made of whole numbers"
+        )
     places = [{label: n for n, label in enumerate(t.labels)} for t in (left, right)]
     rows: list[Row] = []
     # From the loss backwards: in the reverse order of execution.
@@ -76,13 +78,6 @@ def _weights(
     return mine, theirs
 
 
-def _refuse(left: Trace, right: Trace) -> None:
-    if not left.gradients and not right.gradients:
-        raise DiffError(
-            "neither side has a gradient: everything is detached, or made of whole numbers"
-        )
-
-
 def _compared(
     left: Trace,
     right: Trace,
@@ -94,7 +89,7 @@ def _compared(
 ) -> tuple[Row, kinds.Kind] | None:
     """Adds a row where two gradients agree; returns the row and the kind where they do not."""
     mine, theirs = slopes
-    zero = [n is None or not left_or(t, n).any() for t, n in zip((left, right), slopes,
+    zero = [n is None or not t.array(n).any() for t, n in zip((left, right), slopes,
                                                                  strict=True)]  # fmt: skip
     if all(zero):
         return None
@@ -113,11 +108,6 @@ def _compared(
         rows.append(row)
         return None
     return row, kinds.classify(a, there, tolerance)
-
-
-def left_or(trace: Trace, entry: int) -> np.ndarray:
-    """An array of a trace."""
-    return trace.array(entry)
 
 
 def _difference(

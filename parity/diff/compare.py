@@ -124,8 +124,9 @@ class _Comparison:
             return alignment, Search(alignment, parameters).run()
 
         alignment, found = aligned(0.0)
-        unequal = self.asked is None and explain.merged(left, right, parameters)
-        for floor in FLOORS if unequal else ():
+        if found.first is None or self.asked is not None:
+            return alignment, found
+        for floor in FLOORS if explain.merged(left, right, parameters) else ():
             if found.first is None:
                 break
             coarser = aligned(floor)

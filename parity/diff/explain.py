@@ -175,14 +175,12 @@ def _own_parameters(
     left: Trace, right: Trace, parameters: Parameters, module: str, node: Node, pair: Pair
 ) -> list[str]:
     """Sentences on the parameters of the module that have no partner, or stand otherwise."""
-    if node.role not in ("output",):
+    if node.role != "output":
         return []
     theirs = right.nodes[pair.right].name
     said = []
     mine = parameters.of(module, parameters.left_alone)
     others = parameters.of(theirs, parameters.right_alone)
-    if mine and not set(others) and not parameters.of(theirs, list(right.parameters)):
-        others = []
     for name in mine:
         near = _nearest(left, right, name, others)
         said.append(f"{name} has no equal on the right{near}")

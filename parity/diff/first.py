@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from parity.diff.align import Alignment, Match, weak
+from parity.diff.align import Alignment, weak
 from parity.diff.layouts import SAME, Layout, close, flat, of_axes
 from parity.diff.parameters import Parameters
 from parity.diff.tape import Entry
@@ -414,6 +414,3 @@ def _nodes_of_calls(trace: Trace) -> dict[int, tuple[list[int], list[int]]]:
         if node.role in ("input", "output") and node.entry >= 0:
             found.setdefault(node.call, ([], []))[node.role == "output"].append(number)
     return found
-
-
-__all__ = ["Found", "Match", "Pair", "Search", "alike"]

@@ -75,12 +75,12 @@ MOST = 4
 
 def suspects(kind: str, words: str) -> list[str]:
     """The hints for a kind of difference at a module with these words in class and name."""
-    found = list(GENERAL.get(kind, ())) if kind not in ("semantic",) else []
+    found = list(GENERAL.get(kind, ()))
+    if kind in ("random", "rounding"):
+        return found[:MOST]
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", words).lower()
     for pattern, said in SUSPECTS.items():
         if re.search(pattern, spaced):
             found += said
             break
-    if kind in ("random", "rounding"):
-        found = list(GENERAL[kind])
     return list(dict.fromkeys(found))[:MOST]

@@ -8,7 +8,7 @@ indices, carries into the next, and so on: the digits of a number whose base cha
 import functools
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,7 +111,7 @@ def between(
     right: np.ndarray,
     slack: float,
     guesses: Sequence[Layout] = (),
-    more: Sequence[Layout] = (),
+    more: Iterable[Layout] = (),
 ) -> Layout | bool | None:
     """The layout under which two arrays of one size are equal.
 
@@ -138,7 +138,7 @@ def between(
     layout = _digits(i, j, x[i], y[j], slack)
     if layout is not None and close(layout.arrange(x, -1), y, slack):  # pyright: ignore
         return layout
-    for found in (*more, *_enumerated(left.shape, right.shape)):
+    for found in itertools.chain(more, _enumerated(left.shape, right.shape)):
         if close(found.arrange(x, -1), y, slack):  # pyright: ignore
             return found
     return True if len(np.unique(x[:: max(1, x.size // 4096)])) >= ENOUGH else None

@@ -16,9 +16,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from parity.conformance.calling import useful
 from parity.diff.sides import Side, side
 from parity.diff.trace import DiffError
+from parity.spec import error_line
 
 FORM = "expected a Python file with left(), right() and inputs()"
 
@@ -40,7 +40,7 @@ def load(path: Path) -> ModuleType:
             "interpreter that has it with --left-python or --right-python"
         ) from error
     except (Exception, SystemExit) as error:
-        raise DiffError(f"{path}: could not be loaded ({useful(error)}); {FORM}") from error
+        raise DiffError(f"{path}: could not be loaded ({error_line(error)}); {FORM}") from error
     return module
 
 
@@ -79,4 +79,4 @@ def _asked(module: ModuleType, path: Path, name: str) -> Any:
             "interpreter that has it with --left-python or --right-python"
         ) from error
     except (Exception, SystemExit) as error:
-        raise DiffError(f"{path}: {name}() raised {useful(error)}; expected a model") from error
+        raise DiffError(f"{path}: {name}() raised {error_line(error)}; expected a model") from error

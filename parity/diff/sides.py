@@ -12,26 +12,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from parity.conformance.calling import useful
 from parity.diff import frameworks
 from parity.diff.tape import Tape, playing
 from parity.diff.trace import DiffError, Trace
-from parity.spec import TwincapsError
+from parity.spec import TwincapsError, error_line
+from parity.wing.interpreter import OURS_ALONE, ROOT, environment
 
-ROOT = Path(__file__).parents[2]
-# As the ladder starts a wing: another interpreter is given our package by name and nothing else
-# that may lie beside it.
-COMMAND = """
-import sys
-from importlib.machinery import PathFinder
-class Ours:
-    def find_spec(name, path=None, target=None):
-        if name in ('parity', 'torch_caps', 'jax_caps'):
-            return PathFinder.find_spec(name, [{root!r}])
-sys.meta_path.insert(0, Ours)
-from parity.diff.worker import main
-main()
-"""
+COMMAND = OURS_ALONE + "from parity.diff.worker import main\nmain()\n"
 EPSILON = float(np.finfo(np.float32).eps)
 
 
@@ -100,7 +87,7 @@ class Here:
             try:
                 if request.weights is None:
                     tape.record("inputs", tuple(inputs), "given")
-                    tape.record("output", adapter.run(tape, inputs), "final")
+                    tape.record("output", adapter.run(inputs), "final")
                 elif isinstance(adapter, frameworks.Plain):
                     raise DiffError(f"{self.where}: functions of NumPy have no gradients")
                 else:
@@ -110,8 +97,8 @@ class Here:
                     raise
                 kind = Uncastable if request.precision == "float64" else DiffError
                 raise kind(
-                    f"{self.where}: {tape.where()} raised {useful(error)}; expected a model that "
-                    "runs on these inputs"
+                    f"{self.where}: {tape.where()} raised {error_line(error)}; expected a "
+                    "model that runs on these inputs"
                 ) from error
             tape.close(framework=adapter.name, precision=request.precision)
         if not any(node.role in ("final",) for node in tape.nodes) and request.weights is None:
@@ -138,12 +125,14 @@ class Elsewhere:
         if request.weights is not None:
             asked["weights"] = str(path.with_suffix(".weights.npz"))
             np.savez(asked["weights"], **request.weights)  # pyright: ignore[reportArgumentType]
-        environment = {n: v for n, v in os.environ.items() if n != "PYTHONPATH"}
         try:
             done = subprocess.run(
                 [self.python, "-c", COMMAND.format(root=str(ROOT))],
-                input=json.dumps(asked), capture_output=True, text=True, env=environment,
-            )  # fmt: skip
+                input=json.dumps(asked),
+                capture_output=True,
+                text=True,
+                env=environment(other=True),
+            )
         except OSError as error:
             raise DiffError(
                 f"--{self.where}-python {self.python}: {error.strerror}; expected the path of a "

@@ -91,7 +91,6 @@ class Tape:
 
     Args:
         path: The file, which is overwritten.
-        side: left or right, for messages.
         read: Tensor -> array, or None for what is no tensor of the framework.
         attach: Where gradients are recorded, (name of a node, tensor) -> the tensor to go on with.
     """

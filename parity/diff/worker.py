@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.diff import pair
+from parity.diff import pair as pairs
 from parity.diff.sides import Request
 from parity.spec import TwincapsError
 
@@ -41,8 +41,5 @@ def perform(
         with np.load(weights) as file:
             given = {name: file[name] for name in file.files}
     request = Request(precision, perturbed, given)
-    _side(Path(pair), side).trace(Path(path), request)
-
-
-def _side(path: Path, where: str) -> Any:
-    return pair.side_of(pair.load(path), path, where)
+    module = pairs.load(Path(pair))
+    pairs.side_of(module, Path(pair), side).trace(Path(path), request)

@@ -285,7 +285,7 @@ function decode({ spec, arrays }, poses, label) {
     const [{ shape, data }, bias] = layer(n);
     const place = { height: 1, width: 1, channels: x.length, data: x };
     x = convolve(place, { shape: [1, 1, ...shape], data }, bias, 1).data;
-    if (n < dense - 1 || (!spec.upsampling && n < spec.decoder.length)) x = x.map(leaky(0));
+    if (n < dense - 1) x = x.map(leaky(0));
   }
   // 3. Efficient-CapsNet for smallNORB: the last of them is a square, doubled and convolved.
   if (spec.upsampling) {

@@ -55,8 +55,8 @@ function makePage(facts, network, tests) {
 
   const called = (labels) => labels.map((label) => classes[label]).join(" and ");
 
-  function look(image) {
-    now = see(image);
+  function look(image, test = {}) {
+    now = { ...see(image), ...test };
     choose(now.longest[0]);
     compare();
   }
@@ -126,7 +126,7 @@ function makePage(facts, network, tests) {
   function showPose() {
     $("pose-title").textContent = now ? `Pose of ${classes[now.label]}` : "Pose";
     const blank = new Float32Array(pixels);
-    paint($("seen"), now ? Float32Array.from(now.image) : blank, spec.image);
+    paint($("seen"), now ? now.image : blank, spec.image);
     sliders.forEach(({ input }, d) => {
       input.disabled = now === null;
       input.value = now ? now.pose[d] : 0;
@@ -149,7 +149,7 @@ function makePage(facts, network, tests) {
     const tweaked = now && Float64Array.from(now.poses);
     tweaked?.set(now.pose, now.label * spec.pose);
     const image = now ? decode(network, tweaked, now.label) : new Float64Array(pixels);
-    paint($("drawn"), Float32Array.from(image), spec.image);
+    paint($("drawn"), image, spec.image);
   }
 
   function showRouting() {
@@ -181,9 +181,7 @@ function makePage(facts, network, tests) {
     $("hint").hidden = true;
     $("state").textContent = `Test image ${at + 1}. Draw on it to begin anew.`;
     field.show(image, spec.image);
-    now = { ...see(image), at, of: label };
-    choose(now.longest[0]);
-    compare();
+    look(image, { at, of: label });
   }
   const pictures = tests && makePictures(tests, facts, spec, (image) => see(image).longest[0], pick);
 

@@ -14,7 +14,6 @@ import zlib
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -60,8 +59,9 @@ def build(known: Known, wings: Sequence[str] = ()) -> bytes:
     if reason := fault(known.spec) or _unseen(known):
         raise PageError(f"{known.name}: {reason}")
     tests = _tests(known)
+    images = b"" if tests is None else zlib.compress(tests.test.images.tobytes(), 9)
     for dtype in (None, "bfloat16"):
-        page = _page(known, wings, tests, dtype)
+        page = _page(known, wings, tests, images, dtype)
         if wings or len(page) <= LARGEST:
             return page
     raise PageError(
@@ -89,7 +89,10 @@ def _tests(known: Known) -> Dataset | None:
     return data.load(TESTS) if fits and (about.fit == "digit" or not about.dataset) else None
 
 
-def _page(known: Known, wings: Sequence[str], tests: Dataset | None, dtype: str | None) -> bytes:
+def _page(
+    known: Known, wings: Sequence[str], tests: Dataset | None, images: bytes, dtype: str | None
+) -> bytes:
+    first, step = known.spec.cells
     arrays = {name: _stored(array, dtype) for name, array in known.arrays.items()}
     facts = {
         "about": _about(known),
@@ -99,12 +102,12 @@ def _page(known: Known, wings: Sequence[str], tests: Dataset | None, dtype: str 
         "frame": known.trained_on.frame,
         "things": known.trained_on.things,
         "wings": list(wings),
-        **_grid(known.spec),
+        "grid": known.spec.grid,
+        "first": first,
+        "step": step,
     }
-    images = b""
     if tests is not None:
         facts["labels"] = tests.test.labels.tolist()
-        images = zlib.compress(tests.test.images.tobytes(), 9)
     parts = {
         "title": html.escape(printable(Path(known.name).name)),
         "reach": "'self'" if wings else "'none'",
@@ -155,15 +158,6 @@ def _notes(
     if tests is not None:
         notes.append(f"Test images of {TESTS}: MNIST, {data.entry(TESTS).licence}.")
     return notes
-
-
-def _grid(spec: NetworkSpec) -> dict[str, Any]:
-    """The grid of primary capsules over the image, in pixels: where it begins, a cell's side."""
-    middle, step = 0.0, 1
-    for conv in (*spec.stem, spec.primary):
-        middle += (conv.kernel - 1) / 2 * step
-        step *= conv.stride
-    return {"grid": spec.grid, "first": middle - step / 2, "step": step}
 
 
 def _base64(content: bytes) -> str:

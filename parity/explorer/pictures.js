@@ -82,16 +82,17 @@ function makePictures(tests, { classes }, spec, answer, pick) {
 
   // Shows the network every image, one at a time so that the page stays awake.
   async function examine() {
-    const [count, wrong] = [tests.labels.length, []];
+    const count = tests.labels.length;
+    let wrong = 0;
     for (let at = 0; at < count; at++) {
       answers[at] = answer(image(at));
       if (missed(at)) {
-        wrong.push(at);
+        wrong += 1;
         refresh();
       }
       const seen = (at + 1).toLocaleString("en");
-      if (at + 1 === count) $("progress").textContent = `${wrong.length} wrong of all ${seen}`;
-      else if (at % 50 === 49) $("progress").textContent = `${wrong.length} wrong of ${seen} so far`;
+      if (at + 1 === count) $("progress").textContent = `${wrong} wrong of all ${seen}`;
+      else if (at % 50 === 49) $("progress").textContent = `${wrong} wrong of ${seen} so far`;
       await new Promise((resolve) => { setTimeout(resolve); });
     }
     document.body.dataset.examined = "all";

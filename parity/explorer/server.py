@@ -4,6 +4,7 @@ GET  /        the page
 POST /poses   {"image": [pixels]} -> {"torch": [numbers], "jax": [numbers]}, flat [J, D]
 """
 
+import functools
 import http.server
 import json
 import math
@@ -28,19 +29,10 @@ def make_server(
     Raises:
         TwincapsError: Where the port is taken or none.
     """
-    lock = threading.Lock()  # one image at a time: the wings have their own threads
-
-    class Handler(_Handler):
-        def page(self) -> bytes:
-            return page
-
-        def poses(self, image: np.ndarray) -> dict[str, np.ndarray]:
-            with lock:
-                return answer(image)
-
-    Handler.image_shape = spec.image
+    # One image at a time: the wings have their own threads.
+    handler = functools.partial(_Handler, page, spec.image, answer, threading.Lock())
     try:
-        return http.server.ThreadingHTTPServer((HOST, port), Handler)
+        return http.server.ThreadingHTTPServer((HOST, port), handler)
     except (OSError, OverflowError) as error:
         raise TwincapsError(
             f"--port {port}: cannot be served at ({error}); expected a free one from 1024 to "
@@ -51,20 +43,23 @@ def make_server(
 class _Handler(http.server.BaseHTTPRequestHandler):
     """Answers the two requests above, of pages from this very address alone."""
 
-    image_shape: tuple[int, int, int]
-
-    def page(self) -> bytes:
-        raise NotImplementedError
-
-    def poses(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        raise NotImplementedError
+    def __init__(
+        self,
+        page: bytes,
+        image_shape: tuple[int, int, int],
+        answer: Answer,
+        lock: threading.Lock,
+        *connection: Any,
+    ):
+        self.page, self.image_shape, self.answer, self.lock = page, image_shape, answer, lock
+        super().__init__(*connection)  # which answers the request
 
     def do_GET(self) -> None:
         if self._is_foreign():
             return self._reply(403, b"served to this machine alone", "text/plain")
         if self.path != "/":
             return self._reply(404, b"there is / alone", "text/plain")
-        return self._reply(200, self.page(), "text/html; charset=utf-8")
+        return self._reply(200, self.page, "text/html; charset=utf-8")
 
     def do_POST(self) -> None:
         if self._is_foreign():
@@ -75,7 +70,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             image = self._image()
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             return self._reply(400, f"no image: {error}".encode(), "text/plain")
-        poses = {wing: array.ravel().tolist() for wing, array in self.poses(image).items()}
+        with self.lock:
+            answers = self.answer(image)
+        poses = {wing: array.ravel().tolist() for wing, array in answers.items()}
         return self._reply(200, json.dumps(poses).encode(), "application/json")
 
     def _is_foreign(self) -> bool:

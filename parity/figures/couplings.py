@@ -32,15 +32,8 @@ def strongest(couplings_TIJ: np.ndarray, spec: NetworkSpec) -> np.ndarray:
 
 
 def extent(spec: NetworkSpec) -> tuple[float, float, float, float]:
-    """Left, right, lower and upper edge of the grid over the image, in pixels.
-
-    A cell is as wide as the step between neighbours, around the middle of what its capsules see.
-    """
-    middle, step = 0.0, 1
-    for conv in (*spec.stem, spec.primary):
-        middle += (conv.kernel - 1) / 2 * step
-        step *= conv.stride
-    first = middle - step / 2
+    """Left, right, lower and upper edge of the grid over the image, in pixels."""
+    first, step = spec.cells
     down, across = (first + step * n for n in spec.grid)
     return first, across, down, first
 

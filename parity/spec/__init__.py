@@ -4,7 +4,7 @@ A spec holds only what changes the mathematics. Where a run is computed, and how
 `RunOptions`; both are written to a run's `training.json`.
 """
 
-from parity.spec.checks import SpecError, TwincapsError, gist, printable
+from parity.spec.checks import SpecError, TwincapsError, error_line, gist, printable
 from parity.spec.inputs import (
     check_count,
     check_images,
@@ -69,6 +69,7 @@ __all__ = [
     "check_parts",
     "check_precision",
     "check_targets",
+    "error_line",
     "from_dict",
     "gist",
     "members",

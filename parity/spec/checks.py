@@ -30,6 +30,12 @@ def gist(error: BaseException) -> str:
     return next(naming, next(heads, lines[0]))
 
 
+def error_line(error: BaseException) -> str:
+    """An exception's type and the main line of its message."""
+    name = type(error).__name__
+    return f"{name}: {gist(error)}" if str(error).strip() else name
+
+
 def printable(text: str, besides: str = "") -> str:
     """Text with everything that is not printable escaped.
 

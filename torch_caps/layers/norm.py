@@ -3,8 +3,6 @@
 Axes: B batch, H W C image or feature map.
 """
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,8 +11,8 @@ from parity import spec as specs
 from torch_caps import norm
 from torch_caps.capsules import Tap, no_tap
 from torch_caps.layers.stem import Conv, parameter
+from torch_caps.norm import Total
 
-Total = Callable[[Tensor], Tensor]
 State = dict[str, Tensor]
 
 

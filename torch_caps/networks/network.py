@@ -3,7 +3,6 @@
 Axes: B batch, J classes, D size of a pose, P parts of a picture, H W C image.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,11 +11,10 @@ from torch import Tensor, nn
 from parity.spec import NetworkSpec, SpecError, check_images, check_parts, check_targets
 from torch_caps import losses
 from torch_caps.arrays import concrete, given
-from torch_caps.capsules import Capsules, Tap, lengths, no_tap
+from torch_caps.capsules import Capsules, Tap, lengths, longest, no_tap
 from torch_caps.layers import DigitCapsules, mask
+from torch_caps.norm import Total
 from torch_caps.numerics import build
-
-Total = Callable[[Tensor], Tensor]
 
 
 class Network(nn.Module):
@@ -118,8 +116,7 @@ class Network(nn.Module):
         scores_BJ = self.scores(images_BHWC)
         if count == 1:
             return scores_BJ.argmax(-1)
-        # Stable: of equal lengths the first class comes first, as in argmax.
-        return scores_BJ.argsort(dim=-1, descending=True, stable=True)[:, :count]
+        return longest(scores_BJ, count)
 
     def terms(
         self,

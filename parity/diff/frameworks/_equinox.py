@@ -22,25 +22,15 @@ class Equinox(Jax):
     def _copied(self, model: Any) -> Any:
         module = self.equinox.Module
         if isinstance(model, module):
-            self.modules.append(model)
-            return _wrapped(module, self.up(model) if self.double is None else model, "")
+            self.modules.append(self.jax.tree.map(self.up, model) if self.double else model)
+            return _wrapped(module, self.modules[-1], "")
         return closures(model, lambda each: isinstance(each, module), self._copied)
 
     def cast(self) -> None:
         """Casts every array of the model to float64."""
         super().cast()
-        module = self.equinox.Module
         self.modules = []
-
-        def copied(model: Any) -> Any:
-            self.modules.append(self.jax.tree.map(self.up, model))
-            return _wrapped(module, self.modules[-1], "")
-
-        given = self.given_model
-        single = isinstance(given, module)
-        self.model = (
-            copied(given) if single else closures(given, lambda x: isinstance(x, module), copied)
-        )
+        self.model = self._copied(self.given_model)
 
     def arrays(self) -> Iterator[tuple[str, Any]]:
         """Every array of the model by its path."""

@@ -78,7 +78,7 @@ class Jax:
                 return self.jax.numpy.asarray(x)
         return self.up(x) if self.double else x
 
-    def run(self, tape: Tape, inputs: Sequence[Any], gradients: bool = False) -> Any:
+    def run(self, inputs: Sequence[Any]) -> Any:
         """One recorded pass; where a compiler hides values, `tape.untraced` names the modules."""
         with self.wide():
             result = self.called(self.model, inputs)

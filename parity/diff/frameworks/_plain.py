@@ -29,7 +29,7 @@ class Plain:
         x = np.asarray(x)
         return x.astype(np.float64 if self.double else np.float32) if x.dtype.kind == "f" else x
 
-    def run(self, tape: Tape, inputs: Sequence[Any], gradients: bool = False) -> Any:
+    def run(self, inputs: Sequence[Any]) -> Any:
         """One recorded pass."""
         return self.model(*inputs) if self.call is None else self.call(self.model, *inputs)
 

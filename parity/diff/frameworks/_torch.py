@@ -70,7 +70,7 @@ class Torch:
             x = x.detach().to(self.dtype)
         return x
 
-    def run(self, tape: Tape, inputs: Sequence[Any], gradients: bool = False) -> Any:
+    def run(self, inputs: Sequence[Any], gradients: bool = False) -> Any:
         """One recorded pass; returns what the model returned."""
         default = self.torch.get_default_dtype()
         if self.dtype == self.torch.float64:
@@ -95,7 +95,7 @@ class Torch:
         for each in self.modules:
             each.zero_grad()
         tape.record("inputs", tuple(inputs), "given")
-        finals = dict(leaves(self.run(tape, inputs, gradients=True)))
+        finals = dict(leaves(self.run(inputs, gradients=True)))
         total: Any = sum(
             (finals[part] * torch.tensor(weight, dtype=finals[part].dtype)).sum()
             for part, weight in weights.items()

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from parity.reference import norm, routing
-from parity.reference.arrays import Array, double, leaky, sigmoid
-from parity.reference.capsules import Tap, exponential_squash, no_tap, votes
+from parity.reference import norm
+from parity.reference.arrays import Array, double, leaky, relu, sigmoid
+from parity.reference.capsules import Tap, exponential_squash, no_tap
 from parity.reference.convolution import conv, depthwise, double_size
+from parity.reference.networks import sabour2017
 from parity.spec import Efficient
 
 
@@ -33,12 +34,7 @@ def encode(
     x = tap("primary.conv", x + arrays["primary.bias"])
     # Capsules in (height, width, type) order: a channel is type * size + component.
     poses_BIK = exponential_squash(x.reshape(len(x), -1, spec.primary.size))
-    poses_BIK = tap("primary.poses", poses_BIK)
-    owned = {each.argument(n): arrays[f"digit.{n}"] for n, each in spec.routing.owned.items()}
-    votes_BIJD = tap("votes", votes(poses_BIK, arrays["digit.kernel"]))
-    route = getattr(routing, spec.routing.name)
-    poses_BJD, _ = route(votes_BIJD, **owned, **spec.routing.options, tap=tap)
-    return poses_BJD
+    return sabour2017.class_capsules(spec, arrays, tap("primary.poses", poses_BIK), tap)
 
 
 def _pixels(spec: Efficient, x_BHWC: Array) -> Array:
@@ -78,16 +74,15 @@ def decode(spec: Efficient, arrays: Mapping[str, Array], masked_BJD: Array) -> A
     Returns:
         Images [B, H, W, C] in 0 to 1.
     """
+    if spec.upsampling is None:
+        return sabour2017.decode(spec, arrays, masked_BJD)
     assert spec.decoder is not None
     x = masked_BJD.reshape(len(masked_BJD), -1)
     hidden = len(spec.decoder)
     for n in range(hidden):
         x = x @ arrays[f"decoder.{n}.kernel"] + arrays[f"decoder.{n}.bias"]
-        if spec.upsampling is None or n < hidden - 1:
-            x = leaky(x, 0.0)
-    if spec.upsampling is None:
-        x = sigmoid(x @ arrays[f"decoder.{hidden}.kernel"] + arrays[f"decoder.{hidden}.bias"])
-        return x.reshape(len(x), *spec.image)
+        # The last of them has no activation: it is an image already.
+        x = x if n == hidden - 1 else relu(x)
     x = x.reshape(len(x), spec.side, spec.side, 1)
     last = hidden + len(spec.upsampling.channels)
     for n in range(hidden, last):

@@ -10,7 +10,7 @@ from parity.reference import routing
 from parity.reference.arrays import Array, double, relu, sigmoid
 from parity.reference.capsules import Tap, no_tap, squash, votes
 from parity.reference.convolution import conv
-from parity.spec import Sabour2017
+from parity.spec import NetworkSpec, Sabour2017
 
 
 def encode(
@@ -25,6 +25,13 @@ def encode(
     x = tap("primary.conv", x + arrays["primary.bias"])
     # Capsules in (height, width, type) order: a channel is type * size + component.
     poses_BIK = tap("primary.poses", squash(x.reshape(len(x), -1, spec.primary.size)))
+    return class_capsules(spec, arrays, poses_BIK, tap)
+
+
+def class_capsules(
+    spec: NetworkSpec, arrays: Mapping[str, Array], poses_BIK: Array, tap: Tap = no_tap
+) -> Array:
+    """The class capsules [B, J, D] that the primary ones [B, I, K] vote for, by the routing."""
     owned = {
         own.argument(name): arrays[f"digit.{name}"] for name, own in spec.routing.owned.items()
     }
@@ -34,7 +41,7 @@ def encode(
     return poses_BJD
 
 
-def decode(spec: Sabour2017, arrays: Mapping[str, Array], masked_BJD: Array) -> Array:
+def decode(spec: NetworkSpec, arrays: Mapping[str, Array], masked_BJD: Array) -> Array:
     """The decoder's images of masked class capsules (figure 2).
 
     Args:

@@ -67,13 +67,11 @@ class Efficient(NetworkSpec):
 
     def _check_upsampling(self, upsampling: Upsampling) -> None:
         require(bool(self.decoder), "upsampling: needs dense layers before it; give the decoder")
-        side = math.isqrt((self.decoder or (0,))[-1])
-        made = upsampling.side(side)
+        last, made = (self.decoder or (0,))[-1], upsampling.side(self.side)
         require(
-            (side * side, made, made) == ((self.decoder or (0,))[-1], *self.image[:2]),
-            f"upsampling: {(self.decoder or (0,))[-1]} numbers of the last dense layer become an "
-            f"image of {made}x{made}, the network's is {self.image[0]}x{self.image[1]}; use a "
-            "square number that fits",
+            (self.side**2, made, made) == (last, *self.image[:2]),
+            f"upsampling: {last} numbers of the last dense layer become an image of {made}x{made}, "
+            f"the network's is {self.image[0]}x{self.image[1]}; use a square number that fits",
         )
 
     @property
@@ -113,7 +111,7 @@ class Efficient(NetworkSpec):
         if self.decoder is None:
             return {}
         width, shapes = self.classes * self.pose, []
-        outputs = (*self.decoder,) if self.upsampling else (*self.decoder, self.num_pixels)
+        outputs = self.decoder if self.upsampling else (*self.decoder, self.num_pixels)
         for out in outputs:
             shapes.append(("in out", (width, out)))
             width = out

@@ -3,28 +3,13 @@
 import math
 import typing
 from collections.abc import Iterator
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 from parity.spec.checks import COUNT, check, require
 from parity.spec.convolution import Sizes
-from parity.spec.layers import Conv, Depthwise, Primary, Tensor
+from parity.spec.layers import Conv, Depthwise, Primary, Tensor, Upsampling
 from parity.spec.losses import Loss
 from parity.spec.routings import Routing
-
-
-class _Sized(NamedTuple):
-    """A convolution of the network and the size of the feature map that it reads."""
-
-    name: str
-    conv: Conv | Primary | Depthwise
-    height: int
-    width: int
-
-    @property
-    def output(self) -> tuple[int, int]:
-        """Height and width of the feature map that it makes, without padding."""
-        kernel, stride = self.conv.kernel, self.conv.stride
-        return (self.height - kernel) // stride + 1, (self.width - kernel) // stride + 1
 
 
 class NetworkSpec:
@@ -51,6 +36,7 @@ class NetworkSpec:
     pose: int
     routing: Routing
     decoder: tuple[int, ...] | None
+    upsampling: Upsampling | None = None  # what follows the decoder's dense layers
     length_epsilon: float = 0.0  # under the root of a class capsule's length
     loss: Loss
 
@@ -85,41 +71,50 @@ class NetworkSpec:
         check("image", COUNT, height=height, width=width, channels=channels)
         check("network", COUNT, classes=self.classes, pose=self.pose)
         check("decoder", COUNT, **{f"width {i}": n for i, n in enumerate(self.decoder or ())})
-        for layer in self._convolutions():
-            kernel = layer.conv.kernel
+        for name, conv, sizes in self._convolutions():
+            kernel, (rows, columns) = conv.kernel, sizes.image
             require(
-                kernel <= min(layer.height, layer.width),
-                f"{layer.name}: a kernel of {kernel}x{kernel} (stride {layer.conv.stride}) is "
-                f"larger than its input of {layer.height}x{layer.width}; use a smaller kernel or a "
-                f"larger image than {height}x{width}",
+                kernel <= min(rows, columns),
+                f"{name}: a kernel of {kernel}x{kernel} (stride {conv.stride}) is larger than its "
+                f"input of {rows}x{columns}; use a smaller kernel or a larger image than "
+                f"{height}x{width}",
             )
 
-    def _convolutions(self) -> Iterator[_Sized]:
-        """The stem's convolutions and the primary layer's, in the order of execution."""
-        height, width = self.image[:2]
+    def _convolutions(self) -> Iterator[tuple[str, Conv | Primary | Depthwise, Sizes]]:
+        """The stem's convolutions and the primary layer's, with sizes, in order."""
+        image, channels = self.image[:2], self.image[2]
         named: dict[str, Conv | Primary | Depthwise] = {
             f"stem.{n}": conv for n, conv in enumerate(self.stem)
         }
         for name, conv in (named | {"primary": self.primary}).items():
-            layer = _Sized(name, conv, height, width)
-            yield layer
-            height, width = layer.output
+            kernel = conv.kernel, conv.kernel
+            sizes = Sizes(image, kernel, conv.stride, channels, conv.channels)
+            yield name, conv, sizes
+            image, channels = sizes.places, conv.channels
 
     def convolutions(self) -> dict[str, Sizes]:
         """The sizes of each convolution over all channels, by the name of its layer."""
-        sizes, channels = {}, self.image[2]
-        for name, conv, height, width in self._convolutions():
-            if not isinstance(conv, Depthwise):
-                kernel = conv.kernel, conv.kernel
-                sizes[name] = Sizes((height, width), kernel, conv.stride, channels, conv.channels)
-                channels = conv.channels
-        return sizes
+        layers = self._convolutions()
+        return {name: sizes for name, conv, sizes in layers if not isinstance(conv, Depthwise)}
 
     @property
     def grid(self) -> tuple[int, int]:
         """Height and width of the grid of primary capsules."""
-        *_, last = self._convolutions()
-        return last.output
+        *_, (_, _, last) = self._convolutions()
+        return last.places
+
+    @property
+    def cells(self) -> tuple[float, int]:
+        """The grid over the image, in pixels: its upper left edge, and a cell's side.
+
+        A cell is as wide as the step between neighbours, around the middle of what its capsules
+        see.
+        """
+        middle, step = 0.0, 1
+        for conv in (*self.stem, self.primary):
+            middle += (conv.kernel - 1) / 2 * step
+            step *= conv.stride
+        return middle - step / 2, step
 
     @property
     def num_inputs(self) -> int:
