@@ -60,8 +60,7 @@ def serialize(net: Network, things: int = 1) -> bytes:
         things: Classes that each image shows.
     """
     forward = Forward(net, things).eval()
-    dtype, device = net.digit.kernel.dtype, net.digit.kernel.device
-    example = torch.zeros(2, *net.spec.image, dtype=dtype, device=device)
+    example = torch.zeros(2, *net.spec.image, dtype=net.digit.kernel.dtype)
     sizes = {"images_BHWC": {0: torch.export.Dim("batch")}}
     with _readable():
         program = torch.export.export(forward, (example,), dynamic_shapes=sizes)

@@ -17,7 +17,7 @@ from jax_caps.layers import (
 )
 from jax_caps.networks.network import Network, Total
 from jax_caps.numerics import dtypes
-from parity.spec import Efficient
+from parity.spec import Efficient, SpecError
 from parity.weights import draw
 
 
@@ -36,7 +36,7 @@ class EfficientNetwork(Network):
         convolution: Of the stem, as in `CapsuleNetwork`.
 
     Raises:
-        SpecError: Where the precision is unknown.
+        SpecError: Where the precision is unknown, or the spec is another network's.
     """
 
     def __init__(
@@ -48,6 +48,8 @@ class EfficientNetwork(Network):
         block: int | None = None,
         convolution: str = "auto",
     ):
+        if not isinstance(spec, Efficient):
+            raise SpecError(f"a spec of network {spec.network!r}; build(spec) makes any network")
         super().__init__(spec, precision)
         _, compute = dtypes(precision)
         self.pixels, self.epsilon = spec.pixels, spec.norm.epsilon

@@ -1,6 +1,7 @@
 """The door for Python: two models that are here, and a trace to take elsewhere."""
 
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from parity.diff.compare import compare
 from parity.diff.report import Report
 from parity.diff.sides import Request, side
+from parity.diff.trace import DiffError
 
 
 def models(
@@ -68,11 +70,17 @@ def trace(
     Args:
         model: As in `models`.
         inputs: NumPy arrays, one for each argument.
-        path: The file, which is overwritten.
+        path: The file, which is overwritten once the new trace is whole.
         call: (model, *inputs) -> outputs, where it is not simply called.
         precision: float64, or float32 for the model as it is.
 
     Raises:
-        DiffError: Where the model cannot be run.
+        DiffError: Where the model cannot be run, or is a trace already.
     """
-    side("model", model, inputs, call).trace(Path(path), Request(precision))
+    if isinstance(model, str | os.PathLike):
+        raise DiffError(f"model: {model} is a trace already; expected a model")
+    target = Path(path)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+        whole = Path(folder) / target.name
+        side("model", model, inputs, call).trace(whole, Request(precision))
+        os.replace(whole, target)

@@ -374,7 +374,8 @@ class Search:
         for given, _ in self.calls[0].values():
             for n in given[:1]:
                 if self.left.nodes[n].entry == entry:
-                    theirs = self.calls[1].get(self._matching_call(n) or -1, ([], []))[0]
+                    call = self._matching_call(n)
+                    theirs = [] if call is None else self.calls[1].get(call, ([], []))[0]
                     used |= {self.right.nodes[m].entry for m in theirs[:1]}
         return used
 

@@ -11,6 +11,8 @@ from parity.diff.compare import compare
 from parity.diff.show import lines
 from parity.diff.show import picture as draw
 from parity.diff.sides import interpreter
+from parity.diff.trace import DiffError
+from parity.spec import error_line
 
 
 def diff(
@@ -50,7 +52,12 @@ def diff(
             for where in ("left", "right")
         )
         report = compare(left, right, precision=precision, gradients=backward, tolerance=tolerance)
-    if picture is not None:
-        draw(report, picture)
     print(jsonlib.dumps(report.as_dict()) if json else "\n".join(lines(report, top)))
+    if picture is not None:
+        try:
+            draw(report, picture)
+        except (ImportError, OSError, ValueError) as error:  # no matplotlib, no such ending
+            raise DiffError(
+                f"--picture {picture}: cannot be drawn ({error_line(error)})"
+            ) from error
     return 0 if report.equal else 1

@@ -41,11 +41,15 @@ function makeField(canvas, height, width, changed) {
     else paint(canvas, Float32Array.from(drawing.data, (byte) => byte / 255), [height, width, 1]);
     if (pen && document.activeElement === canvas) {
       const context = canvas.getContext("2d");
+      context.save();
+      // The pen is where a drawing has it, and the canvas as large as what it shows.
+      context.scale(canvas.width / width, canvas.height / height);
       context.strokeStyle = `rgb(${colour("--cool")})`;
       context.lineWidth = 3;
       context.beginPath();
       context.arc(pen.x, pen.y, radius, 0, 2 * Math.PI);
       context.stroke();
+      context.restore();
     }
   }
 

@@ -154,6 +154,13 @@ def test_a_trace_goes_elsewhere(tmp_path):
     diff.trace(Flax(model), [IMAGES], tmp_path / "right.npz")
     inputs = [IMAGES.transpose(0, 3, 1, 2)]
     assert diff.models(model, tmp_path / "right.npz", inputs).equal
+    # What fails leaves the file as it was, and nothing beside it.
+    before = (tmp_path / "right.npz").read_bytes()
+    for faulty in (lambda x: x.nothing, lambda x: None, tmp_path / "right.npz"):
+        with pytest.raises(diff.DiffError):
+            diff.trace(faulty, [IMAGES], tmp_path / "right.npz")
+    assert (tmp_path / "right.npz").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["right.npz"]
     (tmp_path / "torn.npz").write_bytes((tmp_path / "right.npz").read_bytes()[:-99])
     with pytest.raises(diff.DiffError, match=r"torn.npz: not a whole trace"):
         diff.models(model, tmp_path / "torn.npz", inputs)
@@ -194,6 +201,11 @@ def test_the_verb(pair, capsys):
     assert found["first"]["module"] == "1"
     assert found["first"]["last"]["left"] == "0"
     assert pair.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
+    # The report is there though the picture is not.
+    assert main(["diff", str(pair), "--precision", "float64", "--picture", "a.none"]) == 2
+    said = capsys.readouterr()
+    assert "first difference   1\n" in said.out
+    assert "--picture a.none: cannot be drawn (" in said.err
     pair.write_text(pair.read_text().replace('"tanh"', '"none"'))
     assert main(["diff", str(pair), "--top", "2"]) == 0
     assert "equal: every final output agrees" in capsys.readouterr().out

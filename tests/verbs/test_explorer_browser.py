@@ -105,6 +105,12 @@ def test_everything_can_be_done_by_keys(url):
         chromium.open(url, f"{READY} && document.querySelectorAll('#grid button').length > 1")
         chromium.press("Tab")
         assert chromium.run(focus) == "field"
+        # The pen shows over the test image that the page opens with.
+        colours = "document.activeElement.toDataURL()"
+        before = chromium.run(colours)
+        chromium.press("ArrowUp")
+        chromium.run(FRAME)
+        assert chromium.run(colours) != before
         chromium.press("Escape")
         chromium.run(FRAME)
         assert text(chromium, "#state").startswith("Blank")

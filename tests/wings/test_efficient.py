@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import wings
+from specs import PRIMES
 from test_golden import GOLDEN
 
 from parity import reference
@@ -371,6 +372,8 @@ def test_a_batch_of_one_number_is_refused_in_training(wing):
 def test_another_networks_spec_is_refused(wing):
     with pytest.raises(SpecError, match="build\\(spec\\) makes any network"):
         wing.CapsuleNetwork(TINY)
+    with pytest.raises(SpecError, match="build\\(spec\\) makes any network"):
+        wing.networks.EfficientNetwork(PRIMES)
 
 
 REFUSED = {
