@@ -68,7 +68,7 @@ stubs: setup
 	$(BIN)/python tests/stubs.py
 
 bench: setup
-	$(BIN)/python -m benchmarks $(ARGS)
+	$(BIN)/python -m benchmarks $(PEERS:%=--peers %) $(ARGS)
 
 # On a machine with CUDA, with that machine's own Python and packages: nothing is installed.
 gpu:
