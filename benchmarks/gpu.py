@@ -30,7 +30,7 @@ from parity.spec import TwincapsError
 from parity.traces.measure import differences, worst
 
 OUT = Path(__file__).resolve().parent.parent / "docs" / "gpu"
-PRESETS = ("small", "sabour2017", "sabour2017-official")
+PRESETS = ("small", "sabour2017", "efficient")
 
 # What a step is timed in: precision of the network, whether TF32, options of the Trainer.
 MODES: dict[str, tuple[str, bool, dict[str, bool]]] = {
@@ -173,13 +173,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cuda", help="cpu: to see that all of this runs")
     parser.add_argument("--batch", type=int, default=128, help="images of a timed step")
     parser.add_argument("--steps", type=int, default=30, help="timed steps")
+    parser.add_argument("--eager", action="store_true", help="no torch.compile: a minute less")
     parser.add_argument("--out", type=Path, default=OUT, help="the folder to write to")
     asked = parser.parse_args(argv)
+    modes = [name for name, (_, _, how) in MODES.items() if not (asked.eager and "compile" in how)]
     began, networks = time.monotonic(), {}
     try:
         for preset in asked.preset or PRESETS:
             whole = subject.from_preset(preset)
-            networks[preset] = measure(Bench(whole, asked.device, asked.batch, asked.steps))
+            networks[preset] = measure(Bench(whole, asked.device, asked.batch, asked.steps, modes))
     except TwincapsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
