@@ -60,7 +60,10 @@ def difference(
     if right.nodes[pair.right].call >= 0:
         words = f"{right.calls[right.nodes[pair.right].call].kind} {words}"
     around = f"{place} {right.nodes[pair.right].name}"
-    hints = suspects(name, f"{words} {around if node.role == 'input' else ''}")
+    words = f"{words} {around if node.role == 'input' else ''}"
+    if told:  # the facts name the activations; a gelu has two forms
+        words = "gelu" if any("gelu" in each for each in told) else ""
+    hints = suspects(name, words)
     entries = left.entries[node.entry], right.entries[right.nodes[pair.right].entry]
     said = "" if layout is None else layout.said(entries[0].shape, entries[1].shape)
     apart = measure(a, arranged) if a.shape == arranged.shape else math.inf

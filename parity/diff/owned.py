@@ -2,6 +2,7 @@
 
 import itertools
 
+import ml_dtypes
 import numpy as np
 
 from parity.diff import kinds
@@ -90,10 +91,22 @@ def _nearest(left: Trace, right: Trace, name: str, others: list[str]) -> str:
         best = None
         for order in itertools.permutations(range(a.ndim)) if a.ndim <= 5 else ():
             if tuple(a.shape[n] for n in order) == b.shape:
-                kind = kinds.classify(a.transpose(order), b, 1e-6)
+                turned = a.transpose(order)
+                for one, of, said in ((turned, b, f"it is {other}"), (b, turned, f"{other} is it")):
+                    if dtype := _rounded(one, of):
+                        return f"; {said} rounded to {dtype}"
+                kind = kinds.classify(turned, b, 1e-6)
                 if kind.facts and (best is None or kind.name != kinds.SEMANTIC):
                     best = kind
         return f"; {other} there: {best.facts[0]}" if best else f"; {other} there is another"
+    return ""
+
+
+def _rounded(a: np.ndarray, b: np.ndarray) -> str:
+    """The dtype in which b has the numbers of a, of those that models are stored in."""
+    for dtype in (ml_dtypes.bfloat16, np.float16):
+        if np.array_equal(a, b.astype(dtype).astype(a.dtype)):
+            return np.dtype(dtype).name
     return ""
 
 
