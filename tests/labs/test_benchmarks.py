@@ -68,18 +68,14 @@ def test_numbers_have_three_figures(value, shown):
     assert report.number(value) == shown
 
 
-def all_cases():
-    groups = [group for name in SECTIONS for group in SECTIONS[name](QUICK, {})]
-    return {f"{group.title}: {row}": case for group in groups for row, case in group.cases.items()}
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", wings.NAMES)
-def test_every_case_of_every_section_runs(name):
-    for title, case in all_cases().items():
-        if case.who == name:
+def test_every_case_of_the_small_network_runs(name):
+    """The others are steps of larger networks, by the same function."""
+    groups = [group for section in SECTIONS.values() for group in section(QUICK, {})]
+    for case in [case for group in groups for case in group.cases.values()]:
+        if (case.who, case.options["name"]) == (name, QUICK.preset):
             worker.build(name, **case.ask)()
-            assert title
 
 
 @pytest.mark.slow
