@@ -1,8 +1,8 @@
 """Dynamic routing that never stores the votes.
 
 Axes: B batch, I input capsules, J output capsules, K size of an input pose, D of an output pose,
-M the D of all J in a row, N the K of all I, P each J of each B, C the input capsules of one block,
-T iterations.
+M the D of all J in a row, P each J of each B, S vectors of each P, C the input capsules of one
+block, T iterations.
 
 Every logit is a vote times the sum V of the earlier outputs, b = <vote, V>. So all that an
 iteration needs of the earlier ones is V, and it is one pass over blocks of input capsules, which
