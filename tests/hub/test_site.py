@@ -176,8 +176,10 @@ def test_the_site_is_built_and_leads_nowhere_else(site):
                 broken.append((path.relative_to(site).as_posix(), link))
     assert broken == []
     assert "<math" in (site / "mathematics.html").read_text()
+    api = "".join(path.read_text() for path in sorted((site / "api").glob("*.html")))
+    assert re.findall(r'title="[\w.]+,"', api) == []  # "fit, frame: ..." is no name of an argument
     for package in wings.PACKAGES.values():
-        assert f'id="{package}.capsules.squash"' in (site / "api/capsules.html").read_text()
+        assert f'id="{package}.capsules.squash"' in api
 
 
 @pytest.mark.slow
