@@ -25,7 +25,9 @@ class Known:
         source: In words, what it is.
         arrays: Its weights, or their moving averages where those were asked for.
         trained_on: As it was saved with it; of the data set's name alone where only that is known.
-        training, options, preset: Of its run, None and "" where it is not in one.
+        training: Of its run, None where it is not in one.
+        options: Alike.
+        preset: Alike, "" where it is not in one.
     """
 
     name: str
