@@ -69,7 +69,10 @@ def write(path: Path, order: Iterable[str], name: str, content: str, measured: b
     if measured or name not in blocks:
         blocks[name] = f"<!-- {name} -->\n{content}\n<!-- end -->\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join([HEAD, *(blocks[each] for each in order if each in blocks)]))
+    drawn = path.with_suffix(".png")
+    image = [f"![Images a second of a training step]({drawn.name})\n"] if drawn.exists() else []
+    sections = (blocks[each] for each in order if each in blocks)
+    path.write_text("\n".join([HEAD, *image, *sections]))
 
 
 def picture(path: Path, group: Group, found: Mapping[str, Samples | str]) -> None:

@@ -125,7 +125,9 @@ def test_a_peer_is_read_from_its_folder(tmp_path, monkeypatch):
     names = ("arogozhnikov/capsnet.py", "XifengGuo/capsulenet.py")
     assert missing == [str(tmp_path / name) for name in names]
     monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(sys, "modules", {**sys.modules})
+    for name in ("net", "torchvision", "torchvision.transforms", "torchvision.datasets"):
+        monkeypatch.setitem(sys.modules, name, sys.modules.get(name))  # as it was, at the end
+        del sys.modules[name]
     folder = there["adambielski"]
     run = worker.build("adambielski", "step", folder=folder, name="small", batch=3)
     assert run() > run()  # its Adam trains it
@@ -178,6 +180,7 @@ def test_every_section_is_printed_and_written(pretend, tmp_path, capsys):
         assert words in out
         assert words in path.read_text()
     assert (tmp_path / "speed.png").read_bytes().startswith(b"\x89PNG")
+    assert "(speed.png)" in path.read_text()
     kinds = {
         card.network.network for card in importlib.import_module("parity.spec").PRESETS.values()
     }
