@@ -26,7 +26,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 def wheel(tmp_path_factory):
     """A wheel of the working tree, built in a copy of it and without the network."""
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     for name in PACKAGES:
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -76,11 +76,24 @@ def test_the_wheel_brings_the_small_data_set_and_its_notice(wheel):
 
 def test_the_wheel_says_what_it_is(wheel, metadata):
     assert metadata["Name"] == "twincaps"
-    assert metadata["License-Expression"] == "MIT"
+    assert metadata["License-Expression"] == "MIT AND CC-BY-SA-3.0"
     assert metadata["Requires-Python"] == ">=3.11"
     extras = {"torch", "jax", "figures", "data", "onnx", "dev"}
     assert set(metadata.get_all("Provides-Extra", [])) == extras
-    assert any(name.endswith("licenses/LICENSE") for name in wheel.namelist())
+    notices = ("LICENSE", "parity/data/sets/mnist_mini_licence.txt")
+    for notice in notices:
+        assert any(name.endswith(f"licenses/{notice}") for name in wheel.namelist())
+    (scripts,) = (name for name in wheel.namelist() if name.endswith("/entry_points.txt"))
+    assert "twincaps = parity.__main__:script" in wheel.read(scripts).decode().splitlines()
+
+
+def test_the_description_reads_where_there_is_no_repository(metadata):
+    text = metadata.get_payload()
+    assert "# twincaps" in text
+    assert "docs/training.md" in text
+    targets = re.findall(r"\]\(([^)]*)\)", text)
+    assert [each for each in targets if not each.startswith("https://")] == []
+    assert len(targets) == (ROOT / "README.md").read_text().count("](https://")
 
 
 def wanted(metadata: Message, extra: str) -> set[str]:

@@ -152,7 +152,7 @@ def test_an_interrupted_run_ends_where_the_uninterrupted_one_does(whole, tmp_pat
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
     assert first.steps == step
     assert f"after step {step} of epoch" in str(told.value)
-    assert f"python train.py --resume {run.path}" in str(told.value)
+    assert f"python -m parity train --resume {run.path}" in str(told.value)
     with Run.open(run.path) as run:
         found = run.newest()
         assert found is not None

@@ -4,7 +4,7 @@ Most tests run it in this process with the fake Trainer in the place of a wing's
 """
 
 import dataclasses
-import importlib
+import importlib.metadata
 import re
 import sys
 import types
@@ -86,6 +86,34 @@ def test_the_flags_are_these_and_help_shows_each(capsys):
     assert all(f"{flag} " in shown or f"{flag}," in shown for flag in FLAGS)
     assert "None" not in shown
     assert set(spec.PRESETS) - {"fake"} <= set(re.split(r"[\s,.]+", shown))
+
+
+@pytest.mark.parametrize(
+    ("argv", "shown"),
+    [
+        ([], "usage: twincaps VERB"),
+        (["train"], "usage: twincaps train"),
+        (["inspect"], "usage: twincaps inspect"),
+    ],
+)
+def test_the_console_script_shows_its_own_name(argv, shown, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["/somewhere/twincaps", *argv, "--help"])
+    if argv:
+        with pytest.raises(SystemExit, match=r"^0$"):
+            door.script()
+    else:
+        assert door.script() == 0
+    assert capsys.readouterr().out.startswith(shown)
+
+
+def test_the_version_names_what_is_installed(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["twincaps", "--version"])
+    assert door.script() == 0
+    versions = dict(line.split() for line in capsys.readouterr().out.splitlines())
+    assert list(versions)[:2] == ["twincaps", "python"]
+    for name in {"twincaps", "numpy", "torch", "jax", "flax"} & {*versions}:
+        assert versions[name] == importlib.metadata.version(name)
+    assert versions.keys() & {"torch", "jax"}
 
 
 @pytest.mark.parametrize("preset", ["sabour2017", "sabour2017-official", "small"])
