@@ -17,7 +17,7 @@ from benchmarks import arrays, training
 from benchmarks.contract import Run
 from jax_caps import convolution, lean, routing
 from jax_caps.numerics import dtypes
-from parity.spec import NetworkSpec, from_dict
+from parity.spec import NetworkSpec, Precision, from_dict
 
 Layer = Callable[..., Array]
 
@@ -93,7 +93,7 @@ def _digit_arrays(spec: Any, batch: int, inputs: int) -> list[Array]:
     return [jnp.asarray(x) for x in arrays.digit(from_dict(NetworkSpec, spec), batch, inputs)]
 
 
-def conv(spec: Any, batch: int, precision: str, backward: bool) -> Run:
+def conv(spec: Any, batch: int, precision: Precision, backward: bool) -> Run:
     """The primary convolution forward, or forward and backward to its input and its kernel."""
     network = from_dict(NetworkSpec, spec)
     x_BHWC, kernel = map(jnp.asarray, arrays.features(network, batch))

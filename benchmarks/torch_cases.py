@@ -13,7 +13,7 @@ from torch import Tensor
 import torch_caps
 from benchmarks import arrays, textbook, training
 from benchmarks.contract import Run
-from parity.spec import NetworkSpec, from_dict
+from parity.spec import NetworkSpec, Precision, from_dict
 from torch_caps import convolution, lean, routing
 from torch_caps.numerics import compiled, dtypes
 
@@ -79,7 +79,7 @@ def digit_step(variant: str, spec: Any, batch: int, inputs: int, num_iters: int)
     return run
 
 
-def conv(spec: Any, batch: int, precision: str, backward: bool) -> Run:
+def conv(spec: Any, batch: int, precision: Precision, backward: bool) -> Run:
     """The primary convolution forward, or forward and backward to its input and its kernel."""
     network = from_dict(NetworkSpec, spec)
     x_BHWC, kernel = map(torch.from_numpy, arrays.features(network, batch))

@@ -9,13 +9,18 @@ from benchmarks.contract import Run
 from parity import loop as training_loop
 from parity.data import Dataset, batches
 from parity.loop import scoring
-from parity.spec import NetworkSpec, TrainingSpec, from_dict
+from parity.spec import NetworkSpec, Precision, TrainingSpec, from_dict
 
 MakeTrainer = Callable[..., Any]
 
 
 def step(
-    make: MakeTrainer, spec: Any, batch: int, precision: str, lean: bool = True, **options: Any
+    make: MakeTrainer,
+    spec: Any,
+    batch: int,
+    precision: Precision,
+    lean: bool = True,
+    **options: Any,
 ) -> Run:
     """A training step, each call on the next of four batches, as `Trainer.step` takes them."""
     network = from_dict(NetworkSpec, spec)

@@ -9,7 +9,7 @@ from flax import serialization, traverse_util
 from jax_caps.arrays import from_numpy, to_numpy
 from jax_caps.networks import Network, build
 from parity import weights as canonical
-from parity.spec import TrainedOn, gist
+from parity.spec import Precision, TrainedOn, gist
 
 __all__ = [
     "from_numpy",
@@ -47,7 +47,7 @@ def load(path: str | os.PathLike) -> Network:
     return net
 
 
-def load_pretrained(name: str, precision: str = "float32") -> Network:
+def load_pretrained(name: str, precision: Precision = "float32") -> Network:
     """A trained network that comes with twincaps.
 
     Args:

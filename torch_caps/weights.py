@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.serialization import safe_globals
 
 from parity import weights as canonical
-from parity.spec import TrainedOn, gist
+from parity.spec import Precision, TrainedOn, gist
 from torch_caps.arrays import from_numpy, numpy, tensor, to_numpy
 from torch_caps.networks import Network, build
 
@@ -61,7 +61,7 @@ def load(path: str | os.PathLike) -> Network:
     return net
 
 
-def load_pretrained(name: str, precision: str = "float32") -> Network:
+def load_pretrained(name: str, precision: Precision = "float32") -> Network:
     """A trained network that comes with twincaps.
 
     Args:

@@ -11,7 +11,7 @@ from jax import Array
 
 from jax_caps.capsules import Tap, no_tap
 from jax_caps.convolution import conv
-from parity.spec import Sabour2017
+from parity.spec import Method, Sabour2017
 
 
 def parameter(*shape: int) -> nnx.Param:
@@ -38,11 +38,12 @@ class Conv(nnx.Module):
         size: int,
         stride: int,
         compute: jnp.dtype,
-        method: str = "auto",
+        method: Method = "auto",
     ):
         self.kernel = parameter(size, size, width, out)
         self.bias = parameter(out)
-        self.stride, self.compute, self.method = stride, compute, method
+        self.stride, self.compute = stride, compute
+        self.method: Method = method
         self.spectra = None  # of the kernel, where a Trainer has made them
         self.processes = 1  # that share a batch; a Trainer of several says so
 
@@ -60,7 +61,7 @@ class Conv(nnx.Module):
 class Stem(nnx.List):
     """Convolutions, each followed by relu: [B, H, W, C] -> [B, H', W', channels]."""
 
-    def __init__(self, spec: Sabour2017, compute: jnp.dtype, method: str = "auto"):
+    def __init__(self, spec: Sabour2017, compute: jnp.dtype, method: Method = "auto"):
         widths = [spec.image[2], *(layer.channels for layer in spec.stem)]
         super().__init__(
             Conv(width, layer.channels, layer.kernel, layer.stride, compute, method)

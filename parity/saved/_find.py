@@ -10,7 +10,7 @@ from parity import data, runs, weights
 from parity.data import Dataset
 from parity.data.registry import described
 from parity.runs import Checkpoint, Run, RunError, RunWarning, checkpoints
-from parity.spec import NetworkSpec, RunOptions, TrainedOn, TrainingSpec, TwincapsError
+from parity.spec import Backend, NetworkSpec, RunOptions, TrainedOn, TrainingSpec, TwincapsError
 from parity.weights import Arrays
 from parity.wing.load import make_trainer
 from parity.wing.trainer import Trainer
@@ -43,7 +43,7 @@ class Known:
         return self.trained_on.names(self.spec.classes)
 
     def asked(
-        self, backend: str | None, dataset: str | None, data_dir: str | None
+        self, backend: Backend | None, dataset: str | None, data_dir: str | None
     ) -> tuple[TrainingSpec, RunOptions, Dataset]:
         """What it is asked about by a verb, and its training and options with that.
 

@@ -22,6 +22,7 @@ from parity.cli.flags import Flags, defaults, recipe, usual_dataset
 from parity.cli.reporting import reporting
 from parity.data.sets import mnist_mini
 from parity.runs import Run
+from parity.spec.convolution import METHODS
 from parity.wing.processes import Place
 
 FLAGS = [
@@ -304,9 +305,6 @@ def test_what_makes_a_run_cannot_change_in_it(capsys, flag, value):
 BAD = {
     "preset": (["--preset", "huge"], "preset 'huge' is unknown; expected one of sabour2017, "),
     "dataset": (["--dataset", "mnlst"], "data set 'mnlst' is unknown; expected one of "),
-    "backend": (["--backend", "tf"], "backend 'tf' is unknown; expected one of torch, jax"),
-    "optimizer": (["--optimizer", "lion"], "optimizer 'lion' is unknown"),
-    "precision": (["--precision", "half"], "precision 'half' is unknown"),
     "batch size 0": (["--batch-size", 0], "batch_size is 0; expected a whole number above 0"),
     "batch too large": (["--batch-size", 5001], "5001 is larger than the 5000 training images"),
     "no epochs": (["--epochs", 0], "epochs is 0"),
@@ -332,6 +330,25 @@ def test_bad_input_is_refused_in_one_line_and_leaves_nothing(capsys, monkeypatch
     assert line.startswith("error: ")
     assert says in line
     assert tree() == set()
+
+
+@pytest.mark.parametrize(
+    ("flag", "choices"),
+    {
+        "backend": spec.BACKENDS,
+        "optimizer": spec.OPTIMIZERS,
+        "precision": spec.PRECISIONS,
+        "convolution": METHODS,
+    }.items(),
+)
+def test_a_flag_of_a_few_choices_shows_and_refuses_by_them(capsys, flag, choices):
+    with pytest.raises(SystemExit, match=r"^2$"):
+        cli.main([f"--{flag}", "lion"])
+    said = capsys.readouterr().err
+    assert all(word in said for word in ("invalid choice 'lion'", f"--{flag}", *choices))
+    with pytest.raises(SystemExit, match=r"^0$"):
+        cli.main(["--help"])
+    assert f"--{flag} {{{','.join(choices)}}}" in re.sub(r"\s+", " ", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("argv", [["--bogus"], ["--epochs", "few"], ["--seed"], ["stray"]])

@@ -69,7 +69,7 @@ class NormalConv(Conv):
         layer: specs.Conv,
         spec: specs.Efficient,
         compute: torch.dtype,
-        method: str = "auto",
+        method: specs.Method = "auto",
     ):
         super().__init__(width, layer.channels, layer.kernel, layer.stride, compute, method)
         self.norm, self.slope = Norm(spec.norm, layer.channels), spec.slope
@@ -108,7 +108,7 @@ class NormalConv(Conv):
 class NormalStem(nn.ModuleList):
     """Normalised convolutions after the pixels: [B, H, W, C] -> [B, H', W', channels]."""
 
-    def __init__(self, spec: specs.Efficient, compute: torch.dtype, method: str = "auto"):
+    def __init__(self, spec: specs.Efficient, compute: torch.dtype, method: specs.Method = "auto"):
         widths = [spec.image[2], *(each.channels for each in spec.stem)]
         super().__init__(
             NormalConv(width, each, spec, compute, method)

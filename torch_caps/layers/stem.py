@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from parity.spec import Sabour2017
+from parity.spec import Method, Sabour2017
 from torch_caps.capsules import Tap, no_tap
 from torch_caps.convolution import conv
 
@@ -36,13 +36,14 @@ class Conv(nn.Module):
         size: int,
         stride: int,
         compute: torch.dtype,
-        method: str = "auto",
+        method: Method = "auto",
     ):
         super().__init__()
         kernel = torch.empty(out, size, size, width)  # in memory, as the convolution reads it
         self.kernel = nn.Parameter(kernel.permute(0, 3, 1, 2))
         self.bias = parameter(out)
-        self.stride, self.compute, self.method = stride, compute, method
+        self.stride, self.compute = stride, compute
+        self.method: Method = method
         self.processes = 1  # that share a batch; a Trainer of several says so
 
     def forward(self, x_BHWC: Tensor, tap: Tap = no_tap) -> Tensor:
@@ -59,7 +60,7 @@ class Conv(nn.Module):
 class Stem(nn.ModuleList):
     """Convolutions, each followed by relu: [B, H, W, C] -> [B, H', W', channels]."""
 
-    def __init__(self, spec: Sabour2017, compute: torch.dtype, method: str = "auto"):
+    def __init__(self, spec: Sabour2017, compute: torch.dtype, method: Method = "auto"):
         widths = [spec.image[2], *(layer.channels for layer in spec.stem)]
         super().__init__(
             Conv(width, layer.channels, layer.kernel, layer.stride, compute, method)
