@@ -9,7 +9,7 @@ from jax import Array
 
 from jax_caps.capsules import Tap, exponential_squash, no_tap, squash
 from jax_caps.convolution import depthwise
-from jax_caps.layers.stem import Conv, parameter
+from jax_caps.layers.stem import Conv, one_line, parameter
 from parity.spec import Efficient, Method, Sabour2017
 
 
@@ -50,6 +50,8 @@ class PrimaryCapsules(Conv):
 
 class DepthwiseCapsules(nnx.Module):
     """A filter for each channel, grouped into poses and squashed: [B, H, W, C] -> [B, I, K]."""
+
+    __repr__ = __str__ = one_line
 
     def __init__(self, spec: Efficient):
         self.spec = spec.primary

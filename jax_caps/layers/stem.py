@@ -19,6 +19,15 @@ def parameter(*shape: int) -> nnx.Param:
     return nnx.Param(jnp.zeros(shape))
 
 
+def one_line(self: nnx.Module) -> str:
+    """The `__repr__` of layers: name, shapes of kernels, how many numbers in all."""
+    tensors = nnx.to_flat_state(nnx.state(self, (nnx.Param, nnx.BatchStat)))
+    kernels = [(path, x) for path, x in tensors if x.ndim > 1] or tensors
+    shapes = (f"{'.'.join(map(str, path))} {'x'.join(map(str, x.shape))}" for path, x in kernels)
+    count = sum(x.size for _, x in tensors)
+    return f"{type(self).__name__}({', '.join(shapes)}: {count:,})"
+
+
 class Conv(nnx.Module):
     """A convolution with a kernel HWIO and a bias.
 
@@ -30,6 +39,8 @@ class Conv(nnx.Module):
         compute: dtype of its products.
         method: "direct", "fourier" or "auto", as in `convolution.conv`.
     """
+
+    __repr__ = __str__ = one_line
 
     def __init__(
         self,
@@ -60,6 +71,8 @@ class Conv(nnx.Module):
 
 class Stem(nnx.List):
     """Convolutions, each followed by relu: [B, H, W, C] -> [B, H', W', channels]."""
+
+    __repr__ = __str__ = one_line
 
     def __init__(self, spec: Sabour2017, compute: jnp.dtype, method: Method = "auto"):
         widths = [spec.image[2], *(layer.channels for layer in spec.stem)]

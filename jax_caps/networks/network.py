@@ -39,6 +39,12 @@ class Network(nnx.Module):
         self.precision: Precision = precision
         self.dtype = dtypes(precision)[0]
 
+    def __repr__(self) -> str:
+        layers = (f"  ({n}): {x!r}\n" for n, x in vars(self).items() if isinstance(x, nnx.Module))
+        return f"{type(self).__name__}(\n{''.join(layers)})"
+
+    __str__ = __repr__
+
     def __call__(self, images_BHWC: Any, tap: Tap = no_tap) -> Array:
         """Images in [0, 1], floating [B, H, W, C] -> class capsules [B, J, D]."""
         return self.capsules(images_BHWC, tap=tap)[0].poses

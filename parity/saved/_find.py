@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from parity import data, runs, weights
@@ -31,7 +31,7 @@ class Known:
     name: str
     source: str
     spec: NetworkSpec
-    arrays: Arrays
+    arrays: Arrays = field(repr=False)
     trained_on: TrainedOn
     training: TrainingSpec | None = None
     options: RunOptions | None = None

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from parity.spec import Efficient, Method, Sabour2017
 from torch_caps.capsules import Tap, exponential_squash, no_tap, squash
 from torch_caps.convolution import depthwise
-from torch_caps.layers.stem import Conv, parameter
+from torch_caps.layers.stem import Conv, one_line, parameter
 
 
 def primary_poses(x_BHWC: Tensor, types: int) -> Tensor:
@@ -49,6 +49,8 @@ class PrimaryCapsules(Conv):
 
 class DepthwiseCapsules(nn.Module):
     """A filter for each channel, grouped into poses and squashed: [B, H, W, C] -> [B, I, K]."""
+
+    __repr__ = one_line
 
     def __init__(self, spec: Efficient):
         super().__init__()

@@ -17,6 +17,15 @@ def parameter(*shape: int) -> nn.Parameter:
     return nn.Parameter(torch.empty(shape))
 
 
+def one_line(self: nn.Module) -> str:
+    """The `__repr__` of layers: name, shapes of kernels, how many numbers in all."""
+    tensors = [*self.named_parameters(), *self.named_buffers()]
+    kernels = [(name, x) for name, x in tensors if x.ndim > 1] or tensors
+    shapes = (f"{name} {'x'.join(map(str, x.shape))}" for name, x in kernels)
+    count = sum(x.numel() for _, x in tensors)
+    return f"{type(self).__name__}({', '.join(shapes)}: {count:,})"
+
+
 class Conv(nn.Module):
     """A convolution with a kernel OIHW and a bias.
 
@@ -28,6 +37,8 @@ class Conv(nn.Module):
         compute: dtype of its products.
         method: "direct", "fourier" or "auto", as in `convolution.conv`.
     """
+
+    __repr__ = one_line
 
     def __init__(
         self,
@@ -59,6 +70,8 @@ class Conv(nn.Module):
 
 class Stem(nn.ModuleList):
     """Convolutions, each followed by relu: [B, H, W, C] -> [B, H', W', channels]."""
+
+    __repr__ = one_line
 
     def __init__(self, spec: Sabour2017, compute: torch.dtype, method: Method = "auto"):
         widths = [spec.image[2], *(layer.channels for layer in spec.stem)]
