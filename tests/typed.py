@@ -28,11 +28,11 @@ def a_call_gives_an_array() -> None:
     assert_type(torch_caps.build(SPEC)(IMAGES), torch.Tensor)
     assert_type(torch_caps.CapsuleNetwork(SPEC)(IMAGES), torch.Tensor)
     assert_type(torch_caps.Trainer(SPEC, TRAINING).net(IMAGES), torch.Tensor)
-    assert_type(torch_caps.load_pretrained("small-mnist")(IMAGES), torch.Tensor)
+    assert_type(torch_caps.from_pretrained("small-mnist")(IMAGES), torch.Tensor)
     assert_type(jax_caps.build(SPEC)(IMAGES), jax.Array)
     assert_type(jax_caps.CapsuleNetwork(SPEC)(IMAGES), jax.Array)
     assert_type(jax_caps.Trainer(SPEC, TRAINING).net(IMAGES), jax.Array)
-    assert_type(jax_caps.load_pretrained("small-mnist")(IMAGES), jax.Array)
+    assert_type(jax_caps.from_pretrained("small-mnist")(IMAGES), jax.Array)
 
 
 def the_wings_are_what_the_hub_asks_for(

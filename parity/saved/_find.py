@@ -11,7 +11,7 @@ from parity.data import Dataset
 from parity.data.registry import described
 from parity.runs import Checkpoint, Run, RunError, RunWarning, checkpoints
 from parity.spec import Backend, NetworkSpec, RunOptions, TrainedOn, TrainingSpec, TwincapsError
-from parity.weights import Arrays
+from parity.weights import Arrays, folders
 from parity.wing.load import make_trainer
 from parity.wing.trainer import Trainer
 
@@ -97,7 +97,7 @@ def find(name: str, averaged: bool = False) -> Known:
 
     Args:
         name: A name of `weights.pretrained_names()`, a run folder (its newest checkpoint), one
-            checkpoint of it, or a .safetensors file.
+            checkpoint of it, a .safetensors file, or a folder of `save_pretrained`.
         averaged: Moving averages of the weights instead, of a run trained with `ema`.
 
     Raises:
@@ -118,6 +118,8 @@ def find(name: str, averaged: bool = False) -> Known:
         run, newest = runs.chosen(path)
         arrays = _averages(newest) if averaged else newest.weights
         return _of_run(name, run, newest.path, run.spec, arrays, run.trained_on)
+    if (path / folders.MODEL).is_file():
+        path = path / folders.MODEL
     file = path / "weights.safetensors" if path.is_dir() else path
     spec, arrays, about = weights.load_known(file)
     if averaged:
