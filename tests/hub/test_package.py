@@ -1,9 +1,6 @@
 """The wheel: three import packages, whole, with no framework unless its extra is asked for."""
 
 import re
-import shutil
-import subprocess
-import sys
 import tomllib
 import zipfile
 from email import message_from_string
@@ -12,38 +9,20 @@ from email.message import Message
 import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
+from wheels import PACKAGES, build
 from wings import ROOT
 
 import parity
 from parity import data
 
-PACKAGES = ("torch_caps", "jax_caps", "parity")
 FRAMEWORKS = {"torch", "jax", "jaxlib", "flax", "optax"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """A wheel of the working tree, built in a copy of it and without the network."""
-    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    for name in PACKAGES:
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    command = [
-        sys.executable,
-        "-m",
-        "build",
-        "--wheel",
-        "--no-isolation",
-        "--outdir",
-        str(out),
-        ".",
-    ]
-    result = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout + result.stderr
-    (built,) = out.iterdir()
-    with zipfile.ZipFile(built) as archive:
+    """A wheel of the working tree."""
+    with zipfile.ZipFile(build(tmp_path_factory.mktemp("wheel"))) as archive:
         yield archive
 
 
