@@ -57,7 +57,7 @@ def test_the_wheel_says_what_it_is(wheel, metadata):
     assert metadata["Name"] == "twincaps"
     assert metadata["License-Expression"] == "MIT AND CC-BY-SA-3.0"
     assert metadata["Requires-Python"] == ">=3.11"
-    extras = {"torch", "jax", "figures", "data", "onnx", "hub", "dev"}
+    extras = {"torch", "jax", "figures", "data", "onnx", "hub", "docs", "dev"}
     assert set(metadata.get_all("Provides-Extra", [])) == extras
     notices = ("LICENSE", "parity/data/sets/mnist_mini_licence.txt")
     for notice in notices:
@@ -94,6 +94,7 @@ def wanted(metadata: Message, extra: str) -> set[str]:
         ("data", set()),
         ("onnx", set()),
         ("hub", set()),
+        ("docs", set()),
         ("dev", set()),
     ],
 )
