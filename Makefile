@@ -84,7 +84,7 @@ docs: setup $(PAGES)
 	$(BIN)/python docs/build.py $(SITE)
 
 bench: setup
-	$(BIN)/python -m benchmarks $(ARGS)
+	$(BIN)/python -m benchmarks $(PEERS:%=--peers %) $(ARGS)
 
 # On a machine with CUDA, with that machine's own Python and packages: nothing is installed.
 gpu:

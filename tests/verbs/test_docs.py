@@ -28,7 +28,7 @@ NEED_MORE = {
     **{str(path.relative_to(ROOT)): "from parity import saved" for path in ROOT.glob(PAGES[-1])},
 }
 # Commands of others that a page may show.
-OTHERS = {"pip", "cd", ".", "git", "export", "tensorboard"}
+OTHERS = {"pip", "cd", "mkdir", ".", "git", "export", "tensorboard"}
 
 
 def pages() -> list[str]:

@@ -12,7 +12,7 @@ import wings
 from specs import PRIMES
 from wings import ROOT, difference
 
-from parity import data, saved, weights
+from parity import convert, data, saved, weights
 from parity.cli import evaluate
 from parity.loop import scoring
 from parity.spec import TrainedOn, TrainingSpec, preset, to_dict
@@ -180,6 +180,12 @@ def test_a_name_of_the_package_is_the_same_by_either_function(wing):
     ours, theirs = wing.from_pretrained("small-mnist"), wing.load_pretrained("small-mnist")
     mine, yours = wing.weights.to_numpy(ours), wing.weights.to_numpy(theirs)
     assert all((mine[name] == yours[name]).all() for name in {*mine, *yours})
+
+
+def test_every_verb_takes_a_folder(folder):
+    about = convert.describe(folder)
+    assert about["spec"] == to_dict(PRIMES)
+    assert convert.network(folder).spec == saved.find(str(folder)).spec == PRIMES
 
 
 def test_a_card_is_written_with_it(folder):
