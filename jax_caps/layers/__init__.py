@@ -8,7 +8,7 @@ from jax_caps.layers.capsules import DigitCapsules
 from jax_caps.layers.decoder import Decoder, Dense, UpsamplingDecoder, dense, mask
 from jax_caps.layers.norm import Norm, NormalConv, NormalStem, leaky, standardised
 from jax_caps.layers.primary import DepthwiseCapsules, PrimaryCapsules, primary_poses
-from jax_caps.layers.stem import Conv, Stem, parameter
+from jax_caps.layers.stem import Conv, Stem, one_line, parameter
 
 __all__ = [
     "Conv",
@@ -25,6 +25,7 @@ __all__ = [
     "dense",
     "leaky",
     "mask",
+    "one_line",
     "parameter",
     "primary_poses",
     "standardised",

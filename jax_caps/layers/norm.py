@@ -10,7 +10,7 @@ from jax import Array
 
 from jax_caps import norm
 from jax_caps.capsules import Tap, no_tap
-from jax_caps.layers.stem import Conv, parameter
+from jax_caps.layers.stem import Conv, one_line, parameter
 from jax_caps.norm import Total
 from parity import spec as specs
 
@@ -29,6 +29,8 @@ class Norm(nnx.Module):
         spec: Which one, and its options.
         width: Channels.
     """
+
+    __repr__ = __str__ = one_line
 
     def __init__(self, spec: specs.Norm, width: int):
         self.spec, self.scale, self.shift = spec, parameter(width), parameter(width)
@@ -66,7 +68,7 @@ class NormalConv(Conv):
         layer: specs.Conv,
         spec: specs.Efficient,
         compute: jnp.dtype,
-        method: str = "auto",
+        method: specs.Method = "auto",
     ):
         super().__init__(width, layer.channels, layer.kernel, layer.stride, compute, method)
         self.norm, self.slope = Norm(spec.norm, layer.channels), spec.slope
@@ -105,7 +107,9 @@ class NormalConv(Conv):
 class NormalStem(nnx.List):
     """Normalised convolutions after the pixels: [B, H, W, C] -> [B, H', W', channels]."""
 
-    def __init__(self, spec: specs.Efficient, compute: jnp.dtype, method: str = "auto"):
+    __repr__ = __str__ = one_line
+
+    def __init__(self, spec: specs.Efficient, compute: jnp.dtype, method: specs.Method = "auto"):
         widths = [spec.image[2], *(each.channels for each in spec.stem)]
         super().__init__(
             NormalConv(width, each, spec, compute, method)

@@ -11,12 +11,21 @@ from jax import Array
 
 from jax_caps.capsules import Tap, no_tap
 from jax_caps.convolution import conv
-from parity.spec import Sabour2017
+from parity.spec import Method, Sabour2017
 
 
 def parameter(*shape: int) -> nnx.Param:
     """A parameter of this shape, to be filled by canonical weights."""
     return nnx.Param(jnp.zeros(shape))
+
+
+def one_line(self: nnx.Module) -> str:
+    """The `__repr__` of layers: name, shapes of kernels, how many numbers in all."""
+    tensors = nnx.to_flat_state(nnx.state(self, (nnx.Param, nnx.BatchStat)))
+    kernels = [(path, x) for path, x in tensors if x.ndim > 1] or tensors
+    shapes = (f"{'.'.join(map(str, path))} {'x'.join(map(str, x.shape))}" for path, x in kernels)
+    count = sum(x.size for _, x in tensors)
+    return f"{type(self).__name__}({', '.join(shapes)}: {count:,})"
 
 
 class Conv(nnx.Module):
@@ -31,6 +40,8 @@ class Conv(nnx.Module):
         method: "direct", "fourier" or "auto", as in `convolution.conv`.
     """
 
+    __repr__ = __str__ = one_line
+
     def __init__(
         self,
         width: int,
@@ -38,11 +49,12 @@ class Conv(nnx.Module):
         size: int,
         stride: int,
         compute: jnp.dtype,
-        method: str = "auto",
+        method: Method = "auto",
     ):
         self.kernel = parameter(size, size, width, out)
         self.bias = parameter(out)
-        self.stride, self.compute, self.method = stride, compute, method
+        self.stride, self.compute = stride, compute
+        self.method: Method = method
         self.spectra = None  # of the kernel, where a Trainer has made them
         self.processes = 1  # that share a batch; a Trainer of several says so
 
@@ -60,7 +72,9 @@ class Conv(nnx.Module):
 class Stem(nnx.List):
     """Convolutions, each followed by relu: [B, H, W, C] -> [B, H', W', channels]."""
 
-    def __init__(self, spec: Sabour2017, compute: jnp.dtype, method: str = "auto"):
+    __repr__ = __str__ = one_line
+
+    def __init__(self, spec: Sabour2017, compute: jnp.dtype, method: Method = "auto"):
         widths = [spec.image[2], *(layer.channels for layer in spec.stem)]
         super().__init__(
             Conv(width, layer.channels, layer.kernel, layer.stride, compute, method)

@@ -5,6 +5,7 @@ A spec holds only what changes the mathematics. Where a run is computed, and how
 """
 
 from parity.spec.checks import SpecError, TwincapsError, error_line, gist, printable
+from parity.spec.convolution import Method
 from parity.spec.inputs import (
     check_count,
     check_images,
@@ -18,6 +19,7 @@ from parity.spec.layers import (
     Conv,
     Depthwise,
     Norm,
+    NormKind,
     Pixels,
     Primary,
     Tensor,
@@ -28,9 +30,20 @@ from parity.spec.members import members
 from parity.spec.networks import NETWORKS, Efficient, Init, NetworkSpec, Sabour2017
 from parity.spec.plain import from_dict, to_dict
 from parity.spec.presets import PRESETS, Preset, preset, preset_card
-from parity.spec.routings import ROUTINGS, Dynamic, Owned, Routing, SelfAttention
+from parity.spec.routings import ROUTINGS, Dynamic, Owned, Routing, RoutingName, SelfAttention
 from parity.spec.trained_on import Sample, TrainedOn
-from parity.spec.training import BACKENDS, OPTIMIZERS, PRECISIONS, RunOptions, TrainingSpec
+from parity.spec.training import (
+    BACKENDS,
+    OPTIMIZERS,
+    PRECISIONS,
+    Augmentation,
+    Backend,
+    Optimizer,
+    Precision,
+    RunOptions,
+    Schedule,
+    TrainingSpec,
+)
 
 __all__ = [
     "BACKENDS",
@@ -40,22 +53,30 @@ __all__ = [
     "PRECISIONS",
     "PRESETS",
     "ROUTINGS",
+    "Augmentation",
+    "Backend",
     "Conv",
     "Depthwise",
     "Dynamic",
     "Efficient",
     "Init",
     "Loss",
+    "Method",
     "NetworkSpec",
     "Norm",
+    "NormKind",
+    "Optimizer",
     "Owned",
     "Pixels",
+    "Precision",
     "Preset",
     "Primary",
     "Routing",
+    "RoutingName",
     "RunOptions",
     "Sabour2017",
     "Sample",
+    "Schedule",
     "SelfAttention",
     "SpecError",
     "Tensor",

@@ -99,6 +99,8 @@ def normalise(spec: Any) -> None:
 
 
 def _plain(hint: Any, value: Any, owner: str, name: str) -> Any:
+    if typing.get_origin(hint) is typing.Literal:  # which text it may be, the spec checks
+        hint = str
     inner = typing.get_args(hint)
     if type(None) in inner:
         return None if value is None else _plain(inner[0], value, owner, name)

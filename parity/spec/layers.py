@@ -1,6 +1,7 @@
 """The parts of networks: tensors, convolutions, the first capsules."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from parity.spec.checks import (
     COUNT,
@@ -99,7 +100,8 @@ class Depthwise:
         return self.types * self.size
 
 
-NORMS = ("batch", "layer", "instance")
+NormKind = Literal["batch", "layer", "instance"]
+NORMS: tuple[NormKind, ...] = get_args(NormKind)
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ class Norm:
         bound: Scale and shift are first drawn uniformly within plus and minus this; None: 1 and 0.
     """
 
-    kind: str = "batch"
+    kind: NormKind = "batch"
     epsilon: float = 1e-3
     keep: float = 0.99
     first: bool = False

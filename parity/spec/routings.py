@@ -12,7 +12,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from parity.spec.checks import COUNT, POSITIVE, check, normalise, require
 
@@ -41,6 +41,10 @@ class Owned:
         return tuple(sizes[axis] for axis in self.axes.split())
 
 
+# The names of ROUTINGS, for type checkers and editors.
+RoutingName = Literal["dynamic", "self_attention"]
+
+
 @dataclass(frozen=True, init=False)
 class Routing:
     """A routing of `ROUTINGS` with options: Routing("dynamic") is a Dynamic.
@@ -54,7 +58,7 @@ class Routing:
     source: ClassVar[str] = ""
     owns: ClassVar[Mapping[str, Owned]] = {}
 
-    def __new__(cls, name: str = "dynamic", *options: Any, **named: Any) -> "Routing":
+    def __new__(cls, name: RoutingName = "dynamic", *options: Any, **named: Any) -> "Routing":
         """The dataclass of that name; raises SpecError with the known names."""
         return object.__new__(cls.kind(name) if cls is Routing else cls)
 

@@ -8,7 +8,7 @@ from torch_caps.layers.capsules import DigitCapsules
 from torch_caps.layers.decoder import Decoder, Dense, UpsamplingDecoder, dense, mask
 from torch_caps.layers.norm import Norm, NormalConv, NormalStem, leaky, standardised
 from torch_caps.layers.primary import DepthwiseCapsules, PrimaryCapsules, primary_poses
-from torch_caps.layers.stem import Conv, Stem, parameter
+from torch_caps.layers.stem import Conv, Stem, one_line, parameter
 
 __all__ = [
     "Conv",
@@ -25,6 +25,7 @@ __all__ = [
     "dense",
     "leaky",
     "mask",
+    "one_line",
     "parameter",
     "primary_poses",
     "standardised",

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from parity import spec as specs
 from torch_caps import norm
 from torch_caps.capsules import Tap, no_tap
-from torch_caps.layers.stem import Conv, parameter
+from torch_caps.layers.stem import Conv, one_line, parameter
 from torch_caps.norm import Total
 
 State = dict[str, Tensor]
@@ -28,6 +28,8 @@ class Norm(nn.Module):
         spec: Which one, and its options.
         width: Channels.
     """
+
+    __repr__ = one_line
 
     def __init__(self, spec: specs.Norm, width: int):
         super().__init__()
@@ -69,7 +71,7 @@ class NormalConv(Conv):
         layer: specs.Conv,
         spec: specs.Efficient,
         compute: torch.dtype,
-        method: str = "auto",
+        method: specs.Method = "auto",
     ):
         super().__init__(width, layer.channels, layer.kernel, layer.stride, compute, method)
         self.norm, self.slope = Norm(spec.norm, layer.channels), spec.slope
@@ -108,7 +110,9 @@ class NormalConv(Conv):
 class NormalStem(nn.ModuleList):
     """Normalised convolutions after the pixels: [B, H, W, C] -> [B, H', W', channels]."""
 
-    def __init__(self, spec: specs.Efficient, compute: torch.dtype, method: str = "auto"):
+    __repr__ = one_line
+
+    def __init__(self, spec: specs.Efficient, compute: torch.dtype, method: specs.Method = "auto"):
         widths = [spec.image[2], *(each.channels for each in spec.stem)]
         super().__init__(
             NormalConv(width, each, spec, compute, method)

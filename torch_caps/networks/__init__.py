@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from parity.spec import NetworkSpec
+from parity.spec import Method, NetworkSpec, Precision
 from torch_caps.networks.efficient import EfficientNetwork
 from torch_caps.networks.network import Network
 from torch_caps.networks.sabour2017 import CapsuleNetwork
@@ -16,10 +16,10 @@ _CLASSES: dict[str, Any] = {"sabour2017": CapsuleNetwork, "efficient": Efficient
 def build(
     spec: NetworkSpec,
     seed: int = 0,
-    precision: str = "float32",
+    precision: Precision = "float32",
     lean: bool = True,
     block: int | None = None,
-    convolution: str = "auto",
+    convolution: Method = "auto",
 ) -> Network:
     """The network of any spec; arguments are those of `CapsuleNetwork`."""
     return _CLASSES[spec.network](spec, seed, precision, lean, block, convolution)

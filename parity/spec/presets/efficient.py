@@ -4,7 +4,7 @@ from parity.spec.layers import Conv, Depthwise, Norm, Pixels, Upsampling
 from parity.spec.losses import Loss
 from parity.spec.networks import Efficient
 from parity.spec.presets.card import Preset
-from parity.spec.training import TrainingSpec
+from parity.spec.training import Augmentation, TrainingSpec
 
 _PAPER = (
     "Mazzia, Salvetti, Chiaberge, Efficient-CapsNet: capsule network with self-attention routing, "
@@ -12,7 +12,7 @@ _PAPER = (
 )
 
 
-def _recipe(dataset: str, steps: int, augment: str = "efficient") -> TrainingSpec:
+def _recipe(dataset: str, steps: int, augment: Augmentation = "efficient") -> TrainingSpec:
     """Their training on a data set whose epoch has so many steps."""
     return TrainingSpec(
         dataset=dataset,
