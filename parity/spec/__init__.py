@@ -4,9 +4,15 @@ A spec holds only what changes the mathematics. Where a run is computed, and how
 `RunOptions`; both are written to a run's `training.json`.
 """
 
-from parity.spec.checks import SpecError, TwincapsError, error_line, gist, printable
-from parity.spec.inputs import (
+from parity.spec.checks import (
+    SpecError,
+    TwincapsError,
     check_count,
+    error_line,
+    gist,
+    printable,
+)
+from parity.spec.inputs import (
     check_images,
     check_labels,
     check_parts,

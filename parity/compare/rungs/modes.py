@@ -61,7 +61,8 @@ def _exported(comparison: Comparison, plain: Mapping[str, Arrays]) -> list[Row]:
     graph = dict(zip(names, outputs, strict=True))
     rows = []
     for wing, arrays in plain.items():
-        usual = {"poses": arrays["poses"], "scores": lengths(arrays["poses"])}
+        poses = arrays["poses"]
+        usual = {"poses": poses, "scores": lengths(poses, subject.spec.length_epsilon)}
         rows.append(comparison.row(7, what.format(wing), differences(graph, usual)))
     return rows
 
