@@ -110,14 +110,18 @@ def pure_functions(wing: Wing) -> Result:
 
 
 def trace(
-    wing: Wing, precision: str | None = None, mode: str = "usual", train: bool = True
+    wing: Wing,
+    precision: str | None = None,
+    mode: str = "usual",
+    train: bool = True,
+    brighter: int = 0,
 ) -> Result:
     """One forward and backward pass of plain routing, every tensor of it."""
     subject, precision = wing.subject, precision or wing.precision
     net = wing.package.build(subject.spec, 0, precision, lean=False)
     net = net.to(wing.device) if wing.name == "torch" else net
     wing.package.weights.from_numpy(net, subject.weights)
-    images, labels = subject.at(0)
+    images, labels = subject.at(0, brighter)
     traced = wing.package.tracing.trace(net, images, labels, compile=MODES[mode], train=train)
     request = {
         "backend": wing.name,
@@ -135,11 +139,11 @@ def trace(
     return recording.make(request, wing.package.numerics.report(), traced, labels).pack()
 
 
-def step(wing: Wing, optimizer: str) -> Result:
+def step(wing: Wing, optimizer: str, brighter: int = 0) -> Result:
     """One step from a state in the middle of a run."""
     trainer = wing.trainer(optimizer)
     trainer.set_state(wing.subject.midway(optimizer, wing.precision))
-    metrics = trainer.step(*wing.subject.at(0))
+    metrics = trainer.step(*wing.subject.at(0, brighter))
     after = trainer.get_state()
     arrays = {name: np.float64(metrics[name]) for name in ("learning_rate", "loss")}
     arrays |= after["optimizer"]
