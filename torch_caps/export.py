@@ -41,7 +41,7 @@ class Forward(nn.Module):
         longest first.
         """
         poses_BJD = self.net(images_BHWC)
-        scores_BJ = lengths(poses_BJD)
+        scores_BJ = lengths(poses_BJD, self.net.spec.length_epsilon)
         found = {"poses": poses_BJD, "scores": scores_BJ}
         if self.net.decoder is not None:
             best = longest(scores_BJ, self.things)

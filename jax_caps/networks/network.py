@@ -90,7 +90,7 @@ class Network(nnx.Module):
 
     def scores(self, images_BHWC: Any) -> Array:
         """What accuracy ranks: the lengths of the class capsules, [B, J]."""
-        return lengths(self(images_BHWC))
+        return lengths(self(images_BHWC), self.spec.length_epsilon)
 
     def reconstruct(self, poses_BJD: Array, labels: Any) -> Array:
         """The decoder's images, from the capsules of the labels alone.

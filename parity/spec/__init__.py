@@ -4,10 +4,16 @@ A spec holds only what changes the mathematics. Where a run is computed, and how
 `RunOptions`; both are written to a run's `training.json`.
 """
 
-from parity.spec.checks import SpecError, TwincapsError, error_line, gist, printable
+from parity.spec.checks import (
+    SpecError,
+    TwincapsError,
+    check_count,
+    error_line,
+    gist,
+    printable,
+)
 from parity.spec.convolution import Method
 from parity.spec.inputs import (
-    check_count,
     check_images,
     check_labels,
     check_parts,

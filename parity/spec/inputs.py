@@ -20,15 +20,6 @@ def check_precision(precision: Any) -> None:
         )
 
 
-def check_count(count: int) -> None:
-    """Raises SpecError where a batch has one number a channel, which has no variance."""
-    if count < 2:
-        raise SpecError(
-            f"batch norm: {count} number a channel to train on (images x places); expected at "
-            "least 2, use a larger batch"
-        )
-
-
 def check_images(images_BHWC: Any, spec: NetworkSpec) -> None:
     """Raises SpecError unless images are floating [B, H, W, C] of the spec's size."""
     shape, dtype = _shape(images_BHWC), getattr(images_BHWC, "dtype", None)

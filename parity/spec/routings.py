@@ -50,13 +50,15 @@ class Routing:
     """A routing of `ROUTINGS` with options: Routing("dynamic") is a Dynamic.
 
     A subclass gives `name` its default, says its `source`, and `owns` its parameters by name;
-    one with a field of the same name, a bool, is there where that is true.
+    one with a field of the same name, a bool, is there where that is true. `shares` says whether
+    the coefficients of an input are its shares: none below 0, in all at most 1.
     """
 
     name: str = "dynamic"
     TAG: ClassVar[str] = "name"
     source: ClassVar[str] = ""
     owns: ClassVar[Mapping[str, Owned]] = {}
+    shares: ClassVar[bool] = True
 
     def __new__(cls, name: RoutingName = "dynamic", *options: Any, **named: Any) -> "Routing":
         """The dataclass of that name; raises SpecError with the known names."""
@@ -159,6 +161,7 @@ class SelfAttention(Routing):
     owns: ClassVar[Mapping[str, Owned]] = {
         "prior": Owned("i j", value=0.0, feeds="routing.0.coupling")
     }
+    shares: ClassVar[bool] = False  # the prior comes after the softmax
 
     name: str = "self_attention"
     scale: float | None = field(default=None, metadata={"examples": (None, 1.7)})

@@ -58,12 +58,12 @@ class Conv(nn.Module):
         self.processes = 1  # that share a batch; a Trainer of several says so
 
     def forward(self, x_BHWC: Tensor, tap: Tap = no_tap) -> Tensor:
-        """[B, H, W, in] -> [B, H', W', out], without padding; with a tap, directly."""
+        """[B, H, W, in] -> [B, H', W', out], without padding; "auto" with a tap is direct."""
         return self.convolved(x_BHWC, tap, self.bias)
 
     def convolved(self, x_BHWC: Tensor, tap: Tap, bias: Tensor | None = None) -> Tensor:
-        """The convolution, by the method asked for where no tap looks on."""
-        method = self.method if tap is no_tap else "direct"
+        """The convolution, by the method asked for; "auto" is direct where a tap looks on."""
+        method = "direct" if tap is not no_tap and self.method == "auto" else self.method
         how = method, self.processes
         return conv(x_BHWC, self.kernel, self.stride, self.compute, bias, *how)
 

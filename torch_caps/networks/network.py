@@ -89,7 +89,7 @@ class Network(nn.Module):
 
     def scores(self, images_BHWC: Any) -> Tensor:
         """What accuracy ranks: the lengths of the class capsules, [B, J]."""
-        return lengths(self(images_BHWC))
+        return lengths(self(images_BHWC), self.spec.length_epsilon)
 
     def reconstruct(self, poses_BJD: Tensor, labels: Any) -> Tensor:
         """The decoder's images, from the capsules of the labels alone.

@@ -49,8 +49,9 @@ PRESETS = {
             loss=Loss(reconstruction=0.196 / 1296),
         ),
         _recipe("multi-mnist", 3_750),
-        source=f"{_PAPER}; ours: digits shifted as in the 2017 paper, and two digits of a pair are "
-        "never of one class (theirs may be in training, with a target of 2)",
+        source=f"{_PAPER}; ours: a pair of one class has a target of 1 (theirs 2), test digits are "
+        "shifted by up to 4 pixels (theirs 6), an epoch has a pair for each digit (theirs ten); "
+        "an image answers rightly where both digits are (theirs: the mean share of them)",
         command="python train.py --preset efficient-multimnist --dataset multi-mnist "
         "--data-dir DIR",
         time="",

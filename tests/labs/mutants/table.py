@@ -2,6 +2,7 @@
 each step of squash, routing, losses, weights, schedule, optimiser, batches and resuming.
 """
 
+from mutants import efficient
 from mutants.patch import Mutant
 
 MUTANTS = [
@@ -530,4 +531,5 @@ MUTANTS = [
         1,
         "lean dynamic num_iters=3 detach: gradient",
     ),
+    *efficient.MUTANTS,
 ]
