@@ -43,7 +43,8 @@ def in_modes(comparison: Comparison) -> list[Row]:
             distances = _in_order(comparison, plain[wing].arrays, answer.arrays)
             what = f"{wing} Fourier convolution against direct"
             row = comparison.row(7, what, distances)
-            rows.append(_alike(comparison, wing, row, convolution="fourier"))
+            how = {"convolution": "fourier"}
+            rows.append(_alike(comparison, wing, row, how, how))
     if "exported" in comparison.modes:
         rows += _exported(comparison, {wing: answer.arrays for wing, answer in plain.items()})
     return rows
@@ -77,9 +78,10 @@ def _compiled(comparison: Comparison, plain: Arrays) -> Row:
     if shutil.which(compiler) is None:
         why = f"torch.compile needs a C++ compiler, and there is no {compiler}"
         return Row(7, comparison.precision, what, verdict=SKIPPED, why=why)
-    asked = {"torch": {"compile": True, "lean": True}}
-    compiled = comparison.pair.ask_each("mode", asked)["torch"].arrays
+    asked = {"compile": True, "lean": True}
+    compiled = comparison.pair.ask_each("mode", {"torch": asked})["torch"].arrays
     row = comparison.row(7, what, _in_order(comparison, plain, compiled))
+    row = _alike(comparison, "torch", row, {"mode": "compiled"}, asked)
     if not row.fails:
         return row
     traced = comparison.pair.trace_each({"torch": {"mode": "compiled"}})["torch"]
@@ -87,21 +89,35 @@ def _compiled(comparison: Comparison, plain: Arrays) -> Row:
     return dataclasses.replace(row, first=str(first or row.first))
 
 
-def _alike(comparison: Comparison, wing: str, row: Row, **how: Any) -> Row:
-    """The row, or where it fails that of a batch whose relus decide alike in both modes."""
+def _alike(
+    comparison: Comparison,
+    wing: str,
+    row: Row,
+    traced: Mapping[str, Any],
+    asked: Mapping[str, Any],
+) -> Row:
+    """The row, or where it fails that of a batch whose relus decide alike in both modes.
+
+    Args:
+        comparison: Of the row.
+        wing: Whose mode it is.
+        row: As the subject's own batch gave it.
+        traced: What the task `trace` is told of the other mode.
+        asked: What the task `mode` is told of it.
+    """
     if not row.fails:
         return row
     pair = comparison.pair
 
     def trace(brighter: int) -> tuple[Trace, Trace]:
-        modes = ({"brighter": brighter, **each} for each in ({}, how))
+        modes = ({"brighter": brighter, **each} for each in ({}, traced))
         usual, other = (pair.trace_each({wing: each})[wing] for each in modes)
         return usual, other
 
     decided = alike(trace, RUNGS[2].tolerance(comparison.precision))
     if not decided.brighter:
         return dataclasses.replace(row, why=decided.note)
-    modes = ({"brighter": decided.brighter, **each} for each in ({}, how))
+    modes = ({"brighter": decided.brighter, **each} for each in ({}, asked))
     usual, other = (pair.ask_each("mode", {wing: each})[wing].arrays for each in modes)
     return comparison.row(7, row.what, _in_order(comparison, usual, other), decided.note)
 
