@@ -10,7 +10,7 @@ from flax import nnx
 from jax import Array
 
 from jax_caps.capsules import Tap, no_tap
-from jax_caps.convolution import conv
+from jax_caps.convolution import conv, padded
 from parity.spec import Sabour2017
 
 
@@ -20,7 +20,7 @@ def parameter(*shape: int) -> nnx.Param:
 
 
 class Conv(nnx.Module):
-    """A convolution with a kernel HWIO and a bias.
+    """A convolution with a kernel HWIO, and a bias unless it has none.
 
     Args:
         width: Channels of what it reads.
@@ -29,6 +29,8 @@ class Conv(nnx.Module):
         stride: Pixels, in both directions.
         compute: dtype of its products.
         method: "direct", "fourier" or "auto", as in `convolution.conv`.
+        bias: Whether there is one.
+        padding: Rows and columns of zeros on each side of what it reads.
     """
 
     def __init__(
@@ -39,20 +41,25 @@ class Conv(nnx.Module):
         stride: int,
         compute: jnp.dtype,
         method: str = "auto",
+        bias: bool = True,
+        padding: int = 0,
     ):
         self.kernel = parameter(size, size, width, out)
-        self.bias = parameter(out)
+        if bias:
+            self.bias = parameter(out)
         self.stride, self.compute, self.method = stride, compute, method
+        self.padding = padding
         self.spectra = None  # of the kernel, where a Trainer has made them
         self.processes = 1  # that share a batch; a Trainer of several says so
 
     def __call__(self, x_BHWC: Array, tap: Tap = no_tap) -> Array:
-        """[B, H, W, in] -> [B, H', W', out], without padding; with a tap, directly."""
+        """[B, H, W, in] -> [B, H', W', out]; with a tap, directly."""
         return self.convolved(x_BHWC, tap, self.bias[...])
 
     def convolved(self, x_BHWC: Array, tap: Tap, bias: Array | None = None) -> Array:
         """The convolution, by the method asked for where no tap looks on."""
         method = self.method if tap is no_tap else "direct"
+        x_BHWC = padded(x_BHWC, self.padding) if self.padding else x_BHWC
         how = method, self.processes, self.spectra
         return conv(x_BHWC, self.kernel[...], self.stride, self.compute, bias, *how)
 

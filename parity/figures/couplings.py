@@ -27,14 +27,14 @@ def strongest(couplings_TIJ: np.ndarray, spec: NetworkSpec) -> np.ndarray:
     A mean over the types would hide it: most capsules have short poses, and split evenly.
     """
     iterations, _, classes = couplings_TIJ.shape
-    shape = iterations, *spec.grid, spec.primary.types, classes
+    shape = iterations, *spec.senders, classes
     return couplings_TIJ.reshape(shape).max(3).transpose(0, 3, 1, 2)
 
 
 def extent(spec: NetworkSpec) -> tuple[float, float, float, float]:
     """Left, right, lower and upper edge of the grid over the image, in pixels."""
     first, step = spec.cells
-    down, across = (first + step * n for n in spec.grid)
+    down, across = (first + step * n for n in spec.senders[:2])
     return first, across, down, first
 
 
@@ -66,8 +66,8 @@ def draw(
     height = tile * (low - high) / (right - left)
     room = len(maps) * (height + GAP) - GAP
     subtitle = (
-        f"the largest coupling coefficient of the {spec.primary.types} capsules at each place, "
-        f"white being the even split, {even:.2g}; under each class, its capsule's length"
+        f"the largest coupling coefficient of the {spec.senders[2]} capsules at each place, "
+        f"white being the even split, {even:.2g}; under each class, its capsule's {spec.ranked}"
     )
     figure = style.page("Where the primary capsules send", subtitle, note, TOP + room)
     _whole(figure, image, extent(spec))

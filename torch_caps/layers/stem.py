@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from parity.spec import Sabour2017
 from torch_caps.capsules import Tap, no_tap
-from torch_caps.convolution import conv
+from torch_caps.convolution import conv, padded
 
 
 def parameter(*shape: int) -> nn.Parameter:
@@ -18,7 +18,7 @@ def parameter(*shape: int) -> nn.Parameter:
 
 
 class Conv(nn.Module):
-    """A convolution with a kernel OIHW and a bias.
+    """A convolution with a kernel OIHW, and a bias unless it has none.
 
     Args:
         width: Channels of what it reads.
@@ -27,6 +27,8 @@ class Conv(nn.Module):
         stride: Pixels, in both directions.
         compute: dtype of its products.
         method: "direct", "fourier" or "auto", as in `convolution.conv`.
+        bias: Whether there is one.
+        padding: Rows and columns of zeros on each side of what it reads.
     """
 
     def __init__(
@@ -37,21 +39,26 @@ class Conv(nn.Module):
         stride: int,
         compute: torch.dtype,
         method: str = "auto",
+        bias: bool = True,
+        padding: int = 0,
     ):
         super().__init__()
         kernel = torch.empty(out, size, size, width)  # in memory, as the convolution reads it
         self.kernel = nn.Parameter(kernel.permute(0, 3, 1, 2))
-        self.bias = parameter(out)
+        if bias:
+            self.bias = parameter(out)
         self.stride, self.compute, self.method = stride, compute, method
+        self.padding = padding
         self.processes = 1  # that share a batch; a Trainer of several says so
 
     def forward(self, x_BHWC: Tensor, tap: Tap = no_tap) -> Tensor:
-        """[B, H, W, in] -> [B, H', W', out], without padding; with a tap, directly."""
+        """[B, H, W, in] -> [B, H', W', out]; with a tap, directly."""
         return self.convolved(x_BHWC, tap, self.bias)
 
     def convolved(self, x_BHWC: Tensor, tap: Tap, bias: Tensor | None = None) -> Tensor:
         """The convolution, by the method asked for where no tap looks on."""
         method = self.method if tap is no_tap else "direct"
+        x_BHWC = padded(x_BHWC, self.padding) if self.padding else x_BHWC
         how = method, self.processes
         return conv(x_BHWC, self.kernel, self.stride, self.compute, bias, *how)
 
