@@ -8,6 +8,7 @@
 # make faults     kills, full disks and altered files, of which nothing may be lost
 # make fuzz       100,000 altered files, which every reader must refuse or read rightly
 # make stubs      the routings' types, after a new one
+# make docs       the documentation site, in site/; SITE=zensical with its maker's successor
 # make soak       memory and open files over 2,000 steps
 #
 # All of it lives in .venv, made when needed with PYTHON (3.11 or newer) and the versions of
@@ -20,12 +21,15 @@ PRESET ?=
 PYTHON ?= python3
 PIP_FLAGS ?=
 ARGS ?=
+SITE ?= mkdocs
 PYTEST_FLAGS ?= -n auto --dist loadfile --no-loadscope-reorder
 
 BIN := .venv/bin
 EXTRAS := torch jax dev
 # What `make train` installs besides a framework; dev holds it too.
 PICTURES := .venv/installed-figures
+# What `make docs` installs besides all the others.
+PAGES := .venv/installed-docs
 
 .PHONY: setup train test test-slow check bench mutants ports faults fuzz soak gpu
 .NOTPARALLEL:
@@ -67,6 +71,12 @@ faults fuzz soak: setup
 stubs: setup
 	$(BIN)/python tests/stubs.py
 
+# README, docs/, the notebook, which is run, and the docstrings; strict and without a network.
+# Zensical is installed by hand: .venv/bin/pip install zensical
+.PHONY: docs
+docs: setup $(PAGES)
+	$(BIN)/python docs/build.py $(SITE)
+
 bench: setup
 	$(BIN)/python -m benchmarks $(ARGS)
 
@@ -81,7 +91,7 @@ gpu:
 	$(PYTHON) -m venv .venv
 
 # One stamp for each extra, so that installing one wing never brings the other.
-$(EXTRAS:%=.venv/installed-%) $(PICTURES): .venv/installed-%: pyproject.toml constraints.txt | .venv/bin/python
+$(EXTRAS:%=.venv/installed-%) $(PICTURES) $(PAGES): .venv/installed-%: pyproject.toml constraints.txt | .venv/bin/python
 	$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[$*]'
 	@touch $@
 

@@ -51,7 +51,7 @@ def load_pretrained(name: str, precision: str = "float32") -> Network:
     """A trained network that comes with twincaps.
 
     Args:
-        name: "small-mnist" or "small-fashion-mnist".
+        name: One of `parity.weights.pretrained_names()`, "efficient-mnist" say.
         precision: As in `CapsuleNetwork`.
 
     Raises:

@@ -127,7 +127,7 @@ class Dataset:
 
     Attributes:
         place: The folder or file they were read from, None if there is none.
-        fit, frame, things: As `spec.TrainedOn` has them.
+        fit: As `spec.TrainedOn` has it, and so are `frame` and `things`.
         validation: Images of `train` held out of it (`holdout.hold_out`), and their `held_out`, the
             sha256 of their places.
     """

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from parity.diff import backward, explain
+from parity.diff import backward, explain, owned
 from parity.diff.align import TOLERANCES, Alignment, Tolerances
 from parity.diff.first import Found, Search
 from parity.diff.layouts import Layout
@@ -101,7 +101,7 @@ class _Comparison:
             rows=rows,
             alone=found.alone,
             counts=(len(left.makers), len(right.makers)),
-            parameters=explain.parameters(left, right, parameters, first is not None),
+            parameters=owned.odd(left, right, parameters, first is not None),
             gradients=slopes,
             notes=self.notes,
         )  # fmt: skip
@@ -126,7 +126,7 @@ class _Comparison:
         alignment, found = aligned(0.0)
         if found.first is None or self.asked is not None:
             return alignment, found
-        for floor in FLOORS if explain.merged(left, right, parameters) else ():
+        for floor in FLOORS if owned.merged(left, right, parameters) else ():
             if found.first is None:
                 break
             coarser = aligned(floor)
@@ -235,7 +235,6 @@ class _Comparison:
 
     def _note(self, left: Trace, right: Trace, found: Found) -> None:
         for where, trace in (("left", left), ("right", right)):
-            self.notes += [f"{where}: {each}" for each in trace.notes]
             if trace.untraced:
                 some = ", ".join(trace.untraced[:3]) + ", ..." * (len(trace.untraced) > 3)
                 self.notes.append(

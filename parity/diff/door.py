@@ -32,7 +32,7 @@ def models(
         left: A torch.nn.Module, a flax.nnx.Module, (flax.linen.Module, variables), an
             equinox.Module, a function, or the path of a trace.
         right: Another, of any framework.
-        inputs: NumPy arrays, one for each argument.
+        inputs: NumPy arrays, one for each argument, or the one array.
         right_inputs: Those of the right side, where it takes another layout.
         left_call: (model, *inputs) -> outputs, where the left is not simply called.
         right_call: The same for the right; of linen, its first argument is `apply` without
@@ -69,7 +69,7 @@ def trace(
 
     Args:
         model: As in `models`.
-        inputs: NumPy arrays, one for each argument.
+        inputs: NumPy arrays, one for each argument, or the one array.
         path: The file, which is overwritten once the new trace is whole.
         call: (model, *inputs) -> outputs, where it is not simply called.
         precision: float64, or float32 for the model as it is.

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from parity.diff import kinds
+from parity.diff import kinds, owned
 from parity.diff.align import Alignment, Match
 from parity.diff.first import Found, Pair
 from parity.diff.hints import suspects
@@ -16,8 +16,6 @@ from parity.diff.report import Difference, Row
 from parity.diff.tape import Node
 from parity.diff.trace import Trace
 from parity.traces.measure import difference as measure
-
-MOST = 6  # names in a sentence
 
 
 def difference(
@@ -41,13 +39,15 @@ def difference(
     if told := _activations(left, found, node, a, arranged, tolerance):
         alone = any("something else" in each for each in told)
         facts, name = (facts + told, name) if alone else (told, kinds.SEMANTIC)
-    own = _own_parameters(left, right, parameters, module, node, pair)
+    own = owned.own(left, right, parameters, module, node, pair)
     if own:
         name, facts = kinds.PARAMETER, own + facts
     elif name == kinds.SEMANTIC and node.role == "output":
-        if (order := _rows(alignment, parameters, found, module)) is not None:
+        if (order := owned.rows(alignment, parameters, found, module)) is not None:
             name, facts = kinds.ORDER, [order]
-        elif (kind := _less_bias(left, parameters, module, a, arranged, tolerance)) is not None:
+        elif (
+            kind := owned.less_bias(left, parameters, module, a, arranged, tolerance)
+        ) is not None:
             name, facts = kind.name, list(kind.facts)
     if random:
         name = kinds.RANDOM
@@ -60,7 +60,10 @@ def difference(
     if right.nodes[pair.right].call >= 0:
         words = f"{right.calls[right.nodes[pair.right].call].kind} {words}"
     around = f"{place} {right.nodes[pair.right].name}"
-    hints = suspects(name, f"{words} {around if node.role == 'input' else ''}")
+    words = f"{words} {around if node.role == 'input' else ''}"
+    if told:  # the facts name the activations; a gelu has two forms
+        words = "gelu" if any("gelu" in each for each in told) else ""
+    hints = suspects(name, words)
     entries = left.entries[node.entry], right.entries[right.nodes[pair.right].entry]
     said = "" if layout is None else layout.said(entries[0].shape, entries[1].shape)
     apart = measure(a, arranged) if a.shape == arranged.shape else math.inf
@@ -69,25 +72,6 @@ def difference(
         module, place, row, (entries[0].shape, entries[1].shape), name, tuple(facts),
         tuple(hints), False, _last(alignment, found.last),
     )  # fmt: skip
-
-
-def merged(left: Trace, right: Trace, parameters: Parameters) -> bool:
-    """Whether some parameters are not the other side's to the last bit.
-
-    They may be sums of them, or a normalisation folded into a kernel, which float32 rounded.
-    """
-    return (
-        bool(parameters.sums)
-        or len(parameters.left_alone) != len(parameters.right_alone)
-        or not all(_exact(left, right, name, parameters) for name in parameters.pairs)
-    )
-
-
-def _exact(left: Trace, right: Trace, name: str, parameters: Parameters) -> bool:
-    """Whether a parameter's partner has the same numbers to the last bit."""
-    other, layout = parameters.pairs[name][0]
-    a, b = (t.array(t.parameters[n]["entry"]) for t, n in ((left, name), (right, other)))
-    return bool((layout.arrange(a, b.shape) == b).all())
 
 
 def where(trace: Trace, number: int, other: tuple[Trace, int] | None = None) -> tuple[str, str]:
@@ -171,88 +155,6 @@ def _activations(
     return [f"of {source}, left is {said[0]} and right is {said[1]}"]
 
 
-def _own_parameters(
-    left: Trace, right: Trace, parameters: Parameters, module: str, node: Node, pair: Pair
-) -> list[str]:
-    """Sentences on the parameters of the module that have no partner, or stand otherwise."""
-    if node.role != "output":
-        return []
-    theirs = right.nodes[pair.right].name
-    said = []
-    mine = parameters.of(module, parameters.left_alone)
-    others = parameters.of(theirs, parameters.right_alone)
-    for name in mine:
-        near = _nearest(left, right, name, others)
-        said.append(f"{name} has no equal on the right{near}")
-    if not mine:
-        said += [f"{name} has no equal on the left" for name in others]
-    for name in parameters.of(module, parameters.turned):
-        said.append(f"{name} stands otherwise than the other kernels of its rank")
-    for copied, of in parameters.twice:
-        if copied in parameters.of(theirs, list(right.parameters)) and mine:
-            said.append(f"{copied} on the right holds the values of {of}")
-    return said
-
-
-def _rows(alignment: Alignment, parameters: Parameters, found: Found, module: str) -> str | None:
-    """A kernel whose rows do not follow the order in which its input was flattened."""
-    left, right = alignment.left, alignment.right
-    if found.last is None or found.last.layout is None:
-        return None
-    given = [t.entries[t.nodes[n].entry].shape for t, n in
-             ((left, found.last.left), (right, found.last.right))]  # fmt: skip
-    if found.last.layout.plain or found.last.layout.axes(*given) is not None:
-        return None
-    for name in parameters.of(module, list(parameters.pairs)):
-        other, layout = parameters.pairs[name][0]
-        a = left.entries[left.parameters[name]["entry"]].shape
-        b = right.entries[right.parameters[other]["entry"]].shape
-        if len(a) > 1 and layout.axes(a, b) is not None:
-            said = found.last.layout.said(*given)
-            return f"its input agrees {said}, an order that the rows of {name} do not follow"
-    return None
-
-
-def _less_bias(
-    left: Trace,
-    parameters: Parameters,
-    module: str,
-    a: np.ndarray,
-    b: np.ndarray,
-    tolerance: float,
-) -> Kind | None:
-    """The kind of a difference once the module's own bias is taken off both sides."""
-    if a.shape != b.shape:
-        return None
-    for name in parameters.of(module, list(parameters.pairs)):
-        bias = left.array(left.parameters[name]["entry"]).astype(np.float64)
-        for axis in {a.ndim - 1, 1} if bias.ndim == 1 and a.ndim > 1 else ():
-            if a.shape[axis] != bias.size:
-                continue
-            spread = bias.reshape([-1 if n == axis else 1 for n in range(a.ndim)])
-            kind = kinds.classify(a - spread, b - spread, tolerance)
-            if kind.name == kinds.SCALE:
-                return Kind(kind.name, tuple(f"less {name}, {fact}" for fact in kind.facts))
-    return None
-
-
-def _nearest(left: Trace, right: Trace, name: str, others: list[str]) -> str:
-    """What the likeliest partner of a parameter is like."""
-    a = left.array(left.parameters[name]["entry"])
-    for other in others:
-        b = right.array(right.parameters[other]["entry"])
-        if a.size != b.size or a.size == 0:
-            continue
-        best = None
-        for order in itertools.permutations(range(a.ndim)) if a.ndim <= 5 else ():
-            if tuple(a.shape[n] for n in order) == b.shape:
-                kind = kinds.classify(a.transpose(order), b, 1e-6)
-                if kind.facts and (best is None or kind.name != kinds.SEMANTIC):
-                    best = kind
-        return f"; {other} there: {best.facts[0]}" if best else f"; {other} there is another"
-    return ""
-
-
 def _likeliest(alignment: Alignment, pair: Pair, found: Found) -> Layout | None:
     """The layout in which two differing tensors are nearest, of those that others have."""
     left, right = alignment.left, alignment.right
@@ -325,25 +227,3 @@ def rounding(
         module, place, apart, shapes, kinds.ROUNDING, tuple(facts),
         tuple(suspects(kinds.ROUNDING, module)), False, rows[number - 1] if number else None,
     )  # fmt: skip
-
-
-def parameters(left: Trace, right: Trace, pairs: Parameters, different: bool) -> list[str]:
-    """What is odd of the two sets of parameters, as sentences."""
-    said = []
-    for side, other, names in (
-        ("left", "right", pairs.left_alone),
-        ("right", "left", pairs.right_alone),
-    ):
-        if names and (left.parameters and right.parameters):
-            some = ", ".join(names[:MOST]) + f" and {len(names) - MOST} more" * (len(names) > MOST)
-            said.append(f"{side}, without an equal on the {other}: {some}")
-    if different:
-        said += [f"{copied} on the right holds the values of {of}" for copied, of in pairs.twice]
-        said += [
-            f"{name} stands otherwise than the other kernels of its rank" for name in pairs.turned
-        ]
-    for whole, names in pairs.sums.items():
-        said.append(f"{whole} is made of {' and '.join(names)} of the other side")
-    for whole, names in pairs.parts.items():
-        said.append(f"{whole} is {', '.join(names)} of the other side, one behind the other")
-    return said

@@ -5,20 +5,14 @@ nothing that is computed from it agrees again: a relu that is a module on one si
 normalisation folded into a convolution, is *not recorded on the other side*.
 """
 
-import difflib
-import re
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from parity.diff.align import Alignment, weak
+from parity.diff.counterpart import Counterparts, alike
 from parity.diff.layouts import SAME, Layout, close, flat, of_axes
 from parity.diff.parameters import Parameters
 from parity.diff.tape import Entry
 from parity.diff.trace import Trace
-
-# How alike names must be, or how near values, to be one's counterpart.
-NAMED, NEAR = 0.6, 0.5
 
 
 @dataclass(frozen=True)
@@ -55,7 +49,7 @@ class Search:
     """The search for the first difference; `run` returns what it found."""
 
     def __init__(self, alignment: Alignment, parameters: Parameters) -> None:
-        self.alignment, self.parameters = alignment, parameters
+        self.alignment = alignment
         self.left, self.right = alignment.left, alignment.right
         self.right_nodes: dict[int, list[int]] = {}
         for number, node in enumerate(self.right.nodes):
@@ -66,9 +60,8 @@ class Search:
             for match in found:
                 if match.layout is not None:
                     self.taken.setdefault(match.right, []).append(self.left.makers[entry])
-        self.calls = [_nodes_of_calls(self.left), _nodes_of_calls(self.right)]
-        self._parents = [{each.parent for each in t.calls} for t in (self.left, self.right)]
-        self.modules = self._modules()
+        self.counterparts = Counterparts(alignment, parameters, self.taken)
+        self.calls = self.counterparts.calls
 
     def run(self) -> Found:
         """Final outputs first; where they disagree, the first node that causes it."""
@@ -112,7 +105,8 @@ class Search:
 
     def _likeness(self, left: int, right: int) -> float:
         a, b = self.left.nodes[left], self.right.nodes[right]
-        leaves = a.call >= 0 and b.call >= 0 and self._leaf(0, a.call) == self._leaf(1, b.call)
+        leaf = self.counterparts.leaf
+        leaves = a.call >= 0 and b.call >= 0 and leaf(0, a.call) == leaf(1, b.call)
         same = (a.role == b.role) + leaves / 2 + (a.part == b.part) / 4
         return same + alike(a.name, b.name)
 
@@ -181,7 +175,7 @@ class Search:
         for number in sorted(numbers, key=lambda n: self._entry(n).scale == 0):
             if self._excused(number) or self._beside(number):
                 continue
-            if (other := self._counterpart(number)) is not None:
+            if (other := self.counterparts.find(number)) is not None:
                 return self._wired(Pair(number, other, None))
         maker = self.left.makers[self.left.nodes[wrong.left].entry]
         return wrong if self.partner(maker) else Pair(maker, wrong.right, None)
@@ -232,7 +226,7 @@ class Search:
                         return True
                     if self.left.nodes[n].entry not in seen:
                         todo.append(self.left.nodes[n].entry)
-        mine = self._matching_call(number)
+        mine = self.counterparts.call(number)
         if mine is not None and self.left.nodes[number].role == "output":
             # The other side's module with the same parameters agrees with a later one of ours.
             theirs = self.calls[1].get(mine, ([], []))[1]
@@ -258,130 +252,6 @@ class Search:
             for each in self.left.nodes[number + 1 :]
         )
 
-    def _counterpart(self, number: int) -> int | None:
-        """The right node that should have agreed, None where there is none."""
-        node = self.left.nodes[number]
-        entry = self.left.entries[node.entry]
-        mine = self._matching_call(number)
-        fed, used = self._feeding(number), self._using(number)
-        if mine is not None:
-            # An operation that the right leaves out: what is there is one that agreed before.
-            for n in self.calls[1].get(mine, ([], []))[node.role == "output"]:
-                made = self.taken.get(self.right.nodes[n].entry, ())
-                if self.right.nodes[n].part == node.part and made and max(made) < number:
-                    return n
-        best: tuple[float, int] | None = None
-        for other in self.right.makers.values():
-            theirs = self.right.nodes[other]
-            if theirs.entry < 0 or theirs.role == "given" or theirs.entry in self.taken:
-                continue
-            if (theirs.role == "final") != (node.role == "final") and entry.size != (
-                self.right.entries[theirs.entry].size
-            ):
-                continue
-            same_role = theirs.role == node.role
-            paired = same_role and mine is not None and theirs.call == mine
-            eats = same_role and node.role == "output" and theirs.call in fed
-            names = alike(node.name, theirs.name) if same_role else 0.0
-            same_size = self.right.entries[theirs.entry].size == entry.size
-            nearness = 1 - self.nearness(node.entry, theirs.entry) if same_size else 0.0
-            ends = (each.rpartition(".")[2] for each in (node.name, theirs.name))
-            told = node.role == theirs.role == "record" and same_size and alike(*ends) > NAMED
-            feeds = same_size and theirs.entry in used
-            alone = paired or eats or feeds or told
-            if not (alone or (names > NAMED and same_size) or nearness > NEAR):
-                continue
-            score = 4 * paired + 3 * (eats or feeds) + 2 * names + same_role + same_size + nearness
-            score += (node.part == theirs.part) / 2
-            if best is None or score > best[0]:
-                best = score, other
-        if best is not None:
-            return best[1]
-        return next((n for call in fed for n in self.calls[1].get(call, ([], []))[1]), None)
-
-    def nearness(self, left: int, right: int) -> float:
-        """How far two arrays of one size are apart at least; 1 is far.
-
-        In any order, where their shapes have the same axes; else in the layouts that a flattening
-        has, as sorted numbers of unlike tensors are near by accident.
-        """
-        one, other = self.left.entries[left], self.right.entries[right]
-        a, b = flat(self.left.array(left)), flat(self.right.array(right))
-        size = max(np.abs(a).mean(), np.abs(b).mean()) if a.size else 0.0
-        if size == 0:
-            return 0.0
-        if sorted(one.shape) == sorted(other.shape):
-            pairs = [(np.sort(a), np.sort(b))]
-        else:
-            layouts = (SAME, *self.alignment.guesses(one), *self.alignment.flattened(one))
-            pairs = [(layout.arrange(a, (a.size,)), b) for layout in layouts]
-        return min(1.0, *(float(np.abs(x - y).mean() / size) for x, y in pairs))
-
-    def _modules(self) -> dict[str, str]:
-        """Left module -> right module that owns the same parameters."""
-        votes: dict[str, dict[str, int]] = {}
-        for name, found in self.parameters.pairs.items():
-            entry = self.left.entries[self.left.parameters[name]["entry"]]
-            if weak(entry):
-                continue
-            for other, _ in found:
-                owner, theirs = name.rpartition(".")[0], other.rpartition(".")[0]
-                while True:  # and the modules around both
-                    votes.setdefault(owner, {}).setdefault(theirs, 0)
-                    votes[owner][theirs] += 1
-                    if not owner or not theirs:
-                        break
-                    owner, theirs = owner.rpartition(".")[0], theirs.rpartition(".")[0]
-        return {
-            owner: max(found, key=lambda n: (found[n], alike(owner, n)))
-            for owner, found in votes.items()
-        }
-
-    def _matching_call(self, number: int) -> int | None:
-        """The right call of the module with the same parameters, as often called before."""
-        node = self.left.nodes[number]
-        if node.call < 0 or node.role not in ("input", "output"):
-            return None
-        call = self.left.calls[node.call]
-        name = self.modules.get("" if call.name == "model" else call.name)
-        for other, theirs in enumerate(self.right.calls):
-            named = "" if theirs.name == "model" else theirs.name
-            if name is not None and named == name and theirs.number == call.number:
-                return other
-        return None
-
-    def _feeding(self, number: int) -> set[int]:
-        """The right calls that are given what the node's own call is given."""
-        node = self.left.nodes[number]
-        given = self.calls[0].get(node.call, ([], []))[0] if node.role == "output" else []
-        entries = {
-            m.right
-            for n in given[:1]
-            for m in self.alignment.matches.get(self.left.nodes[n].entry, [])
-            if m.layout is not None
-        }
-        return {
-            call
-            for call, (theirs, _) in self.calls[1].items()
-            if any(self.right.nodes[n].entry in entries for n in theirs[:1])
-            and self._leaf(1, call) == self._leaf(0, node.call)
-        }
-
-    def _using(self, number: int) -> set[int]:
-        """The right arrays that are given to the partners of the calls that a node is given to."""
-        entry = self.left.nodes[number].entry
-        used = set()
-        for given, _ in self.calls[0].values():
-            for n in given[:1]:
-                if self.left.nodes[n].entry == entry:
-                    call = self._matching_call(n)
-                    theirs = [] if call is None else self.calls[1].get(call, ([], []))[0]
-                    used |= {self.right.nodes[m].entry for m in theirs[:1]}
-        return used
-
-    def _leaf(self, side: int, call: int) -> bool:
-        return call not in self._parents[side]
-
     def _last(self, first: Pair, pairs: list[Pair]) -> Pair | None:
         """What the first difference was computed from: its call's input, or what came before."""
         node = self.left.nodes[first.left]
@@ -396,22 +266,3 @@ class Search:
 
     def _entry(self, number: int) -> Entry:
         return self.left.entries[self.left.nodes[number].entry]
-
-
-def alike(a: str, b: str) -> float:
-    """How alike two names are, 0 to 1; 0 where the numbers in them are others."""
-    words = [re.findall(r"[a-z]+|\d+", each.lower()) for each in (a, b)]
-    digits = [[w for w in each if w.isdigit()] for each in words]
-    share = difflib.SequenceMatcher(None, "".join(words[0]), "".join(words[1])).ratio()
-    if digits[0] != digits[1]:
-        share *= 0.5
-    return share
-
-
-def _nodes_of_calls(trace: Trace) -> dict[int, tuple[list[int], list[int]]]:
-    """Call -> the nodes that went in and those that came out."""
-    found: dict[int, tuple[list[int], list[int]]] = {}
-    for number, node in enumerate(trace.nodes):
-        if node.role in ("input", "output") and node.entry >= 0:
-            found.setdefault(node.call, ([], []))[node.role == "output"].append(number)
-    return found

@@ -19,7 +19,8 @@ def lines(report: Report, top: int = 0) -> Iterator[str]:
     sides = " and ".join(report.frameworks)
     yield f"{sides}, verdict in {report.precision}, tolerance {report.tolerance:g}"
     matched, (ours, theirs) = len(report.rows), report.counts
-    yield f"{matched} tensors agree (of {ours} on the left, {theirs} on the right)"
+    agree = "tensor agrees" if matched == 1 else "tensors agree"
+    yield f"{matched} {agree} (of {ours} on the left, {theirs} on the right)"
     if report.first is None:
         yield from _equal(report)
     else:

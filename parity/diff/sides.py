@@ -173,9 +173,16 @@ class Stored:
 def side(
     where: str, model: Any, inputs: Sequence[Any], call: Callable[..., Any] | None = None
 ) -> Side:
-    """The side that a model is; a path is a trace."""
+    """The side that a model is; a path is a trace, and an array alone is the one input."""
     if isinstance(model, str | os.PathLike):
         return Stored(where, Path(model))
+    if hasattr(inputs, "shape"):
+        inputs = [inputs]
+    elif not isinstance(inputs, list | tuple):
+        raise DiffError(
+            f"{where}: its inputs are of {type(inputs).__name__}; expected a list of arrays, one "
+            "for each argument"
+        )
     return Here(where, model, inputs, call)
 
 

@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from parity.diff.nested import over
+
 FORMAT, SCHEMA, INDEX = "twincaps-diff", 1, "index.json"
 # A mask's largest finite number of float32 is an infinity in all but name.
 HUGE = 1e30
@@ -103,7 +105,6 @@ class Tape:
         self.entries: list[Entry] = []
         self.parameters: dict[str, dict[str, Any]] = {}
         self.gradients: dict[str, int] = {}
-        self.notes: dict[str, None] = {}
         self.untraced: dict[str, None] = {}
         self._keys: dict[bytes, int] = {}
         self._open: list[int] = []
@@ -126,10 +127,6 @@ class Tape:
             self._open.pop()
         self._open.pop()
         return self._nodes(self.calls[call].name, "output", call, result)
-
-    def note(self, text: str) -> None:
-        """Adds a sentence for the report, once."""
-        self.notes[text] = None
 
     @property
     def inside(self) -> int:
@@ -168,7 +165,7 @@ class Tape:
         for name in ("calls", "nodes", "entries"):
             index[name] = [asdict(each) for each in getattr(self, name)]
         index |= {"parameters": self.parameters, "gradients": self.gradients}
-        index |= {"notes": list(self.notes), "untraced": list(self.untraced)}
+        index["untraced"] = list(self.untraced)
         self._zip.writestr(INDEX, json.dumps(index))
         self._zip.close()
 
@@ -215,41 +212,6 @@ class Pending:
     """A tensor whose value comes later: `then` is called with who takes it."""
 
     then: Callable[[Callable[[Any], None]], Any]
-
-
-def over(value: Any, act: Callable[[str, Any], Any], part: str = "") -> Any:
-    """The same nest of tuples, lists and dicts with act(place, leaf) for each leaf."""
-    if isinstance(value, dict):
-        changed = {key: over(each, act, f"{part}[{key}]") for key, each in value.items()}
-        if all(changed[key] is value[key] for key in changed):
-            return value
-        if type(value) is dict:
-            return changed
-        with contextlib.suppress(Exception):  # a dict of the user's own class
-            return type(value)(**changed)
-        return value
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        names = value._fields  # pyright: ignore[reportAttributeAccessIssue]
-        return type(value)(
-            *(over(v, act, f"{part}[{n}]") for n, v in zip(names, value, strict=True))
-        )
-    if isinstance(value, list | tuple):
-        parts = [over(each, act, f"{part}[{n}]") for n, each in enumerate(value)]
-        parts_same = all(a is b for a, b in zip(parts, value, strict=True))
-        return value if parts_same else type(value)(parts)
-    return act(part, value)
-
-
-def leaves(value: Any) -> Iterator[tuple[str, Any]]:
-    """The leaves of a nest with their places."""
-    found: list[tuple[str, Any]] = []
-
-    def keep(part: str, leaf: Any) -> Any:
-        found.append((part, leaf))
-        return leaf
-
-    over(value, keep)
-    yield from found
 
 
 _TAPES: list[Tape] = []

@@ -45,7 +45,6 @@ class Trace:
             self.entries = [_entry(each) for each in index["entries"]]
             self.parameters: dict[str, dict[str, Any]] = index["parameters"]
             self.gradients: dict[str, int] = index["gradients"]
-            self.notes: list[str] = index["notes"]
             self.untraced: list[str] = index["untraced"]
             self.framework: str = index["framework"]
             self.precision: str = index["precision"]

@@ -20,7 +20,7 @@ def export(
     """Write a trained network's forward pass as a file that runs without twincaps.
 
     Args:
-        network: small-mnist, small-fashion-mnist, a run, one of its checkpoints, or .safetensors.
+        network: A network that comes with twincaps, a run, one of its checkpoints, or .safetensors.
         out: The file: .onnx for ONNX Runtime and others, .pt2 for torch.export, .jax for
             jax.export.
         ema: The averaged weights of a run trained with --ema.

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from parity import reference
-from parity.figures import confusion, couplings, perturbations, reconstructions, separations, style
+from parity.figures import (
+    _couplings,
+    confusion,
+    perturbations,
+    reconstructions,
+    separations,
+    style,
+)
 from parity.figures.model import Seen
 
 if TYPE_CHECKING:
@@ -36,11 +43,11 @@ def album(seen: Seen, names: Sequence[str], note: str) -> Iterator[tuple[str, "F
         yield "confusion", _confusion(seen, names, note)
     place = np.argmax(right)  # the first that is right, or else the first
     image = seen.batch(np.array([place])).images
-    maps = couplings.strongest(seen.model.couplings(image)[:, 0], spec)
+    maps = _couplings.strongest(seen.model.couplings(image)[:, 0], spec)
     labels = np.flatnonzero(seen.labels[place]) if seen.labels.ndim == 2 else [seen.labels[place]]
     yield (
         "couplings",
-        couplings.draw(image[0], maps, seen.lengths[place], list(labels), spec, names, note),
+        _couplings.draw(image[0], maps, seen.lengths[place], list(labels), spec, names, note),
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from parity.data import Split, batches
-from parity.figures import couplings, perturbations, style
+from parity.figures import _couplings, perturbations, style
 from parity.figures.model import Model
 
 SOME, ZOOM = 10, 3  # images, and screen pixels for each of theirs
@@ -36,7 +36,7 @@ def glimpse(model: Model, split: Split, batch_size: int) -> Callable[[], Glimpse
 
     def take() -> Glimpse:
         coefficients = model.couplings(images)
-        pictures = {"couplings": _maps(couplings.strongest(coefficients[:, 0], model.spec))}
+        pictures = {"couplings": _maps(_couplings.strongest(coefficients[:, 0], model.spec))}
         if model.spec.decoder is not None:  # a whole batch, as JAX has compiled that already
             pictures |= _decoded(model, images, model.poses(batch)[: len(images)])
         zoomed = {

@@ -19,8 +19,10 @@ class Shown:
     """Images of one kind; N of them, axes N H W C.
 
     Attributes:
-        labels, predicted: The class of each and what the network says, [N].
-        from_label, from_predicted: Reconstructions from the capsule of either.
+        labels: The class of each, [N].
+        predicted: What the network says, [N].
+        from_label: Reconstructions from the capsule of the class.
+        from_predicted: Reconstructions from that of the answer.
     """
 
     originals: np.ndarray

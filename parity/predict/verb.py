@@ -72,7 +72,7 @@ class Prediction:
 
 def predict(
     images: Annotated[list[str], tyro.conf.arg(metavar="IMAGE...", help_behavior_hint="")],
-    weights: Annotated[str, tyro.conf.arg(metavar="NAME|RUN|FILE")] = "small-mnist",
+    weights: Annotated[str, tyro.conf.arg(metavar="NAME|RUN|FILE")] = "efficient-mnist",
     backend: Annotated[str | None, _shown("{torch,jax,both}", "those installed")] = None,
     fit: Annotated[
         str | None, _shown("{digit,digits,garment,whole}", "what the network is for")
@@ -84,7 +84,7 @@ def predict(
 
     Args:
         images: Pictures, PNG for example, of any size: drawn dark on light or light on dark.
-        weights: small-mnist, small-fashion-mnist, a run, one of its checkpoints, or .safetensors.
+        weights: A network that comes with twincaps, a run, one of its checkpoints, or .safetensors.
         backend: Which framework answers.
         fit: How a picture becomes an image: as MNIST's, MultiMNIST's, Fashion-MNIST's, or as it is.
         out: A folder for what the network saw, and its reconstructions, as PNG.

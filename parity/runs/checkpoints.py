@@ -44,7 +44,8 @@ class State:
 
     Attributes:
         step: Training steps done.
-        epoch, cursor: Whole epochs done, and batches done of the next one.
+        epoch: Whole epochs done.
+        cursor: Batches done of the next one.
         accuracy: On the test set at this step, None between evaluations.
         best: The best score so far, None before the first evaluation.
         metrics_bytes: Length of metrics.jsonl at this step, and the sha256 of those bytes.

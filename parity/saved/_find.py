@@ -25,7 +25,9 @@ class Known:
         source: In words, what it is.
         arrays: Its weights, or their moving averages where those were asked for.
         trained_on: As it was saved with it; of the data set's name alone where only that is known.
-        training, options, preset: Of its run, None and "" where it is not in one.
+        training: Of its run, None where it is not in one.
+        options: Alike.
+        preset: Alike, "" where it is not in one.
     """
 
     name: str
@@ -106,8 +108,9 @@ def find(name: str, averaged: bool = False) -> Known:
     if name in weights.pretrained_names():
         if averaged:
             raise TwincapsError(f"{name}: has no averages beside its weights; leave --ema out")
-        about = described(name.removeprefix("small-"))
-        return Known(name, name, *weights.load_pretrained(name), about)
+        spec, arrays, about = weights.load_known(weights.pretrained_file(name))
+        _, dataset = name.split("-", 1)  # that of the oldest files, which do not say
+        return Known(name, name, spec, arrays, about or described(dataset))
     path = Path(name)
     if not path.exists():
         raise TwincapsError(

@@ -29,7 +29,8 @@ class TrainedOn:
             network's size, is cut out; None to scale to that size.
         things: The number of classes that each image shows.
         class_names: In the order of the class capsules, () where numbers are the names.
-        train, test: The two splits, None where they are not known.
+        train: The training split, None where it is not known.
+        test: Alike.
         validation: sha256 of the places of the images held out for validation, int64, None without.
     """
 

@@ -78,7 +78,7 @@ def test_the_wheel_says_what_it_is(wheel, metadata):
     assert metadata["Name"] == "twincaps"
     assert metadata["License-Expression"] == "MIT"
     assert metadata["Requires-Python"] == ">=3.11"
-    extras = {"torch", "jax", "figures", "data", "onnx", "dev"}
+    extras = {"torch", "jax", "figures", "data", "onnx", "docs", "dev"}
     assert set(metadata.get_all("Provides-Extra", [])) == extras
     assert any(name.endswith("licenses/LICENSE") for name in wheel.namelist())
 
@@ -101,6 +101,7 @@ def wanted(metadata: Message, extra: str) -> set[str]:
         ("figures", set()),
         ("data", set()),
         ("onnx", set()),
+        ("docs", set()),
         ("dev", set()),
     ],
 )

@@ -236,8 +236,8 @@ def test_each_side_in_its_own_interpreter(pair, capsys, tmp_path):
         ("(3, 5) / 7", "(5, 3) / 7", "left: 0 raised RuntimeError"),
         (
             "[np.arange(15).reshape(3, 5) / 7]",
-            "np.arange(15)",
-            "inputs() returned ndarray; expected a list",
+            "'fifteen'",
+            "left: its inputs are of str; expected a list of arrays",
         ),
     ],
 )

@@ -123,9 +123,12 @@ def test_bfloat16_is_given_its_own_tolerance():
     half = Mlp().to(torch.bfloat16)
     report = diff.models(half, half, [X])
     assert report.equal
-    report = diff.models(model, half, [X], precision="float32")
+    report = diff.models(model, half, X, precision="float32")  # an array alone is the one input
     assert report.equal, str(report)
     assert report.tolerance >= 0.01
+    told = diff.models(half, Flax(model), X).first
+    assert told is not None
+    assert "one.bias has no equal on the right; it is one.bias rounded to bfloat16" in told.facts
 
     class Inside(Mlp):
         def forward(self, x):

@@ -11,6 +11,7 @@ from specs import NETWORKS, PRIMES
 
 from parity import reference, weights
 from parity.figures import (
+    _couplings,
     confusion,
     couplings,
     curves,
@@ -21,7 +22,7 @@ from parity.figures import (
     separations,
     style,
 )
-from parity.spec import TrainingSpec
+from parity.spec import TrainingSpec, TwincapsError
 
 NAMES = ["nought", "one", "a very long name"]
 
@@ -61,7 +62,7 @@ def test_a_trainer_gives_poses_couplings_and_reconstructions_as_the_oracle_does(
 @pytest.mark.parametrize("case", NETWORKS)
 def test_the_grid_lies_over_the_middle_of_what_each_capsule_sees(case):
     spec = NETWORKS[case]
-    left, right, low, high = couplings.extent(spec)
+    left, right, low, high = _couplings.extent(spec)
     convolutions = [*spec.stem, spec.primary]
     for count, first, last in ((spec.grid[0], high, low), (spec.grid[1], left, right)):
         for place in range(count):
@@ -74,7 +75,7 @@ def test_the_grid_lies_over_the_middle_of_what_each_capsule_sees(case):
 
 def test_the_strongest_coupling_is_of_any_type_at_its_place():
     found = random(2, PRIMES.num_inputs, PRIMES.classes)
-    maps = couplings.strongest(found, PRIMES)
+    maps = _couplings.strongest(found, PRIMES)
     (height, width), types = PRIMES.grid, PRIMES.primary.types
     assert maps.shape == (2, PRIMES.classes, height, width)
     for y, x in np.ndindex(height, width):
@@ -273,13 +274,38 @@ def test_couplings_are_drawn_by_iteration_for_the_classes_of_the_longest_capsule
     maps, lengths = random(2, 13, *spec.grid), random(13)
     names = [f"c{n}" for n in range(13)]
     image = random(*spec.image)
-    figure = couplings.draw(image, maps, lengths, [4, 5], spec, names, "note")
+    figure = _couplings.draw(image, maps, lengths, [4, 5], spec, names, "note")
     assert len(figure.axes) == 1 + 2 * 10 + 1
     longest = {f"c{n}" for n in np.argsort(-lengths)[:10]}
     assert longest == {each for each in texts(figure) if each[:1] == "c" and each[1:].isdigit()}
     drawn = [axes.images[0] for axes in figure.axes[1:-1]]
     assert {each.norm.vmin for each in drawn} == {1 / (14 if leaky else 13)}
     assert any(f"even split, {1 / (14 if leaky else 13):.2g}" in each for each in texts(figure))
+
+
+@pytest.mark.parametrize("precision", wings.wide(["float32", "bfloat16"], "float32".__eq__))
+@pytest.mark.parametrize("case", wings.wide(NETWORKS, "primes".__eq__))
+def test_one_call_draws_the_couplings_that_the_oracle_has(wing, case, precision):
+    spec = NETWORKS[case]
+    net, image = wing.build(spec, 7, precision), random(*spec.image)
+    names = [f"c{j}" for j in range(spec.classes)]
+    figure = couplings(net, image, names)
+    arrays = {name: np.float64(each) for name, each in weights.draw(spec, 7).items()}
+    values = reference.forward(spec, arrays, np.float64(image[None]), np.array([0]))
+    taken = [x[0] for name, x in values.items() if name.endswith(".coupling")]
+    longest = reference.longest(
+        np.linalg.norm(values[f"routing.{len(taken) - 1}.poses"][0], axis=-1), 10
+    )
+    expected = _couplings.strongest(np.stack(taken), spec)[:, np.sort(longest)].swapaxes(0, 1)
+    drawn = [axes.images[0].get_array() for axes in figure.axes[1:-1]]
+    apart = wings.difference(np.stack(drawn), expected.reshape(np.shape(drawn)))
+    assert apart < {"float32": 1e-5, "bfloat16": 0.05}[precision]
+    assert {names[j] for j in longest} <= set(texts(figure))
+
+
+def test_couplings_ask_for_a_name_of_each_class(wing):
+    with pytest.raises(TwincapsError, match="names: 1; expected 3, one a class"):
+        couplings(wing.build(PRIMES), random(*PRIMES.image), ["nought"])
 
 
 @pytest.mark.parametrize("count", [1, 10, 13])

@@ -97,7 +97,7 @@ def test_the_drawn_digits_are_what_the_script_draws(monkeypatch):
 def test_a_wing_is_right_about_digits_drawn_by_hand(wing, capsys):
     name = wing.__name__.removesuffix("_caps")
     said = found(capsys, *FILES, "--backend", name)
-    assert (said["weights"], said["fit"]) == ("small-mnist", "digit")
+    assert (said["weights"], said["fit"]) == ("efficient-mnist", "digit")
     assert [each["picture"] for each in said["pictures"]] == FILES
     for each, digit in zip(said["pictures"], DRAWN.values(), strict=True):
         assert list(each["answers"]) == [name]
@@ -367,9 +367,9 @@ def test_what_cannot_be_done_is_told_in_a_line(capsys):
         ([FILES[0], "--weights", "pairs.safetensors"], "the network takes images of 2 channels"),
     ):
         assert says in refused(capsys, *argv)
-    assert "expected one of small-fashion-mnist, small-mnist, or a path" in refused(
-        capsys, FILES[0], "--weights", "large"
-    )
+    names = "efficient-mnist, small-fashion-mnist, small-mnist"
+    said = refused(capsys, FILES[0], "--weights", "large")
+    assert f"expected one of {names}, or a path" in said
 
 
 def test_a_folder_that_cannot_be_written_to_is_told_of(capsys):

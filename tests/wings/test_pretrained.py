@@ -16,7 +16,7 @@ from parity.spec import TrainingSpec, preset
 from parity.weights import WeightsError
 
 FOLDER = ROOT / "parity/saved/pretrained"
-NAMES = ["small-fashion-mnist", "small-mnist"]
+NAMES = ["efficient-mnist", "small-fashion-mnist", "small-mnist"]
 
 
 def card(name: str) -> str:
@@ -44,11 +44,14 @@ def test_these_come_with_the_package():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_file_is_the_small_network_in_bfloat16_and_the_one_of_its_card(name):
+def test_a_file_is_the_network_of_its_preset_and_card_in_few_bytes(name):
     spec, arrays = weights.load_pretrained(name)
-    assert spec == preset("small")
-    assert {str(array.dtype) for array in arrays.values()} == {"bfloat16"}
-    assert (FOLDER / f"{name}.safetensors").stat().st_size < 1_100_000
+    kind, _ = name.split("-", 1)
+    assert spec == preset(kind)
+    whole = {"small": (), "efficient": ("stem", "primary", "digit")}[kind]  # the rest is bfloat16
+    for key, array in arrays.items():
+        assert array.dtype == ("float32" if key.startswith(whole) else "bfloat16"), key
+    assert (FOLDER / f"{name}.safetensors").stat().st_size < 3_600_000
     _, header = weights.read_arrays(FOLDER / f"{name}.safetensors")
     assert header["sha256"] == stated(name)[1]
 
@@ -60,8 +63,8 @@ def test_a_card_says_what_was_done_and_whose_data_it_was(name):
     says = " ".join(card(name).split())
     assert f"| {right / 100:.2f} % ({right:,} of" in says
     assert f"95 % interval {low:.2f} to {high:.2f}, Wilson" in says
-    dataset = name.removeprefix("small-")
-    assert f"train.py --preset small --dataset {dataset} --data-dir DIR --epochs" in says
+    kind, dataset = name.split("-", 1)
+    assert f"train.py --preset {kind} --dataset {dataset} --data-dir DIR --epochs" in says
     for word in ("seed 0", "torch 2.", "images/s", "MIT", "(c) "):
         assert word in says
 
@@ -70,7 +73,7 @@ def test_a_card_says_what_was_done_and_whose_data_it_was(name):
 def test_a_wing_loads_the_stored_numbers_as_they_are(wing, name):
     net = wing.load_pretrained(name)
     assert wing.load_pretrained is wing.weights.load_pretrained
-    assert (net.spec, net.precision) == (preset("small"), "float32")
+    assert (net.spec, net.precision) == (preset(name.split("-")[0]), "float32")
     _, stored = weights.load_pretrained(name)
     for key, array in wing.weights.to_numpy(net).items():
         assert array.dtype == np.float32
@@ -122,7 +125,7 @@ def test_a_network_scores_what_its_card_says(wing, name):
     trainer = wing.Trainer(spec, TrainingSpec())
     held = {key: array.astype(np.float32) for key, array in arrays.items()}
     trainer.set_state({**trainer.get_state(), "weights": held})
-    found = scoring.evaluate(trainer, data.load(name.removeprefix("small-")).test, 500)
+    found = scoring.evaluate(trainer, data.load(name.split("-", 1)[1]).test, 500)
     right = round(found["accuracy"] * found["count"])
     assert right == pytest.approx(stated(name)[0], abs=3)  # a tie may break otherwise elsewhere
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from parity.diff.tape import Pending, Tape, active, leaves
+from parity.diff.nested import leaves
+from parity.diff.tape import Pending, Tape, active
 
 
 class Jax:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from parity.diff.frameworks._plain import closures
-from parity.diff.tape import Tape, active, leaves
+from parity.diff.nested import leaves
+from parity.diff.tape import Tape, active
 
 
 class Torch:

@@ -36,8 +36,9 @@ PRESETS = {
         _recipe("mnist", 3_750),
         source=f"{_PAPER}; ours: what the decoder must give is the image in [0, 1], not / 256",
         command="python train.py --preset efficient --dataset mnist --data-dir DIR",
-        time="",
-        score="99.74 % of single models on MNIST, as a public port cites the paper",
+        time="8 s an epoch of MNIST in batches of 128 with PyTorch on an H100, 5 s with JAX",
+        score="0.36 % test error after 20 epochs, averaged, in larger batches (docs/results.md); "
+        "0.26 % of single models, as a public port cites the paper",
     ),
     "efficient-multimnist": Preset(
         Efficient(

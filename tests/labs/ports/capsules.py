@@ -115,6 +115,6 @@ NETWORK = Network(
         Fault("agreement with the sum", "digit", ("semantic",),
               ISSUES.format("naturomics/CapsNet-Tensorflow", 2)),
         Fault("an iteration too few", "digit", ("semantic",),
-              ISSUES.format("brjathu/deepcaps", 4)),
+              ISSUES.format("naturomics/CapsNet-Tensorflow", 37)),
     ],
 )  # fmt: skip

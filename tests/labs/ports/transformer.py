@@ -193,7 +193,8 @@ NETWORK = Network(
     "torch, linen",
     pair,
     [
-        Fault("embedding not scaled", "model", ("semantic",), PULLS.format(HF, 28881)),
+        Fault("embedding not scaled", "model", ("semantic",),
+              PULLS.format("marin-community/levanter", 978)),
         Fault("positions without the offset", "model", ("scale or offset",),
               ISSUES.format(HF, 15754)),
         Fault("square kernel not transposed", "mix", ("parameter",),

@@ -4,13 +4,13 @@ Axes: T iterations, I primary capsules, J classes, H W C the image, H'xW' the ca
 """
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from parity import reference
 from parity.figures import style
-from parity.spec import NetworkSpec
+from parity.spec import NetworkSpec, TwincapsError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +19,46 @@ if TYPE_CHECKING:
 MOST = 10  # classes that are shown: those of the longest poses
 GAP, SIDE, BAR, TOP, PICTURE = 0.05, 0.92, 0.55, 0.36, 0.56
 AROUND = 0.1  # of the grid's height and width, shown on each side of it
+
+
+def couplings(net: Any, image_HWC: np.ndarray, names: Sequence[str] = ()) -> "Figure":
+    """Draws where a network's primary capsules send one image.
+
+    A row for each iteration of routing; a column for each class, the ten longest where there are
+    more, each with the length of its capsule, the longest of all in bold.
+
+    Args:
+        net: A network of either wing, `trainer.net` for example.
+        image_HWC: Floating, in 0 to 1.
+        names: Of the classes; unless given, their numbers.
+
+    Returns:
+        A matplotlib figure: a notebook shows it, `figure.savefig(path)` writes it.
+
+    Raises:
+        TwincapsError: Where there is no name for each class.
+        SpecError: Where the image does not fit the network.
+        FiguresError: Where matplotlib is not installed.
+    """
+    names = names or [str(j) for j in range(net.spec.classes)]
+    if len(names) != net.spec.classes:
+        raise TwincapsError(f"names: {len(names)}; expected {net.spec.classes}, one a class")
+    taken = []
+
+    def tap(name: str, x: Any) -> Any:
+        if name.endswith(".coupling"):
+            taken.append(_array(x)[0])
+        return x
+
+    lengths_J = np.linalg.norm(_array(net(np.asarray(image_HWC)[None], tap))[0], axis=-1)
+    maps = strongest(np.stack(taken), net.spec)
+    names = [style.legible(str(name)) for name in names]
+    return draw(image_HWC, maps, lengths_J, [int(lengths_J.argmax())], net.spec, names, "")
+
+
+def _array(x: Any) -> np.ndarray:
+    """A tensor of either wing in NumPy."""
+    return np.asarray(x.detach().cpu() if hasattr(x, "detach") else x)
 
 
 def strongest(couplings_TIJ: np.ndarray, spec: NetworkSpec) -> np.ndarray:
@@ -54,7 +94,7 @@ def draw(
         image: [H, W, C].
         maps: [T, J, H', W'], of `strongest`.
         lengths_J: Of the class capsules, shown under their names.
-        labels: The image's class or classes, whose names are bold.
+        labels: The image's class or classes, or the answers, whose names are bold.
         spec: The network.
         names: Of the classes.
         note: The origin of the figure.
