@@ -275,7 +275,7 @@ def overlap(
     """
     smallest = jnp.finfo(x_BYXM.dtype).min if largest else 0.0
     empty = jnp.asarray(smallest, x_BYXM.dtype)
-    total = jnp.full((len(x_BYXM), *grid, *x_BYXM.shape[4:]), empty)
+    total = jnp.full((x_BYXM.shape[0], *grid, *x_BYXM.shape[4:]), empty)
     # A padded array for each place of the kernel: no scatter, whose order on a GPU is not fixed.
     for place in range(x_BYXM.shape[3]):
         sides = [(0, 0, 0)] * (total.ndim)

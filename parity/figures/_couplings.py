@@ -46,11 +46,12 @@ def couplings(net: Any, image_HWC: np.ndarray, names: Sequence[str] = ()) -> "Fi
     taken = []
 
     def tap(name: str, x: Any) -> Any:
-        if name.endswith(".coupling"):
+        if name.startswith("routing.") and name.endswith(".coupling"):
             taken.append(_array(x)[0])
         return x
 
-    lengths_J = np.linalg.norm(_array(net(np.asarray(image_HWC)[None], tap))[0], axis=-1)
+    capsules, _ = net.capsules(np.asarray(image_HWC)[None], tap=tap)
+    lengths_J = _array(net.ranked(capsules))[0]
     maps = strongest(np.stack(taken), net.spec)
     names = [style.legible(str(name)) for name in names]
     return draw(image_HWC, maps, lengths_J, [int(lengths_J.argmax())], net.spec, names, "")

@@ -108,6 +108,11 @@ def em(
     if window is None:
         votes, activations_BPI = votes[:, None], activations_BPI[:, None]
     outputs, size = votes.shape[3:]
+
+    def show(name: str, x: Tensor) -> Tensor:
+        """The tap, of tensors that have parent places where there are windows."""
+        return tap(name, x[:, 0])[:, None] if window is None else tap(name, x)
+
     keep = 0.1 if released else 0.0
     min_mass = 1e-5 if released and window is None else 1e-7
     coupling = compete(votes.new_zeros(votes.shape[:-1]), window)
@@ -121,23 +126,25 @@ def em(
             logits = -(apart / (2 * variance_BPJD[:, :, None])).sum(-1)
             spread_BPJ = size * math.log(2 * math.pi) + variance_BPJD.log().sum(-1)
             density_BPJ = F.logsigmoid(logit_BPJ) - spread_BPJ / 2
-            logits = tap(f"routing.{t}.logits", logits + density_BPJ[:, :, None])
+            logits = show(f"routing.{t}.logits", logits + density_BPJ[:, :, None])
             if released and window is not None:
                 coupling = compete_released(logits, window)
             else:
                 coupling = compete(logits, window)
-        coupling = tap(f"routing.{t}.coupling", coupling)
+        coupling = show(f"routing.{t}.coupling", coupling)
         # The M-step: mass, mean and variance of the votes of active children.
         sent = coupling * activations_BPI[..., None]
         mass_BPJ1 = sent.sum(2)[..., None] + min_mass
         mean = torch.einsum("bpij,bpijd->bpjd", sent, votes) / mass_BPJ1
-        mean_BPJD = tap(f"routing.{t}.mean", (1 - keep) * mean + keep * mean_BPJD)
-        apart = (votes - mean_BPJD[:, :, None]) ** 2
+        mean = (1 - keep) * mean + keep * mean_BPJD
+        apart = (votes - mean[:, :, None]) ** 2
         variance = torch.einsum("bpij,bpijd->bpjd", sent, apart) / mass_BPJ1
-        variance_BPJD = tap(f"routing.{t}.variance", variance + min_variance)
+        # Shown after the variance took it, whose slope by the mean is 0 but for rounding.
+        mean_BPJD = show(f"routing.{t}.mean", mean)
+        variance_BPJD = show(f"routing.{t}.variance", variance + min_variance)
         cost_BPJ = ((beta_u_J[:, None] + variance_BPJD.log() / 2) * mass_BPJ1).sum(-1)
         heat = schedule.inverse_temperature(inverse_temperature, t)
-        logit_BPJ = tap(f"routing.{t}.logit", heat * (beta_a_J - cost_BPJ))
+        logit_BPJ = show(f"routing.{t}.logit", heat * (beta_a_J - cost_BPJ))
     activations = logit_BPJ.sigmoid()
     if window is None:
         return mean_BPJD[:, 0], activations[:, 0], coupling[:, 0]

@@ -123,6 +123,11 @@ def em(
         votes, activations_BPI = votes[:, None], activations_BPI[:, None]
     beta_a_J, beta_u_J = double(beta_a_J), double(beta_u_J)[:, None]
     outputs = votes.shape[3]
+
+    def show(name: str, x: Array) -> Array:
+        """The tap, of tensors that have parent places where there are windows."""
+        return tap(name, x[:, 0])[:, None] if window is None else tap(name, x)
+
     keep = 0.1 if released else 0.0
     min_mass = 1e-5 if released and window is None else 1e-7
     coupling = compete(np.zeros(votes.shape[:-1]), window)
@@ -135,23 +140,25 @@ def em(
             apart = votes - mean_BPJD[:, :, None]
             logits = -(apart * apart / (2 * variance_BPJD[:, :, None])).sum(-1)
             density = _log_sigmoid(logit_BPJ) - np.log(2 * np.pi * variance_BPJD).sum(-1) / 2
-            logits = tap(f"routing.{t}.logits", logits + density[:, :, None])
+            logits = show(f"routing.{t}.logits", logits + density[:, :, None])
             if released and window is not None:
                 coupling = compete_released(logits, window)
             else:
                 coupling = compete(logits, window)
-        coupling = tap(f"routing.{t}.coupling", coupling)
+        coupling = show(f"routing.{t}.coupling", coupling)
         # The M-step: mass, mean and variance of the votes of active children.
         sent = coupling * activations_BPI[..., None]
         mass_BPJ = sent.sum(2) + min_mass
         mean = np.einsum("bpij,bpijd->bpjd", sent, votes) / mass_BPJ[..., None]
-        mean_BPJD = tap(f"routing.{t}.mean", (1 - keep) * mean + keep * mean_BPJD)
-        apart = votes - mean_BPJD[:, :, None]
+        mean = (1 - keep) * mean + keep * mean_BPJD
+        apart = votes - mean[:, :, None]
         variance = np.einsum("bpij,bpijd->bpjd", sent, apart * apart) / mass_BPJ[..., None]
-        variance_BPJD = tap(f"routing.{t}.variance", variance + min_variance)
+        # Shown after the variance took it, whose slope by the mean is 0 but for rounding.
+        mean_BPJD = show(f"routing.{t}.mean", mean)
+        variance_BPJD = show(f"routing.{t}.variance", variance + min_variance)
         cost_BPJ = ((beta_u_J + np.log(variance_BPJD) / 2) * mass_BPJ[..., None]).sum(-1)
         heat = schedule.inverse_temperature(inverse_temperature, t)
-        logit_BPJ = tap(f"routing.{t}.logit", heat * (beta_a_J - cost_BPJ))
+        logit_BPJ = show(f"routing.{t}.logit", heat * (beta_a_J - cost_BPJ))
     found = mean_BPJD, sigmoid(logit_BPJ), coupling
     poses, activations, coupling = (each[:, 0] for each in found) if window is None else found
     return poses, activations, coupling
