@@ -129,7 +129,7 @@ def overlap(
     Returns:
         [B, H, W, ...]; a place in no window has 0, or the smallest number.
     """
-    shape = (len(x_BYXM), *grid, *x_BYXM.shape[4:])
+    shape = (x_BYXM.shape[0], *grid, *x_BYXM.shape[4:])
     total = x_BYXM.new_full(shape, torch.finfo(x_BYXM.dtype).min if largest else 0.0)
     # A slice for each place of the kernel: no index_add, whose order on a GPU is not fixed.
     for place, x_BYX in enumerate(x_BYXM.unbind(3)):

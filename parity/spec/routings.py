@@ -205,7 +205,7 @@ class EM(Routing):
     }
 
     name: str = "em"
-    num_iters: int = 3
+    num_iters: int = field(default=3, metadata={"examples": (1, 3)})
     inverse_temperature: float = 0.01
     min_variance: float = 5e-4
     released: bool = False

@@ -68,7 +68,7 @@ class MatrixCapsules(nn.Module):
         votes = tap(f"{name}.votes", votes)
         inner = no_tap if tap is no_tap else lambda key, x: tap(f"{name}.{key}", x)
         poses, activations, _ = route(votes, activations, window=window, **options, tap=inner)
-        grid = (len(votes), *window.places)
+        grid = (votes.shape[0], *window.places)
         return Capsules(
             poses.reshape(*grid, *poses.shape[2:]), activations.reshape(*grid, *poses.shape[2:3])
         )
@@ -77,7 +77,7 @@ class MatrixCapsules(nn.Module):
         """[B, P, I, J, D]: the pose on the left of a matrix that places share, and the batch."""
         shown = windows(poses_BHWTD, self.window.kernel, self.window.stride)
         rows, columns, size, types = shown.shape[1:5]
-        shape = (len(shown), rows * columns, size, types, self.side, self.side)
+        shape = (shown.shape[0], rows * columns, size, types, self.side, self.side)
         seen, kernel = shown.reshape(shape), self.kernel
         if self.last:
             votes = torch.einsum("bpmtxy,tjyz->bpmtjxz", seen, kernel)

@@ -99,7 +99,7 @@ class SelfRoutingCapsules(nn.Module):
         inner = no_tap if tap is no_tap else lambda key, x: tap(f"{name}.{key}", x)
         poses, activations, _ = self_routing(votes_NIJD, activations_NI, logits_NIJ, tap=inner)
         # The norm is of each component of each type, over images and places.
-        grid = (len(children.poses), *self.window.places)
+        grid = (children.poses.shape[0], *self.window.places)
         y, state = self.norm(poses.reshape(*grid, -1), train=train, total=total)
         state = {f"{name}.norm.{key}": tap(f"{name}.norm.{key}", x) for key, x in state.items()}
         y = tap(f"{name}.norm", y).reshape(*grid, self.types, self.size)

@@ -33,7 +33,7 @@ def compete(logits_BPIJ: Tensor, window: Window | None) -> Tensor:
 
     def of_child(x_BPI: Tensor, largest: bool) -> Tensor:
         """The sum or the largest over the windows of each child, in each of these windows."""
-        x_BYXMT = x_BPI.reshape(len(x_BPI), *window.places, math.prod(window.kernel), -1)
+        x_BYXMT = x_BPI.reshape(x_BPI.shape[0], *window.places, math.prod(window.kernel), -1)
         x_BHWT = overlap(x_BYXMT, *grid, largest=largest)
         return windows(x_BHWT, window.kernel, window.stride).reshape(shape[:3])
 

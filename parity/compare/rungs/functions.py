@@ -134,12 +134,14 @@ def _routings() -> Iterator[tuple[str, Case]]:
 
 def _competing() -> Iterator[tuple[str, Case]]:
     """EM routing where the windows of a grid compete for their children."""
-    window = Window((4, 5), (2, 3), 2)  # 2 x 2 places of 6 x 2 children; a column in no window
-    inputs = {"votes": _normal("votes in windows", 2, 4, 12, 3, 4)}
-    inputs["activations_BI"] = np.clip(0.5 + 0.2 * _normal("active", 2, 4, 12), 0.05, 0.95)
-    inputs |= {f"beta_{x}_J": 0.3 * _normal(f"beta {x}", 3) for x in "au"}
+    window = Window((3, 3), (2, 2), 1)  # the middle child is in all four
+    inputs = {"votes": _normal("votes in windows", 2, 4, 4, 2, 3)}
+    inputs["activations_BI"] = np.clip(0.5 + 0.2 * _normal("active", 2, 4, 4), 0.05, 0.95)
+    inputs |= {f"beta_{x}_J": 0.3 * _normal(f"beta {x}", 2) for x in "au"}
     for released in (False, True):
+        # Warm: a type that competes alone cancels its threshold where activations hardly differ.
         options = {"window": window, "released": released, "num_iters": 2}
+        options["inverse_temperature"] = 5.0
         for part, what in enumerate(("", ", activations")):
             name = f"em in windows{' released' * released}{what}"
             yield name, Case("routing", "em", inputs, options, part=part)
