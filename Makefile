@@ -7,6 +7,7 @@
 # make gpu        rung 8 of the ladder, TF32, bfloat16, noise and speed, where there is CUDA
 # make faults     kills, full disks and altered files, of which nothing may be lost
 # make fuzz       100,000 altered files, which every reader must refuse or read rightly
+# make release-check   the wheel, installed with each extra and used from an empty folder
 # make stubs      the routings' types, after a new one
 # make docs       the documentation site, in site/; SITE=zensical with its maker's successor
 # make soak       memory and open files over 2,000 steps
@@ -71,6 +72,11 @@ faults fuzz soak: setup
 stubs: setup
 	$(BIN)/python tests/stubs.py
 
+# Fresh environments, gigabytes of them for a while; ARGS="torch" tries one extra alone.
+.PHONY: release-check
+release-check: setup
+	cd tests/labs && PIP_FLAGS="$(PIP_FLAGS)" PYTHONPATH=.:.. ../../$(BIN)/python -m release $(ARGS)
+
 # README, docs/, the notebook, which is run, and the docstrings; strict and without a network.
 # Zensical is installed by hand: .venv/bin/pip install zensical
 .PHONY: docs
@@ -78,7 +84,7 @@ docs: setup $(PAGES)
 	$(BIN)/python docs/build.py $(SITE)
 
 bench: setup
-	$(BIN)/python -m benchmarks $(ARGS)
+	$(BIN)/python -m benchmarks $(PEERS:%=--peers %) $(ARGS)
 
 # On a machine with CUDA, with that machine's own Python and packages: nothing is installed.
 gpu:

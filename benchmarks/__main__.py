@@ -1,122 +1,92 @@
-"""Measure both wings side by side: `python -m benchmarks`, or `make bench`.
+"""Measure both wings and public code side by side: `python -m benchmarks`, or `make bench`.
 
-Prints a table a section as it ends, and keeps what was measured in docs/speed.json, .png and .md;
-sections that are not measured this time stay there as they were.
+Prints a table as it ends, and writes it to docs/measured/speed.md; sections that are not measured
+this time stay there as they were. Where other work took over a quarter of the cores, nothing is
+reported: measure again on a quiet machine.
 """
 
 import argparse
-import dataclasses
 import datetime
-import importlib
-import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from benchmarks import machine, report, scale
-from benchmarks.rounds import Bench
-from benchmarks.workers import ROOT, pool
+from benchmarks import machine, peers, report, turns
+from benchmarks.sections import QUICK, SECTIONS, Group, Scale
 
-# name of a section -> its module, which has `measure(bench)` and `tables(record)`
-SECTIONS = {
-    "step": "step",
-    "digit": "digit",
-    "growth": "growth",
-    "inference": "inference",
-    "input": "pipeline",
-    "memory": "memory",
-    "startup": "startup",
-}
-# flag -> where it writes unless told, and what
-KEPT = {
-    "json": (ROOT / "docs/speed.json", "every figure"),
-    "plot": (ROOT / "docs/speed.png", "a picture of them"),
-    "markdown": (ROOT / "docs/speed.md", "the tables, between the marks in that file"),
-}
+PAGE = turns.ROOT / "docs/measured/speed.md"
+LOUD = 0.25  # of the cores, beyond which a time says nothing
 
 
 def flags(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
     parser.add_argument("--only", action="append", choices=SECTIONS, help="a section; repeatable")
-    parser.add_argument("--rounds", type=int, help="of the round robin (default: 7, quick 2)")
-    for name, (path, does) in KEPT.items():
-        shown = f"{does} (default: {path.relative_to(ROOT)}; nowhere with --quick)"
-        parser.add_argument(f"--{name}", type=Path, metavar="PATH", help=shown)
+    parser.add_argument("--peers", type=Path, help="the folder of public code: see docs/speed.md")
+    parser.add_argument("--rounds", type=int, help="of the turns (default: 5, quick 2)")
+    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
+    parser.add_argument("--out", type=Path, help="the page (default: docs/measured/speed.md)")
     found = parser.parse_args(argv)
-    for name, (path, _) in KEPT.items():
-        if getattr(found, name) is None and not found.quick:
-            setattr(found, name, path)
     if found.rounds is not None and found.rounds < 1:
         parser.error(f"--rounds is {found.rounds}; expected at least 1")
+    if found.out is None and not found.quick:
+        found.out = PAGE
     return found
 
 
-def module(section: str) -> Any:
-    return importlib.import_module(f"benchmarks.{SECTIONS[section]}")
+def measure(group: Group, workers: turns.Workers, rounds: int) -> dict[str, turns.Samples | str]:
+    """The samples of each row."""
+    if group.commands:
+        return turns.starts(group.commands, rounds)
+    if group.unit == "MiB":
+        return turns.growths(group.cases)
+    return turns.times(workers, group.cases, rounds)
 
 
-def measure(section: str, bench: Bench) -> dict[str, Any]:
-    """A section's figures as plain JSON, with the conditions they were measured under."""
-    watch = machine.Watch(lambda: bench.pool.pids)
-    record = module(section).measure(bench)
-    measured = {
-        "date": datetime.date.today().isoformat(),
-        "scale": bench.scale.name,
-        "rounds": bench.rounds,
-        "seconds": watch.seconds,
-        "others": watch.others,
-        "machine": machine.describe(),
-        "record": record,
-    }
-    return json.loads(json.dumps(measured, default=dataclasses.asdict))
-
-
-def failures(value: Any) -> int:
-    """How many cases of a section failed, as against not being there."""
-    if isinstance(value, dict):
-        return (value.get("failed") is True) + sum(map(failures, value.values()))
-    return sum(map(failures, value)) if isinstance(value, list) else 0
-
-
-def tables(section: str, measured: dict[str, Any], render: Any) -> str:
-    """The tables of a section and its conditions."""
-    rendered = [render(each) for each in module(section).tables(measured["record"])]
-    return "\n".join([report.conditions(measured), "", *rendered])
-
-
-def keep(found: argparse.Namespace, sections: dict[str, Any], new: str) -> None:
-    """Write what the command line asks for, after each section: a long run may be cut short."""
-    if found.json:
-        lines = (f'"{name}": {json.dumps(each)}' for name, each in sections.items())
-        found.json.write_text('{"sections": {\n' + ",\n".join(lines) + "\n}}\n")
-    if found.markdown:
-        report.replace(found.markdown, new, tables(new, sections[new], report.markdown))
-    if found.plot:
-        importlib.import_module("benchmarks.plot").save(found.plot, sections)
+def section(
+    name: str, scale: Scale, there: Mapping[str, str], out: Path | None, rounds: int
+) -> bool:
+    """Measure, print and write a section; whether every case of it ran."""
+    lines, loud, whole = [f"## {name.capitalize()}"], False, True
+    for group in SECTIONS[name](scale, there):
+        with turns.Workers() as workers:
+            watch = machine.Watch(lambda workers=workers: workers.pids)
+            found = measure(group, workers, rounds)
+            others, took = watch.others, watch.seconds
+        for case, why in found.items():
+            if isinstance(why, str):
+                print(f"{case} failed: {why}", file=sys.stderr)
+        whole &= not any(isinstance(each, str) for each in found.values())
+        table = report.rows(group, found)
+        print(f"\n{group.title}", flush=True)
+        # Memory does not hang on who else works.
+        if others > LOUD and group.unit != "MiB":
+            shown, loud = f"not reported: other work took {others:.0%} of the cores", True
+            print(f"  {shown}", flush=True)
+        else:
+            shown = (
+                f"{datetime.date.today()}, {machine.describe()}; {rounds} rounds in {took:.0f} s; "
+                f"other work took {others:.0%} of the cores.\n\n{report.markdown(table)}"
+            )
+            print(report.text(table), flush=True)
+            if out and name == "step":
+                report.picture(out.with_suffix(".png"), group, found)
+        lines += ["", f"**{group.title}**", "", shown, *(["", group.note] if group.note else [])]
+    if out:
+        report.write(out, SECTIONS, name, "\n".join(lines), not loud)
+    return whole
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the sections asked for; 1 if a case of them failed."""
-    found = flags(argv)
-    size = scale.QUICK if found.quick else scale.FULL
-    sections: dict[str, Any] = {}
-    if found.json and found.json.exists():
-        sections = json.loads(found.json.read_text())["sections"]
-    failed = 0
-    with pool() as workers:
-        bench = Bench(workers, size, found.rounds or size.rounds)
-        for name in found.only or SECTIONS:
-            bench.say(f"== {name}")
-            sections[name] = measure(name, bench)
-            failed += failures(sections[name])
-            print(tables(name, sections[name], report.text), flush=True)
-            keep(found, sections, name)
-    if failed:
-        print(f"{failed} cases failed", file=sys.stderr)
-    return 1 if failed else 0
+    asked = flags(argv)
+    scale = QUICK if asked.quick else Scale()
+    there, missing = peers.split(asked.peers)
+    for path in missing:
+        print(f"{path} is not there: measured without it; docs/speed.md says how to fetch it")
+    rounds = asked.rounds or scale.rounds
+    ran = [section(name, scale, there, asked.out, rounds) for name in asked.only or SECTIONS]
+    return 0 if all(ran) else 1
 
 
 if __name__ == "__main__":

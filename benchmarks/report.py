@@ -1,103 +1,99 @@
-"""Tables of what was measured, as text for a terminal and as Markdown for the documentation."""
+"""Tables of what was measured, for a terminal and for docs/measured/speed.md, and a picture."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-from benchmarks.rounds import Spread, Timing, Timings, seconds
+from benchmarks.sections import Group
+from benchmarks.turns import Samples, ratios, spread
 
-BEGIN, END = "<!-- measured: {name} -->", "<!-- end of {name} -->"
+SCALES = {"s": 1, "ms": 1e3, "MiB": 1}
+HEAD = """# Speed and memory, measured
 
-
-@dataclass(frozen=True)
-class Table:
-    """A title, a row of names, rows of cells, and what the reader has to know."""
-
-    title: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    notes: Sequence[str] = ()
-
-
-def timings(group: Mapping[str, Any]) -> Timings:
-    """The timings of a group as they were before they became JSON."""
-    return {name: Timing(**each) for name, each in group["timings"].items()}
+Written by `make bench`, a section at a time; [docs/speed.md](../speed.md) says how to read it. A
+figure is the median of the rounds, with the smallest and the largest in brackets.
+"""
+BLOCK = re.compile(r"<!-- (\w+) -->\n.*?\n<!-- end -->\n", re.DOTALL)
 
 
 def number(x: float) -> str:
     """Three figures, no exponent: 0.0123, 1.23, 12.3, 1,230."""
     if x == 0:
         return "0"
-    size = abs(x)
-    places = next((n for n, least in enumerate((100, 10, 1, 0.1, 0.01)) if size >= least), 5)
+    places = next((n for n, least in enumerate((100, 10, 1, 0.1, 0.01)) if abs(x) >= least), 5)
     return f"{float(f'{x:.3g}'):,.{places}f}"
 
 
-def ranged(spread: Spread | None, scale: float = 1.0) -> str:
-    """The median and, in brackets, the smallest and largest; a dash where there is nothing."""
-    if spread is None:
-        return "-"
-    low, high = sorted((spread.low * scale, spread.high * scale))
-    return f"{number(spread.median * scale)} ({number(low)}-{number(high)})"
+def ranged(samples: Samples) -> str:
+    """The median and, of several samples, the smallest and largest."""
+    middle, low, high = map(number, spread(samples))
+    return middle if len(samples) == 1 else f"{middle} ({low}-{high})"
 
 
-def cell(timing: Timing | None, scale: float = 1.0) -> str:
-    """The time of a case, times `scale`, or why there is none."""
-    if timing is not None and timing.failed:
-        return "failed"
-    return "-" if timing is None else ranged(seconds(timing), scale)
+def rows(group: Group, found: Mapping[str, Samples | str]) -> list[list[str]]:
+    """The header and a row a case."""
+    first = next(iter(found.values()))
+    table = [["", group.unit, *(["images/s"] if group.images else []), "of the first"]]
+    for name, samples in found.items():
+        if isinstance(samples, str):
+            table.append([name, "failed", *[""] * (len(table[0]) - 2)])
+            continue
+        cells = [name, ranged([x * SCALES[group.unit] for x in samples])]
+        if group.images:
+            cells.append(number(group.images / spread(samples)[0]))
+        against = "" if isinstance(first, str) else ranged(ratios(samples, first))
+        table.append([*cells, against])
+    return table
 
 
-def rate(timing: Timing, amount: float) -> Spread | None:
-    """`amount` a second: median, smallest, largest."""
-    spread = seconds(timing)
-    return spread and Spread(*(amount / each for each in (spread.median, spread.high, spread.low)))
-
-
-def ratio_table(title: str, rows: Sequence[tuple[str, Spread | None, str]]) -> Table:
-    """Ratios of two times of the same round, each with what is asked of it."""
-    cells = [[name, ranged(spread), asked] for name, spread, asked in rows]
-    return Table(title, ["ratio", "median (range)", "asked for"], cells)
-
-
-def text(table: Table) -> str:
-    """A table in columns as wide as they must be."""
-    rows = [list(table.header), *map(list, table.rows)]
-    widths = [max(len(row[n]) for row in rows) for n in range(len(table.header))]
-
-    def line(row: Sequence[str]) -> str:
-        first, *others = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        return "  ".join([first, *others]).rstrip()
-
-    ruler = "  ".join("-" * width for width in widths)
-    body = [line(rows[0]), ruler, *map(line, rows[1:]), *(f"* {note}" for note in table.notes)]
-    return "\n".join([table.title, *(f"  {each}" for each in body), ""])
-
-
-def markdown(table: Table) -> str:
-    """A table in GitHub's Markdown."""
-    rows = [table.header, ["---"] * len(table.header), *table.rows]
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([f"**{table.title}**", "", *lines, "", *(f"{each}\n" for each in table.notes)])
-
-
-def conditions(section: Mapping[str, Any]) -> str:
-    """When, with what and beside whom a section was measured, in a line."""
-    machine, others = section["machine"], section["others"]
-    shared = "" if others is None else f"; other processes used {others:.0%} of the cores meanwhile"
-    return (
-        f"{section['date']}, {section['scale']} sizes, {section['rounds']} rounds in "
-        f"{section['seconds']:.0f} s, {machine['processor']}, {machine['cores']} cores, "
-        f"torch {machine['versions']['torch']}, jax {machine['versions']['jax']}{shared}"
+def text(table: list[list[str]]) -> str:
+    """Columns as wide as they must be."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = (
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row in table
     )
+    return "\n".join(f"  {line}".rstrip() for line in lines)
 
 
-def replace(path: Path, name: str, content: str) -> None:
-    """Put `content` between the two marks of a section in a Markdown file, which has them."""
-    whole = path.read_text()
-    begin, end = BEGIN.format(name=name), END.format(name=name)
-    if whole.count(begin) != 1 or whole.count(end) != 1:
-        raise SystemExit(f"{path}: has no single pair of the lines {begin} and {end}")
-    before, rest = whole.split(begin)
-    path.write_text(f"{before}{begin}\n{content}\n{end}{rest.split(end)[1]}")
+def markdown(table: list[list[str]]) -> str:
+    """A table in GitHub's Markdown."""
+    header, *others = (f"| {' | '.join(row)} |" for row in table)
+    return "\n".join([header, "| --- " * len(table[0]) + "|", *others])
+
+
+def write(path: Path, order: Iterable[str], name: str, content: str, measured: bool) -> None:
+    """Put a section into the page; one that was not measured leaves an earlier one as it is."""
+    whole = path.read_text() if path.exists() else ""
+    blocks = {match[1]: match[0] for match in BLOCK.finditer(whole)}
+    if measured or name not in blocks:
+        blocks[name] = f"<!-- {name} -->\n{content}\n<!-- end -->\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    drawn = path.with_suffix(".png")
+    image = [f"![Images a second of a training step]({drawn.name})\n"] if drawn.exists() else []
+    sections = (blocks[each] for each in order if each in blocks)
+    path.write_text("\n".join([HEAD, *image, *sections]))
+
+
+def picture(path: Path, group: Group, found: Mapping[str, Samples | str]) -> None:
+    """Draw the images a second of a group as bars."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    timed = {name: samples for name, samples in found.items() if not isinstance(samples, str)}
+    rates = {name: group.images / spread(timed[name])[0] for name in reversed(timed)}
+    hues = {"torch": "#c4532d", "JAX": "#2d6ec4"}
+    colours = [hues.get(name.replace(",", " ").split()[0], "#8a8a8a") for name in rates]
+    figure, axes = pyplot.subplots(figsize=(7, 0.32 * len(rates) + 0.9), layout="constrained")
+    axes.barh(list(rates), list(rates.values()), color=colours, height=0.62)
+    for place, rate in enumerate(rates.values()):
+        axes.text(rate, place, f"  {number(rate)}", va="center", fontsize=8)
+    axes.set_title(f"{group.title}: images a second", fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(left=False)
+    axes.margins(x=0.12)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)

@@ -1,7 +1,9 @@
-"""The process that holds one wing: builds what it is asked for, runs it, tells how long it took.
+"""The process that measures a wing or a peer: `python -m benchmarks.worker WHO [CASE]`.
 
-`python -m benchmarks.worker WING`; one JSON object a line in, one out. Between requests it waits
-for a line, so that its threads leave the cores to the other wing.
+One JSON object a line in, one out: {"kind": ..., options} builds a case and answers its number,
+{"run": number} its seconds, {"failed": why} stands in the place of either. Between requests it
+waits for a line, so that the cores are for the others. With a case on the command line it answers
+the bytes that two calls of it added to the process in which all is imported, and ends.
 """
 
 import gc
@@ -12,74 +14,81 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from typing import Any, TextIO
 
-from benchmarks.contract import Run
+from benchmarks import cases, machine, peers
 from parity.spec import gist
 from parity.wing import memory
 
-
-def main(wing: str) -> None:
-    """Serve requests until the pipe closes."""
-    # What frameworks print must not reach the pipe of the replies.
-    replies = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)
-    serve(wing, sys.stdin, replies)
+LEAST = 0.05  # seconds that a measurement lasts; shorter calls are repeated
 
 
-def serve(wing: str, requests: TextIO, replies: TextIO) -> None:
-    """Answer each line of `requests` with {"ok": ...} or {"failed": why}."""
-    memory.keep()
-    importlib.import_module(f"{wing}_caps.numerics").strict("float32")  # as train.py does
-    shelf = Shelf(importlib.import_module(f"benchmarks.{wing}_cases"))
+def build(who: str, kind: str, **options: Any) -> cases.Run:
+    """The call of a case."""
+    return getattr(peers if who in peers.PEERS else cases, kind)(who, **options)
+
+
+def prepare(who: str) -> None:
+    """Import what a wing or a peer imports, with the numerics of train.py for a wing."""
+    wing = "torch" if who in peers.PEERS else who
+    caps = importlib.import_module(f"{wing}_caps")
+    caps.numerics.strict("float32")
+    importlib.import_module(f"{wing}_caps.training")
+    if wing == "jax":  # it starts its backend with the first array
+        importlib.import_module("jax.numpy").zeros(3).block_until_ready()
+
+
+def seconds(run: Callable[[], Any], calls: int = 1) -> float:
+    """Of one call."""
+    began = time.perf_counter()
+    for _ in range(calls):
+        run()
+    return (time.perf_counter() - began) / calls
+
+
+def serve(who: str, requests: TextIO, replies: TextIO) -> None:
+    """Answer each line of `requests`, until there are no more."""
+    held: list[tuple[cases.Run, int]] = []
     for line in requests:
         ask = json.loads(line)
         try:
-            answer = {"ok": getattr(shelf, ask.pop("do"))(**ask)}
+            if "run" in ask:
+                answer = {"seconds": seconds(*held[ask["run"]])}
+            else:
+                run = build(who, **ask)
+                for _ in range(2):  # compiled, and its memory taken
+                    run()
+                held.append((run, math.ceil(LEAST / max(seconds(run), 1e-9))))
+                answer = {"number": len(held) - 1}
         except Exception as error:
             traceback.print_exc()
             answer = {"failed": f"{type(error).__name__}: {gist(error)}"}
         replies.write(json.dumps(answer) + "\n")
 
 
-class Shelf:
-    """The cases that are held, each by the number it got when it was built."""
-
-    def __init__(self, cases: Any) -> None:
-        self.cases = cases
-        self.held: list[tuple[Run, int]] = []
-
-    def build(self, kind: str, options: dict[str, Any], least: float) -> dict[str, float]:
-        """Build and warm a case: its number, and the seconds of building it and its first call.
-
-        It is then called as often in one measurement as fills `least` seconds.
-        """
-        began = time.perf_counter()
-        run: Run = getattr(self.cases, kind)(**options)
+def growth(who: str, case: dict[str, Any]) -> int:
+    """Bytes that two calls of a case add to the process."""
+    gc.collect()
+    before = machine.resident("VmRSS")
+    run = build(who, **case)
+    for _ in range(2):
         run()
-        first = time.perf_counter() - began
-        run()
-        began = time.perf_counter()
-        run()
-        once = time.perf_counter() - began
-        self.held.append((run, max(1, math.ceil(least / max(once, 1e-9)))))
-        return {"number": len(self.held) - 1, "first": first}
+    return machine.resident("VmHWM") - before
 
-    def run(self, number: int) -> dict[str, float]:
-        """Measure a case: the seconds of one call, and what else it tells."""
-        run, calls = self.held[number]
-        more: dict[str, float] | None = None
-        began = time.perf_counter()
-        for _ in range(calls):
-            more = run()
-        return {"seconds": (time.perf_counter() - began) / calls, **(more or {})}
 
-    def clear(self) -> None:
-        """Forget every case, and what the framework compiled for it."""
-        self.held.clear()
-        self.cases.forget()
-        gc.collect()
+def main(who: str, case: str = "") -> None:
+    """Serve, or measure the memory of one case; what frameworks print goes to standard error."""
+    replies = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    if not case:
+        memory.keep()
+    prepare(who)
+    if case:
+        replies.write(json.dumps({"bytes": growth(who, json.loads(case))}) + "\n")
+    else:
+        serve(who, sys.stdin, replies)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -20,7 +20,7 @@ from jax_caps import (
 from jax_caps.capsules import lengths, squash, votes
 from jax_caps.networks import CapsuleNetwork, build
 from jax_caps.training import Trainer
-from jax_caps.weights import load_pretrained
+from jax_caps.weights import from_pretrained, load_pretrained, save_pretrained
 
 __all__ = [
     "CapsuleNetwork",
@@ -30,6 +30,7 @@ __all__ = [
     "capsules",
     "convolution",
     "export",
+    "from_pretrained",
     "layers",
     "lean",
     "lengths",
@@ -40,6 +41,7 @@ __all__ = [
     "numerics",
     "processes",
     "routing",
+    "save_pretrained",
     "squash",
     "tracing",
     "training",

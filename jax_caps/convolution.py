@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jax_caps import fourier
-from parity.spec.convolution import Sizes, by_fourier
+from parity.spec.convolution import Method, Sizes, by_fourier
 
 # Numbers in a block's patches: 6 MiB of float32, what a core's share of the last cache holds.
 _BLOCK = 3 * 2**19
@@ -29,7 +29,7 @@ def conv(
     stride: int,
     compute: jnp.dtype,
     bias: Array | None = None,
-    method: str = "auto",
+    method: Method = "auto",
     processes: int = 1,
     spectra: list[Array] | None = None,
 ) -> Array:
@@ -68,7 +68,7 @@ def conv(
     return y
 
 
-def chosen(of: Sizes, batch: int, compute: jnp.dtype, method: str) -> bool:
+def chosen(of: Sizes, batch: int, compute: jnp.dtype, method: Method) -> bool:
     """Whether a batch of all processes goes by Fourier transform, on a CPU."""
     return compute in (jnp.float32, jnp.float64) and by_fourier(method, of, batch)
 

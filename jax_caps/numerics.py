@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from parity.spec import SpecError, check_precision
+from parity.spec import Precision, SpecError, check_precision
 
 # Its attributes are made at run time, where no type checker sees them.
 _CONFIG: Any = jax.config
@@ -21,7 +21,7 @@ _SWITCHES = ("jax_default_matmul_precision", "jax_enable_x64")
 _DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
 
-def dtypes(precision: str) -> tuple[jnp.dtype, jnp.dtype]:
+def dtypes(precision: Precision) -> tuple[jnp.dtype, jnp.dtype]:
     """The dtypes of a precision.
 
     Args:
@@ -50,7 +50,7 @@ _before: dict[str, Any] = {}
 _asked: set[str] = set()  # of XLA before it started, which `restore` cannot take back
 
 
-def strict(precision: str = "float32") -> None:
+def strict(precision: Precision = "float32") -> None:
     """Sets full float32 precision and deterministic algorithms in this process.
 
     float32 products no longer use TF32 or bfloat16. `restore` resets the user's own switches. XLA

@@ -24,6 +24,7 @@ from jax_caps.processes import Group
 from parity import schedule
 from parity import weights as canonical
 from parity.spec import (
+    Method,
     NetworkSpec,
     TrainingSpec,
     check_images,
@@ -113,7 +114,7 @@ class Trainer:
         compile: bool = False,
         lean: bool = True,
         block: int | None = None,
-        convolution: str = "auto",
+        convolution: Method = "auto",
         group: Group | None = None,
     ):
         self.spec, self.training, self.group, self.step_count = spec, training, group, 0

@@ -9,14 +9,16 @@ from flax import serialization, traverse_util
 from jax_caps.arrays import from_numpy, to_numpy
 from jax_caps.networks import Network, build
 from parity import weights as canonical
-from parity.spec import TrainedOn, gist
+from parity.spec import NetworkSpec, Precision, TrainedOn, gist
 
 __all__ = [
     "from_numpy",
+    "from_pretrained",
     "load",
     "load_pretrained",
     "read_file",
     "save",
+    "save_pretrained",
     "to_numpy",
     "write_file",
 ]
@@ -42,12 +44,10 @@ def load(path: str | os.PathLike) -> Network:
     """
     spec, arrays = canonical.load(path)
     wide = any(array.dtype == np.float64 for array in arrays.values())
-    net = build(spec, precision="float64" if wide else "float32")
-    from_numpy(net, arrays)
-    return net
+    return _built(spec, arrays, "float64" if wide else "float32")
 
 
-def load_pretrained(name: str, precision: str = "float32") -> Network:
+def load_pretrained(name: str, precision: Precision = "float32") -> Network:
     """A trained network that comes with twincaps.
 
     Args:
@@ -57,7 +57,46 @@ def load_pretrained(name: str, precision: str = "float32") -> Network:
     Raises:
         WeightsError: With the known names, where the name is unknown.
     """
-    spec, arrays = canonical.load_pretrained(name)
+    return _built(*canonical.load_pretrained(name), precision)
+
+
+def from_pretrained(name: str | os.PathLike, precision: Precision = "float32") -> Network:
+    """A trained network by name: of the package, of a folder, or of the Hugging Face Hub.
+
+    Args:
+        name: "small-mnist" for example; a folder of `save_pretrained`, by either wing; or
+            "owner/name" of one on the Hub, for which the extra `hub` is needed.
+        precision: As in `CapsuleNetwork`.
+
+    Raises:
+        WeightsError: Where there is no such thing, with the nearest name; or it is a folder of
+            other files.
+    """
+    return _built(*canonical.load_folder(name), precision)
+
+
+def save_pretrained(
+    net: Network,
+    folder: str | os.PathLike,
+    trained_on: TrainedOn | None = None,
+    *,
+    force: bool = False,
+) -> None:
+    """Writes a network as a folder to share: model.safetensors, config.json and README.md, a card.
+
+    Args:
+        net: The network.
+        folder: The folder to make.
+        trained_on: As in `save`.
+        force: Whether to replace these files in a folder that is there and not empty.
+
+    Raises:
+        WeightsError: Where the folder is there and not empty, without `force`.
+    """
+    canonical.save_folder(folder, net.spec, to_numpy(net), trained_on, force=force)
+
+
+def _built(spec: NetworkSpec, arrays: canonical.Arrays, precision: Precision) -> Network:
     net = build(spec, precision=precision)
     from_numpy(net, arrays)
     return net

@@ -1,5 +1,6 @@
-"""python -m parity VERB: every check and tool, each a function of a module."""
+"""python -m parity VERB, or twincaps VERB: every check and tool, each a function of a module."""
 
+import platform
 import sys
 from collections.abc import Sequence
 
@@ -28,29 +29,52 @@ VERBS = {
 }
 
 
-def main(argv: Sequence[str]) -> int:
-    """Runs one verb; returns the exit code."""
-    return cli.steadily(lambda: _main(argv))
+def main(argv: Sequence[str], prog: str = "python -m parity") -> int:
+    """Runs one verb; returns the exit code.
+
+    Args:
+        argv: The verb and its arguments.
+        prog: How the program was started, for its help.
+    """
+    return cli.steadily(lambda: _main(argv, prog))
 
 
-def _main(argv: Sequence[str]) -> int:
+def script() -> int:
+    """The console script `twincaps`; returns the exit code."""
+    return main(sys.argv[1:], "twincaps")
+
+
+def _main(argv: Sequence[str], prog: str) -> int:
     listing = "\n".join(f"  {verb:<12} {says}" for verb, (_, _, says) in VERBS.items())
     usage = (
-        f"usage: python -m parity VERB ...\n\n{listing}\n\npython -m parity VERB --help says more"
+        f"usage: {prog} VERB ...\n\n{listing}\n\n{prog} VERB --help says more, "
+        f"{prog} --version which versions are installed"
     )
     verb, *rest = argv or [""]
     if verb in ("-h", "--help"):
         print(usage)
         return 0
+    if verb == "--version":
+        print(_versions())
+        return 0
     if verb not in VERBS:
         fault = f"verb {verb!r} is unknown" if verb else "a verb is missing"
         print(f"error: {fault}; expected one of {', '.join(VERBS)}\n{usage}", file=sys.stderr)
         return 2
-    prog = f"python -m parity {verb}"
     if verb == "train":  # its defaults depend on its flags, so it parses them itself
-        return cli.main(rest, prog)
+        return cli.main(rest, f"{prog} {verb}")
     module, function, _ = VERBS[verb]
-    return cli.call(module, function, rest, prog)
+    return cli.call(module, function, rest, f"{prog} {verb}")
+
+
+def _versions() -> str:
+    """This package, Python and the frameworks that are installed, a line each."""
+    from parity.runs import checkpoints
+
+    versions = {"twincaps": "not installed", "python": platform.python_version()}
+    names = ("twincaps", "torch", "jax", "flax", "optax", "numpy")
+    versions |= {n: v for n, v in checkpoints.versions().items() if n in names}
+    return "\n".join(f"{name} {version}" for name, version in versions.items())
 
 
 if __name__ == "__main__":

@@ -59,6 +59,16 @@ for name, (network, changes) in ACTIVE.items():
     spec.PRESETS[name] = dataclasses.replace(
         spec.PRESETS["tiny"], network=network, training=training
     )
+# With state beside its weights: the running numbers of a batch norm.
+spec.PRESETS["tiny-efficient"] = dataclasses.replace(
+    spec.PRESETS["tiny"],
+    network=spec.Efficient(
+        stem=(spec.Conv(5, 3), spec.Conv(6, 3, 2)),
+        primary=spec.Depthwise(types=3, size=2, kernel=3),
+        pose=5,
+        decoder=(7,),
+    ),
+)
 
 # Six images a step: 2 and 3 processes share them, and 67 and 23 leave a rest in training and test.
 spec.PRESETS["tiny-shared"] = dataclasses.replace(

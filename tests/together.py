@@ -7,12 +7,13 @@ writes what each of these `CASES` ended with to FOLDER/CASE.npz.
 import dataclasses
 import importlib
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from parity.spec import Conv, NetworkSpec, Primary, TrainingSpec
+from parity.spec import Conv, Depthwise, Efficient, NetworkSpec, Norm, Primary, TrainingSpec
 from parity.wing import processes
 
 STEPS, BATCH, CLASSES = 20, 6, 5
@@ -24,11 +25,36 @@ SPEC = NetworkSpec(
     pose=5,
     decoder=(7,),
 )
+# With a batch norm, which sums over all processes.
+NORMAL = Efficient(
+    image=SPEC.image,
+    stem=(Conv(5, 3), Conv(6, 2)),
+    primary=Depthwise(types=3, size=2, kernel=6),
+    classes=CLASSES,
+    pose=5,
+    decoder=(7,),
+)
+# A bias before a batch norm: its gradient is 0 but for rounding.
+FREE = dataclasses.replace(NORMAL, norm=Norm(first=True))
 TRAINING = TrainingSpec(batch_size=BATCH, learning_rate=0.01)
-# name -> what differs in the training, in how it is computed, and whether images are of pairs
-CASES: dict[str, tuple[dict[str, Any], dict[str, Any], bool]] = {
-    "adamw-pairs": ({"optimizer": "adamw", "clip_norm": 0.1, "ema": 0.9}, {}, True),
-    "sgd-plain": ({"optimizer": "sgd"}, {"lean": False}, False),
+
+
+@dataclass(frozen=True)
+class Case:
+    """A training: what differs from `TRAINING`, and how it is computed."""
+
+    training: dict[str, Any]
+    how: dict[str, Any] = field(default_factory=dict)
+    pairs: bool = False  # images of two classes each
+    spec: NetworkSpec = SPEC
+
+
+CASES = {
+    "adamw-pairs": Case({"optimizer": "adamw", "clip_norm": 0.1, "ema": 0.9}, pairs=True),
+    "sgd-plain": Case({"optimizer": "sgd"}, {"lean": False}),
+    "sgd-normal": Case({"optimizer": "sgd", "ema": 0.9}, spec=NORMAL),
+    "adam-normal": Case({"optimizer": "adam", "epsilon": 1e-7, "epsilon_hat": True}, spec=NORMAL),
+    "adam-free": Case({"optimizer": "adam"}, spec=FREE),
 }
 
 
@@ -45,15 +71,14 @@ def batch(step: int, pairs: bool) -> tuple[np.ndarray, np.ndarray, Any]:
 
 def train(backend: str, case: str, precision: str, group: Any = None) -> dict[str, np.ndarray]:
     """The end of a case: weights, optimiser's slots, what each step and an evaluation measured."""
-    changes, how, pairs = CASES[case]
-    training = dataclasses.replace(TRAINING, precision=precision, **changes)
-    if group is not None:
-        how = {**how, "group": group}
+    asked = CASES[case]
+    training = dataclasses.replace(TRAINING, precision=precision, **asked.training)
+    how = asked.how if group is None else {**asked.how, "group": group}
     wing = importlib.import_module(f"{backend}_caps.training")
-    trainer, rows = wing.Trainer(SPEC, training, **how), processes.rows(group, BATCH)
+    trainer, rows = wing.Trainer(asked.spec, training, **how), processes.rows(group, BATCH)
 
     def mine(step: int) -> tuple[Any, ...]:
-        images, targets, parts = batch(step, pairs)
+        images, targets, parts = batch(step, asked.pairs)
         own = None if parts is None else tuple(each[rows] for each in parts)
         return images[rows], targets[rows], own
 

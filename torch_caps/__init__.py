@@ -20,7 +20,7 @@ from torch_caps import (
 from torch_caps.capsules import lengths, squash, votes
 from torch_caps.networks import CapsuleNetwork, build
 from torch_caps.training import Trainer
-from torch_caps.weights import load_pretrained
+from torch_caps.weights import from_pretrained, load_pretrained, save_pretrained
 
 __all__ = [
     "CapsuleNetwork",
@@ -30,6 +30,7 @@ __all__ = [
     "capsules",
     "convolution",
     "export",
+    "from_pretrained",
     "layers",
     "lean",
     "lengths",
@@ -40,6 +41,7 @@ __all__ = [
     "numerics",
     "processes",
     "routing",
+    "save_pretrained",
     "squash",
     "tracing",
     "training",

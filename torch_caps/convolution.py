@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from parity.spec.convolution import Sizes, by_fourier
+from parity.spec.convolution import Method, Sizes, by_fourier
 from torch_caps import fourier
 
 
@@ -19,7 +19,7 @@ def conv(
     stride: int,
     compute: torch.dtype,
     bias: Tensor | None = None,
-    method: str = "auto",
+    method: Method = "auto",
     processes: int = 1,
     spectra: list[Tensor] | None = None,
 ) -> Tensor:
@@ -48,7 +48,7 @@ def _eager(
     stride: int,
     compute: torch.dtype,
     bias: Tensor | None,
-    method: str,
+    method: Method,
     processes: int,
     spectra: list[Tensor] | None,
 ) -> Tensor:
@@ -63,7 +63,7 @@ def _eager(
     return F.conv2d(x, kernel.to(compute), bias, stride=stride).permute(0, 2, 3, 1)
 
 
-def chosen(of: Sizes, batch: int, compute: torch.dtype, method: str) -> bool:
+def chosen(of: Sizes, batch: int, compute: torch.dtype, method: Method) -> bool:
     """Whether a batch of all processes goes by Fourier transform, on a CPU."""
     return compute in (torch.float32, torch.float64) and by_fourier(method, of, batch)
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.utils import deterministic
 
-from parity.spec import check_precision
+from parity.spec import Precision, check_precision
 
 _WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 # Every leaf, since the top-level switch does not reach cuDNN (pytorch issue 179445).
@@ -26,7 +26,7 @@ _LEAVES = (
 )
 
 
-def dtypes(precision: str) -> tuple[torch.dtype, torch.dtype]:
+def dtypes(precision: Precision) -> tuple[torch.dtype, torch.dtype]:
     """The dtypes of a precision.
 
     Args:
@@ -49,7 +49,7 @@ def dtypes(precision: str) -> tuple[torch.dtype, torch.dtype]:
 _before: dict[str, Any] = {}
 
 
-def strict(precision: str = "float32") -> None:
+def strict(precision: Precision = "float32") -> None:
     """Sets full float32 precision and deterministic algorithms in this process.
 
     float32 products no longer use TF32 or bfloat16, and operations without a deterministic

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from parity import schedule
 from parity import weights as canonical
-from parity.spec import NetworkSpec, TrainingSpec, check_labels, check_targets
+from parity.spec import Method, NetworkSpec, TrainingSpec, check_labels, check_targets
 from torch_caps import arrays, tracing
 from torch_caps.networks import Network, build
 from torch_caps.numerics import compiled
@@ -102,7 +102,7 @@ class Trainer:
         compile: bool = False,
         lean: bool = True,
         block: int | None = None,
-        convolution: str = "auto",
+        convolution: Method = "auto",
         group: Group | None = None,
     ):
         self.spec, self.training, self.group = spec, training, group

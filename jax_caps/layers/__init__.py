@@ -11,7 +11,7 @@ from jax_caps.layers.norm import Norm, NormalConv, NormalStem, leaky, standardis
 from jax_caps.layers.primary import DepthwiseCapsules, PrimaryCapsules, primary_poses
 from jax_caps.layers.residual import Block
 from jax_caps.layers.self_routing import SelfRoutingCapsules
-from jax_caps.layers.stem import Conv, Stem, parameter
+from jax_caps.layers.stem import Conv, Stem, one_line, parameter
 
 __all__ = [
     "Block",
@@ -31,6 +31,7 @@ __all__ = [
     "dense",
     "leaky",
     "mask",
+    "one_line",
     "parameter",
     "primary_poses",
     "standardised",

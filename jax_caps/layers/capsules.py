@@ -8,7 +8,7 @@ from jax import Array
 
 from jax_caps import lean, routing
 from jax_caps.capsules import Tap, no_tap, votes
-from jax_caps.layers.stem import parameter
+from jax_caps.layers.stem import one_line, parameter
 from parity.spec import NetworkSpec
 
 
@@ -20,6 +20,8 @@ class DigitCapsules(nnx.Module):
         lean: Whether to route without storing the votes, where the routing has such a twin.
         block: Input capsules a block of lean routing; None chooses from the sizes.
     """
+
+    __repr__ = __str__ = one_line
 
     def __init__(self, spec: NetworkSpec, lean: bool = True, block: int | None = None):
         rows = spec.tensors()

@@ -12,7 +12,7 @@ from jax import Array
 
 from jax_caps.convolution import double_size
 from jax_caps.layers.norm import leaky
-from jax_caps.layers.stem import Conv, parameter
+from jax_caps.layers.stem import Conv, one_line, parameter
 from jax_caps.losses import one_hot
 from parity.spec import Efficient, NetworkSpec
 
@@ -50,6 +50,8 @@ class Dense(nnx.Module):
         compute: dtype of its products.
     """
 
+    __repr__ = __str__ = one_line
+
     def __init__(self, width: int, out: int, compute: jnp.dtype):
         self.kernel = parameter(width, out)
         self.bias = parameter(out)
@@ -62,6 +64,8 @@ class Dense(nnx.Module):
 
 class Decoder(nnx.List):
     """Dense layers with relu, then a sigmoid: masked [B, J, D] -> [B, H, W, C]."""
+
+    __repr__ = __str__ = one_line
 
     def __init__(self, spec: NetworkSpec, compute: jnp.dtype):
         widths = [spec.classes * spec.pose, *(spec.decoder or ()), spec.num_pixels]
@@ -83,6 +87,8 @@ class UpsamplingDecoder(nnx.List):
 
     Masked [B, J, D] -> [B, H, W, C]; see `parity.spec.Upsampling`.
     """
+
+    __repr__ = __str__ = one_line
 
     def __init__(self, spec: Efficient, compute: jnp.dtype):
         assert spec.upsampling is not None

@@ -10,7 +10,7 @@ from jax import Array
 
 from jax_caps import norm
 from jax_caps.capsules import Tap, no_tap
-from jax_caps.layers.stem import Conv, parameter
+from jax_caps.layers.stem import Conv, one_line, parameter
 from jax_caps.norm import Total
 from parity import spec as specs
 
@@ -29,6 +29,8 @@ class Norm(nnx.Module):
         spec: Which one, and its options.
         width: Channels.
     """
+
+    __repr__ = __str__ = one_line
 
     def __init__(self, spec: specs.Norm, width: int):
         self.spec, self.scale, self.shift = spec, parameter(width), parameter(width)
@@ -70,7 +72,7 @@ class NormalConv(Conv):
         norm: specs.Norm,
         slope: float | None,
         compute: jnp.dtype,
-        method: str = "auto",
+        method: specs.Method = "auto",
         bias: bool = True,
         padding: int = 0,
     ):
@@ -113,7 +115,9 @@ class NormalConv(Conv):
 class NormalStem(nnx.List):
     """Normalised convolutions after the pixels: [B, H, W, C] -> [B, H', W', channels]."""
 
-    def __init__(self, spec: specs.Efficient, compute: jnp.dtype, method: str = "auto"):
+    __repr__ = __str__ = one_line
+
+    def __init__(self, spec: specs.Efficient, compute: jnp.dtype, method: specs.Method = "auto"):
         widths = [spec.image[2], *(each.channels for each in spec.stem)]
         super().__init__(
             NormalConv(width, each, spec.norm, spec.slope, compute, method)

@@ -9,8 +9,8 @@ from jax import Array
 
 from jax_caps.capsules import Tap, exponential_squash, no_tap, squash
 from jax_caps.convolution import depthwise
-from jax_caps.layers.stem import Conv, parameter
-from parity.spec import Efficient, Sabour2017
+from jax_caps.layers.stem import Conv, one_line, parameter
+from parity.spec import Efficient, Method, Sabour2017
 
 
 def primary_poses(x_BHWC: Array, types: int) -> Array:
@@ -33,7 +33,7 @@ def primary_poses(x_BHWC: Array, types: int) -> Array:
 class PrimaryCapsules(Conv):
     """A convolution, grouped into poses and squashed: [B, H, W, C] -> [B, I, K]."""
 
-    def __init__(self, spec: Sabour2017, compute: jnp.dtype, method: str = "auto"):
+    def __init__(self, spec: Sabour2017, compute: jnp.dtype, method: Method = "auto"):
         # Without a stem it reads the image itself.
         width = spec.stem[-1].channels if spec.stem else spec.image[2]
         self.spec = spec.primary
@@ -50,6 +50,8 @@ class PrimaryCapsules(Conv):
 
 class DepthwiseCapsules(nnx.Module):
     """A filter for each channel, grouped into poses and squashed: [B, H, W, C] -> [B, I, K]."""
+
+    __repr__ = __str__ = one_line
 
     def __init__(self, spec: Efficient):
         self.spec = spec.primary

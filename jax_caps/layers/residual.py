@@ -3,6 +3,8 @@
 Axes: B batch, H W C feature map.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -31,10 +33,10 @@ class Block(nnx.Module):
         spec: specs.Block,
         norm: specs.Norm,
         compute: jnp.dtype,
-        method: str = "auto",
+        method: specs.Method = "auto",
     ):
         first, second = specs.Conv(spec.channels, 3, spec.stride), specs.Conv(spec.channels, 3)
-        how = compute, method, False, 1
+        how: Any = compute, method, False, 1
         self.spec = spec
         self.conv = nnx.List(
             [

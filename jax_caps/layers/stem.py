@@ -11,12 +11,21 @@ from jax import Array
 
 from jax_caps.capsules import Tap, no_tap
 from jax_caps.convolution import conv, padded
-from parity.spec import Sabour2017
+from parity.spec import Method, Sabour2017
 
 
 def parameter(*shape: int) -> nnx.Param:
     """A parameter of this shape, to be filled by canonical weights."""
     return nnx.Param(jnp.zeros(shape))
+
+
+def one_line(self: nnx.Module) -> str:
+    """The `__repr__` of layers: name, shapes of kernels, how many numbers in all."""
+    tensors = nnx.to_flat_state(nnx.state(self, (nnx.Param, nnx.BatchStat)))
+    kernels = [(path, x) for path, x in tensors if x.ndim > 1] or tensors
+    shapes = (f"{'.'.join(map(str, path))} {'x'.join(map(str, x.shape))}" for path, x in kernels)
+    count = sum(x.size for _, x in tensors)
+    return f"{type(self).__name__}({', '.join(shapes)}: {count:,})"
 
 
 class Conv(nnx.Module):
@@ -33,6 +42,8 @@ class Conv(nnx.Module):
         padding: Rows and columns of zeros on each side of what it reads.
     """
 
+    __repr__ = __str__ = one_line
+
     def __init__(
         self,
         width: int,
@@ -40,25 +51,26 @@ class Conv(nnx.Module):
         size: int,
         stride: int,
         compute: jnp.dtype,
-        method: str = "auto",
+        method: Method = "auto",
         bias: bool = True,
         padding: int = 0,
     ):
         self.kernel = parameter(size, size, width, out)
         if bias:
             self.bias = parameter(out)
-        self.stride, self.compute, self.method = stride, compute, method
+        self.stride, self.compute = stride, compute
+        self.method: Method = method
         self.padding = padding
         self.spectra = None  # of the kernel, where a Trainer has made them
         self.processes = 1  # that share a batch; a Trainer of several says so
 
     def __call__(self, x_BHWC: Array, tap: Tap = no_tap) -> Array:
-        """[B, H, W, in] -> [B, H', W', out]; with a tap, directly."""
+        """[B, H, W, in] -> [B, H', W', out]; "auto" with a tap is direct."""
         return self.convolved(x_BHWC, tap, self.bias[...])
 
     def convolved(self, x_BHWC: Array, tap: Tap, bias: Array | None = None) -> Array:
-        """The convolution, by the method asked for where no tap looks on."""
-        method = self.method if tap is no_tap else "direct"
+        """The convolution, by the method asked for; "auto" is direct where a tap looks on."""
+        method = "direct" if tap is not no_tap and self.method == "auto" else self.method
         x_BHWC = padded(x_BHWC, self.padding) if self.padding else x_BHWC
         how = method, self.processes, self.spectra
         return conv(x_BHWC, self.kernel[...], self.stride, self.compute, bias, *how)
@@ -67,7 +79,9 @@ class Conv(nnx.Module):
 class Stem(nnx.List):
     """Convolutions, each followed by relu: [B, H, W, C] -> [B, H', W', channels]."""
 
-    def __init__(self, spec: Sabour2017, compute: jnp.dtype, method: str = "auto"):
+    __repr__ = __str__ = one_line
+
+    def __init__(self, spec: Sabour2017, compute: jnp.dtype, method: Method = "auto"):
         widths = [spec.image[2], *(layer.channels for layer in spec.stem)]
         super().__init__(
             Conv(width, layer.channels, layer.kernel, layer.stride, compute, method)

@@ -7,7 +7,7 @@ from jax_caps.networks.matrix import MatrixNetwork
 from jax_caps.networks.network import Network
 from jax_caps.networks.sabour2017 import CapsuleNetwork
 from jax_caps.networks.self_routing import SelfRoutingNetwork
-from parity.spec import NetworkSpec
+from parity.spec import Method, NetworkSpec, Precision
 
 __all__ = [
     "CapsuleNetwork",
@@ -30,10 +30,10 @@ _CLASSES: dict[str, Any] = {
 def build(
     spec: NetworkSpec,
     seed: int = 0,
-    precision: str = "float32",
+    precision: Precision = "float32",
     lean: bool = True,
     block: int | None = None,
-    convolution: str = "auto",
+    convolution: Method = "auto",
 ) -> Network:
     """The network of any spec; arguments are those of `CapsuleNetwork`."""
     return _CLASSES[spec.network](spec, seed, precision, lean, block, convolution)

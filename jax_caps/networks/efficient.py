@@ -17,7 +17,7 @@ from jax_caps.layers import (
 )
 from jax_caps.networks.network import Network, Total
 from jax_caps.numerics import dtypes
-from parity.spec import Efficient, SpecError
+from parity.spec import Efficient, Method, Precision, SpecError
 from parity.weights import draw
 
 
@@ -43,10 +43,10 @@ class EfficientNetwork(Network):
         self,
         spec: Efficient,
         seed: int = 0,
-        precision: str = "float32",
+        precision: Precision = "float32",
         lean: bool = True,
         block: int | None = None,
-        convolution: str = "auto",
+        convolution: Method = "auto",
     ):
         if not isinstance(spec, Efficient):
             raise SpecError(f"a spec of network {spec.network!r}; build(spec) makes any network")

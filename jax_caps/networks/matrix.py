@@ -14,7 +14,7 @@ from jax_caps.capsules import Capsules, Tap
 from jax_caps.layers import Conv, MatrixCapsules, standardised
 from jax_caps.networks.network import Network, Total
 from jax_caps.numerics import dtypes
-from parity.spec import Hinton2018, SpecError
+from parity.spec import Hinton2018, Method, Precision, SpecError
 from parity.weights import draw
 
 EPSILON = 1e-5  # of an image's own standardisation
@@ -41,10 +41,10 @@ class MatrixNetwork(Network):
         self,
         spec: Hinton2018,
         seed: int = 0,
-        precision: str = "float32",
+        precision: Precision = "float32",
         lean: bool = True,
         block: int | None = None,
-        convolution: str = "auto",
+        convolution: Method = "auto",
     ):
         if not isinstance(spec, Hinton2018):
             raise SpecError(f"a spec of network {spec.network!r}; build(spec) makes any network")
@@ -58,7 +58,7 @@ class MatrixNetwork(Network):
             stem.append(Conv(*sizes, compute, convolution))
             width = layer.channels
         self.stem = nnx.List(stem)
-        how = first.kernel, first.stride, compute, convolution, False
+        how: Any = first.kernel, first.stride, compute, convolution, False
         self.activation = Conv(width, first.types, *how)
         self.primary = Conv(width, first.channels, *how)
         self.capsule = nnx.List([MatrixCapsules(spec, n) for n in range(len(spec.capsules) + 1)])

@@ -15,7 +15,7 @@ from jax_caps.capsules import Capsules, Tap, lengths, longest, no_tap
 from jax_caps.layers import DigitCapsules, mask
 from jax_caps.norm import Total
 from jax_caps.numerics import build, dtypes
-from parity.spec import NetworkSpec, SpecError, check_images, check_parts, check_targets
+from parity.spec import NetworkSpec, Precision, SpecError, check_images, check_parts, check_targets
 
 
 class Network(nnx.Module):
@@ -33,10 +33,17 @@ class Network(nnx.Module):
     digit: DigitCapsules
     decoder: Any
 
-    def __init__(self, spec: NetworkSpec, precision: str):
+    def __init__(self, spec: NetworkSpec, precision: Precision):
         build()
-        self.spec, self.precision = spec, precision
+        self.spec = spec
+        self.precision: Precision = precision
         self.dtype = dtypes(precision)[0]
+
+    def __repr__(self) -> str:
+        layers = (f"  ({n}): {x!r}\n" for n, x in vars(self).items() if isinstance(x, nnx.Module))
+        return f"{type(self).__name__}(\n{''.join(layers)})"
+
+    __str__ = __repr__
 
     def __call__(self, images_BHWC: Any, tap: Tap = no_tap) -> Array:
         """Images in [0, 1], floating [B, H, W, C] -> class capsules [B, J, D].
@@ -95,7 +102,7 @@ class Network(nnx.Module):
         if capsules.activations is not None:
             return capsules.activations
         assert capsules.poses is not None
-        return lengths(capsules.poses)
+        return lengths(capsules.poses, self.spec.length_epsilon)
 
     def reconstruct(self, poses_BJD: Array, labels: Any) -> Array:
         """The decoder's images, from the capsules of the labels alone.

@@ -10,7 +10,7 @@ from jax_caps.capsules import Capsules, Tap
 from jax_caps.layers import Decoder, DigitCapsules, PrimaryCapsules, Stem
 from jax_caps.networks.network import Network, Total
 from jax_caps.numerics import dtypes
-from parity.spec import NetworkSpec, Sabour2017, SpecError
+from parity.spec import Method, NetworkSpec, Precision, Sabour2017, SpecError
 from parity.weights import draw
 
 
@@ -37,10 +37,10 @@ class CapsuleNetwork(Network):
         self,
         spec: NetworkSpec,
         seed: int = 0,
-        precision: str = "float32",
+        precision: Precision = "float32",
         lean: bool = True,
         block: int | None = None,
-        convolution: str = "auto",
+        convolution: Method = "auto",
     ):
         if not isinstance(spec, Sabour2017):
             raise SpecError(f"a spec of network {spec.network!r}; build(spec) makes any network")

@@ -14,7 +14,7 @@ from jax_caps.capsules import Capsules, Tap
 from jax_caps.layers import Block, NormalConv, SelfRoutingCapsules, standardised
 from jax_caps.networks.network import Network, Total
 from jax_caps.numerics import dtypes
-from parity.spec import Conv, Hahn2019, SpecError
+from parity.spec import Conv, Hahn2019, Method, Precision, SpecError
 from parity.spec.networks.self_routing import same
 from parity.weights import draw
 
@@ -40,10 +40,10 @@ class SelfRoutingNetwork(Network):
         self,
         spec: Hahn2019,
         seed: int = 0,
-        precision: str = "float32",
+        precision: Precision = "float32",
         lean: bool = True,
         block: int | None = None,
-        convolution: str = "auto",
+        convolution: Method = "auto",
     ):
         if not isinstance(spec, Hahn2019):
             raise SpecError(f"a spec of network {spec.network!r}; build(spec) makes any network")
@@ -53,7 +53,7 @@ class SelfRoutingNetwork(Network):
         self.pixels, self.epsilon = spec.pixels, spec.norm.epsilon
         width, stem, blocks = spec.image[2], [], []
         for layer in spec.stem:
-            how = compute, convolution, False, same(layer.kernel)
+            how: Any = compute, convolution, False, same(layer.kernel)
             stem.append(NormalConv(width, layer, spec.norm, 0.0, *how))
             width = layer.channels
         for layer in spec.blocks:

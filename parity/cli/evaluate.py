@@ -15,13 +15,13 @@ from parity.data import Split, batches
 from parity.data.windows import translate
 from parity.loop import scoring
 from parity.saved import find
-from parity.spec import TwincapsError
+from parity.spec import Backend, TwincapsError
 from parity.wing.trainer import Trainer, scores
 
 
 def evaluate(
     run: str,
-    backend: str | None = None,
+    backend: Backend | None = None,
     dataset: str | None = None,
     data_dir: str | None = None,
     ema: bool = False,

@@ -6,7 +6,16 @@ from typing import Annotated, Any
 
 import tyro
 
-from parity.spec import PRESETS, RunOptions, TrainingSpec, preset_card
+from parity.spec import (
+    PRESETS,
+    Backend,
+    Method,
+    Optimizer,
+    Precision,
+    RunOptions,
+    TrainingSpec,
+    preset_card,
+)
 
 
 def _shown(metavar: str, unset: str | None = None, helptext: str | None = None) -> Any:
@@ -25,7 +34,7 @@ class Flags:
     it departs from the preset, is printed.
     """
 
-    backend: Annotated[str, _shown("{torch,jax}")]
+    backend: Backend
     """The framework to train with."""
     preset: Annotated[str, _shown("NAME", helptext=_PRESETS)]
     dataset: Annotated[str, _shown("NAME", "the preset's; of MNIST's, mnist-mini")]
@@ -40,11 +49,11 @@ class Flags:
     """The rate of the first step; it decays from there."""
     decay_steps: int
     """Steps in which the rate decays by the preset's factor (0.96, 0.97 for Efficient-CapsNet)."""
-    optimizer: Annotated[str, _shown("{adam,adamw,sgd}")]
+    optimizer: Optimizer
     """The optimiser."""
     seed: int
     """Decides first weights, order and augmentation: the same in both frameworks."""
-    precision: Annotated[str, _shown("{float32,float64,bfloat16}")]
+    precision: Precision
     """Of the network; bfloat16 is for convolutions and decoder alone."""
     device: Annotated[str, _shown("NAME")]
     """Where to compute: cpu, or cuda."""
@@ -61,7 +70,7 @@ class Flags:
     """Route without storing the votes."""
     block: Annotated[int | None, _shown("INT", "from the sizes")]
     """Input capsules whose votes lean routing holds at a time."""
-    convolution: Annotated[str, _shown("{auto,direct,fourier}")]
+    convolution: Method
     """How convolutions are computed; auto chooses from the sizes."""
     checkpoint_every: int
     """Steps between checkpoints; 0: at the end of each epoch alone."""

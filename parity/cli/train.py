@@ -124,6 +124,7 @@ def _begin(flags: Flags, path: Path | None, place: Place | None) -> None:
     batches.per_epoch(dataset.train, training)
     image, classes = dataset.train.shape, dataset.classes
     spec = dataclasses.replace(card.network, image=image, classes=classes)
+    spec.check_batch(training.batch_size)
     trainer = make_trainer(spec, training, options, dataset, several=True, place=place)
     if place is not None and place.rank > 0:
         _accompany(trainer, dataset)

@@ -200,7 +200,9 @@ def _explained(comparisons: _Comparisons, row: Row) -> Row:
         return dataclasses.replace(row, why=str(verdict))
     if row.precision == "float64":
         return dataclasses.replace(row, why="semantic: this is float64")
-    same = [other for other in comparisons.rows("float64", row.rung) if other.what == row.what]
-    holds = bool(same) and all(other.verdict == HOLDS for other in same)
+    rows = comparisons.rows("float64", row.rung)
+    # Rungs 5 and 6 ask other things of float64: then all of them.
+    same = [other for other in rows if other.what == row.what] or rows
+    holds = all(other.verdict == HOLDS for other in same)
     why = "rounding: in float64 it holds" if holds else "semantic: in float64 it does not hold"
     return dataclasses.replace(row, why=why)

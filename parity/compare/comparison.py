@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from parity.compare.decisions import Decided, alike
 from parity.compare.rungs import RUNGS
 from parity.compare.subject import Subject
 from parity.compare.wings import Pair, WingError
@@ -63,6 +64,7 @@ class Comparison:
         self.precision = next(iter(pair.handles.values())).precision
         self.modes = tuple(modes)
         self._rows: dict[int, list[Row]] = {}
+        self._decided: dict[bool, Decided] = {}
 
     def once(self, rung: int, compare: "Callable[[Comparison], list[Row]]") -> list[Row]:
         """The rows of a rung by the function that compares there, called once."""
@@ -73,14 +75,14 @@ class Comparison:
                 self._rows[rung] = [raised(rung, self.precision, error)]
         return self._rows[rung]
 
-    def row(self, rung: int, what: str, distances: Mapping[str, float]) -> Row:
+    def row(self, rung: int, what: str, distances: Mapping[str, float], why: str = "") -> Row:
         """The row of these differences, which stand in the order of execution."""
         norms = sum(name.endswith(".norm.scale") for name in table(self.subject.spec))
         tolerance = RUNGS[rung].tolerance(self.precision, norms)
         name, apart = worst(distances)
         first = first_beyond(distances, tolerance)
         verdict = HOLDS if first is None else DIFFERS
-        return Row(rung, self.precision, what, name, apart, tolerance, verdict, first or "")
+        return Row(rung, self.precision, what, name, apart, tolerance, verdict, first or "", why)
 
     @functools.cached_property
     def traces(self) -> dict[str, Trace]:
@@ -103,9 +105,24 @@ class Comparison:
         seen = oracle.values(trace)
         return {**seen, **{f"parameter/{name}": array for name, array in given}}
 
-    @functools.cached_property
+    def decided(self, train: bool = True) -> Decided:
+        """Traces of the first batch, this one or a brighter one, where relus decide alike."""
+        if train not in self._decided:
+
+            def trace(brighter: int) -> tuple[Trace, Trace]:
+                if brighter == 0:
+                    traces = self.traces if train else self.evaluated
+                else:
+                    traces = self.pair.trace(train=train, brighter=brighter)
+                return traces["torch"], traces["jax"]
+
+            self._decided[train] = alike(trace, RUNGS[2].tolerance(self.precision))
+        return self._decided[train]
+
     def double_gradients(self) -> Arrays:
         """The gradients in float64, which decide what rung 4 looks at."""
+        decided = self.decided()
         if self.precision == "float64":
-            return self.traces["torch"].gradients
-        return self.pair.trace_each({"torch": {"precision": "float64"}})["torch"].gradients
+            return decided.traces[0].gradients
+        asked = {"precision": "float64", "brighter": decided.brighter}
+        return self.pair.trace_each({"torch": asked})["torch"].gradients

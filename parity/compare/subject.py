@@ -57,10 +57,14 @@ class Subject:
     seed: int = 0
     batch: int = BATCH
 
-    def at(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Images and labels of a step: one batch after the other, round and round."""
+    def at(self, step: int, brighter: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Images and labels of a step: one batch after the other, round and round.
+
+        Images are brighter by so many 1024ths, and still in [0, 1].
+        """
         places = np.arange(step * self.batch, (step + 1) * self.batch) % len(self.labels)
-        return self.images[places], self.labels[places]
+        more = np.float32(brighter / 1024)
+        return (self.images[places] + more) / (1 + more), self.labels[places]
 
     def cast(self, precision: str) -> Arrays:
         """The weights in the dtype that a network of this precision has."""

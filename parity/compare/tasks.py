@@ -110,18 +110,23 @@ def pure_functions(wing: Wing) -> Result:
 
 
 def trace(
-    wing: Wing, precision: str | None = None, mode: str = "usual", train: bool = True
+    wing: Wing,
+    precision: str | None = None,
+    mode: str = "usual",
+    train: bool = True,
+    brighter: int = 0,
+    convolution: str = "auto",
 ) -> Result:
     """One forward and backward pass of plain routing, every tensor of it."""
     subject, precision = wing.subject, precision or wing.precision
-    net = wing.package.build(subject.spec, 0, precision, lean=False)
+    net = wing.package.build(subject.spec, 0, precision, lean=False, convolution=convolution)
     net = net.to(wing.device) if wing.name == "torch" else net
     wing.package.weights.from_numpy(net, subject.weights)
-    images, labels = subject.at(0)
+    images, labels = subject.at(0, brighter)
     traced = wing.package.tracing.trace(net, images, labels, compile=MODES[mode], train=train)
     request = {
         "backend": wing.name,
-        "mode": mode,
+        "mode": mode if convolution == "auto" else convolution,
         "device": wing.device,
         "source": subject.source,
         "spec": to_dict(subject.spec),
@@ -135,11 +140,11 @@ def trace(
     return recording.make(request, wing.package.numerics.report(), traced, labels).pack()
 
 
-def step(wing: Wing, optimizer: str) -> Result:
+def step(wing: Wing, optimizer: str, brighter: int = 0) -> Result:
     """One step from a state in the middle of a run."""
     trainer = wing.trainer(optimizer)
     trainer.set_state(wing.subject.midway(optimizer, wing.precision))
-    metrics = trainer.step(*wing.subject.at(0))
+    metrics = trainer.step(*wing.subject.at(0, brighter))
     after = trainer.get_state()
     arrays = {name: np.float64(metrics[name]) for name in ("learning_rate", "loss")}
     arrays |= after["optimizer"]
@@ -196,14 +201,14 @@ def _save(wing: Wing, trainer: Any, folder: Path) -> None:
     checkpoints.write(folder, wing.subject.spec, *arrays, step=state["step"], **seen, **none)
 
 
-def mode(wing: Wing, **how: Any) -> Result:
+def mode(wing: Wing, brighter: int = 0, **how: Any) -> Result:
     """Poses, loss and gradients of one SGD step in a mode of the Trainer.
 
     From a momentum of 0 the first step's momentum is the gradient, whatever the mode.
     """
     trainer = wing.trainer("sgd", clips=False, **how)
     trainer.set_state(wing.subject.fresh("sgd", wing.precision))
-    images, labels = wing.subject.at(0)
+    images, labels = wing.subject.at(0, brighter)
     arrays = {"poses": trainer.poses(images)}
     arrays["loss"] = np.asarray(trainer.step(images, labels)["loss"])
     slopes = trainer.get_state()["optimizer"]

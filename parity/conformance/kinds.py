@@ -143,7 +143,7 @@ def kind_of(name: str, routing: str | None = None, inputs: Collection[str] = ())
         if routing is not None:
             raise ConformanceError(f"routing is {routing!r}, of a {name}; expected kind routing")
         return Kind(name, CASES[name], OUTPUTS[name], MISTAKES[name], EXPECTED[name])
-    usual = Routing(routing or USUAL)
+    usual = Routing.kind(routing or USUAL)()
     switches = {
         name: True
         for name, owned in usual.owns.items()

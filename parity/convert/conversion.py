@@ -13,7 +13,7 @@ from parity.convert.installed import needed
 from parity.convert.layouts import LAYOUTS, Layout, native
 from parity.runs import chosen
 from parity.spec import PRESETS, NetworkSpec, TrainedOn, TwincapsError, from_dict, preset_card
-from parity.weights import FORMAT, WeightsError, pretrained_file, pretrained_names, table
+from parity.weights import FORMAT, WeightsError, folders, pretrained_file, pretrained_names, table
 
 NATIVE = {"torch": "state_dict of torch_caps", "canonical": "canonical axes, as in jax_caps"}
 
@@ -95,9 +95,12 @@ def network(
 
 
 def located(path: str | os.PathLike) -> Path:
-    """The path, or that of the network of this name that comes with twincaps."""
+    """The path; the weights file of a network of the package, or of a shared folder."""
     name = os.fspath(path)
-    return pretrained_file(name) if name in pretrained_names() else Path(path)
+    if name in pretrained_names():
+        return pretrained_file(name)
+    shared = Path(path) / folders.MODEL
+    return shared if shared.is_file() else Path(path)
 
 
 @contextlib.contextmanager

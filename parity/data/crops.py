@@ -13,7 +13,7 @@ from parity.data.windows import cut
 LIT = np.dtype([("corner", np.int64, 2), ("brightness", float), ("contrast", float)])
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Cropped(Split):
     """Windows of `size`, height and width: random in training, else the middle.
 

@@ -45,6 +45,9 @@ class Batch:
     labels: np.ndarray
     weights: np.ndarray
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({_images(self.images)})"
+
     @property
     def made_of(self) -> tuple[np.ndarray, np.ndarray] | None:
         """Classes [B, P] and images [B, P, H, W, C] of P things an image, if known."""
@@ -80,6 +83,9 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({_images(self.images)}, augmented by {self.augment})"
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -163,12 +169,23 @@ class Dataset:
         for doubt in (*_dark(self), *_unseen(self)):
             warnings.warn(f"{self.name}: {doubt}", DataWarning, stacklevel=3)
 
+    def __repr__(self) -> str:
+        splits = {"train": self.train, "test": self.test, "validation": self.validation}
+        shown = (f"{name} {_images(s.images)}" for name, s in splits.items() if s is not None)
+        return f"Dataset({self.name}: {', '.join(shown)}; {self.classes} classes)"
+
 
 def alike(dataset: Dataset, **fields: Any) -> Dataset:
     """The data set with other fields; what it warned of is not said again."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)
         return dataclasses.replace(dataset, **fields)
+
+
+def _images(images: np.ndarray) -> str:
+    """How many images of which size and dtype: "5,000 of 28x28x1 uint8"."""
+    count, *size = images.shape
+    return f"{count:,} of {'x'.join(map(str, size))} {images.dtype}"
 
 
 def _dark(dataset: Dataset) -> Iterator[str]:

@@ -77,9 +77,10 @@ def exponential_squash(g: Graph, x: str, name: str) -> str:
     return g("Mul", x, g("Div", shortened, length), name=name)
 
 
-def lengths(g: Graph, poses: str, name: str) -> str:
-    """The length of each pose: [..., D] -> [...]."""
-    return g("Sqrt", g("ReduceSum", g("Mul", poses, poses), [-1], keepdims=0), name=name)
+def lengths(g: Graph, poses: str, name: str, epsilon: float = 0.0) -> str:
+    """The length of each pose, epsilon under its root: [..., D] -> [...]."""
+    square = g("ReduceSum", g("Mul", poses, poses), [-1], keepdims=0)
+    return g("Sqrt", g("Add", square, epsilon) if epsilon > 0 else square, name=name)
 
 
 def votes(g: Graph, poses_BIK: str, kernel_IJKD: np.ndarray) -> str:

@@ -102,13 +102,16 @@ def draw(
     """
     shown = np.sort(reference.longest(lengths_J, MOST))
     even = 1 / (spec.classes + spec.routing.options.get("leaky", False))
+    # Added after the softmax, it may take coefficients anywhere, below 0 too.
+    apart = "" if spec.routing.shares else ", or less (a learned prior is added)"
     left, right, low, high = extent(spec)
     tile = min((style.WIDTH - SIDE - BAR + GAP) / len(shown) - GAP, 0.9)
     height = tile * (low - high) / (right - left)
     room = len(maps) * (height + GAP) - GAP
     subtitle = (
         f"the largest coupling coefficient of the {spec.senders[2]} capsules at each place, "
-        f"white being the even split, {even:.2g}; under each class, its capsule's {spec.ranked}"
+        f"white being the even split, {even:.2g}{apart}; under each class, its capsule's "
+        f"{spec.ranked}"
     )
     figure = style.page("Where the primary capsules send", subtitle, note, TOP + room)
     _whole(figure, image, extent(spec))

@@ -13,14 +13,14 @@ from parity.figures.album import album
 from parity.figures.model import Model, look
 from parity.runs import Run
 from parity.saved import find
-from parity.spec import RunOptions, TrainingSpec
+from parity.spec import Backend, RunOptions, TrainingSpec
 
 QUICK = 2000  # test images that figures at the end of a training are made from
 
 
 def figures(
     run: str,
-    backend: str | None = None,
+    backend: Backend | None = None,
     against: str | None = None,
     out: str | None = None,
     dataset: str | None = None,
@@ -56,7 +56,7 @@ def figures(
 
 def _drawn(
     run: str,
-    backend: str | None,
+    backend: Backend | None,
     against: str | None,
     out: str | None,
     dataset: str | None,

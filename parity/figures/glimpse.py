@@ -21,11 +21,11 @@ class Glimpse:
 
     Attributes:
         entropies: Of the last iteration's routing coefficients, in nats: one for each primary
-            capsule of each image.
+            capsule of each image; None of a routing whose coefficients are no shares.
         pictures: [H, W, 3] by name.
     """
 
-    entropies: np.ndarray
+    entropies: np.ndarray | None
     pictures: dict[str, np.ndarray]
 
 
@@ -42,7 +42,8 @@ def glimpse(model: Model, split: Split, batch_size: int) -> Callable[[], Glimpse
         zoomed = {
             name: picture.repeat(ZOOM, 0).repeat(ZOOM, 1) for name, picture in pictures.items()
         }
-        return Glimpse(entropies(coefficients[-1]).ravel(), zoomed)
+        shares = model.spec.routing.shares
+        return Glimpse(entropies(coefficients[-1]).ravel() if shares else None, zoomed)
 
     return take
 

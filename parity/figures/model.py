@@ -20,15 +20,15 @@ class Model(Protocol):
 
     spec: NetworkSpec
 
-    def poses(self, images: Any) -> np.ndarray:
+    def poses(self, images: Any, /) -> np.ndarray:
         """The class capsules of images [N, H, W, C]: [N, J, D]."""
         ...
 
-    def couplings(self, images: Any) -> np.ndarray:
+    def couplings(self, images: Any, /) -> np.ndarray:
         """The routing coefficients of each iteration: [iterations, N, I, J]."""
         ...
 
-    def reconstruct(self, poses: Any, labels: Any) -> np.ndarray:
+    def reconstruct(self, poses: Any, labels: Any, /) -> np.ndarray:
         """The decoder's images [N, H, W, C], each from the capsule of its label [N]."""
         ...
 

@@ -2,5 +2,6 @@
 
 from parity.loop.session import History, train
 from parity.loop.signals import Stopped
+from parity.loop.watcher import Line, Watcher
 
-__all__ = ["History", "Stopped", "train"]
+__all__ = ["History", "Line", "Stopped", "Watcher", "train"]

@@ -30,7 +30,7 @@ class Place:
         """The message of a signal, and how to go on."""
         if self.folder is None:
             return f"stopped after {self}; nothing was saved, as there is no run folder"
-        return f"stopped after {self}; go on with: python train.py --resume {self.folder}"
+        return f"stopped after {self}; go on with: python -m parity train --resume {self.folder}"
 
     def parted(self, reason: str) -> str:
         """The message where another process is gone, and how to go on."""

@@ -6,7 +6,8 @@ import math
 import threading
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,7 +21,7 @@ from parity.loop.place import Place
 from parity.loop.prefetch import Prefetch
 from parity.loop.scoring import epoch_scores, total, validation_accuracy
 from parity.loop.signals import Stopped, signals
-from parity.loop.terminal import watchers
+from parity.loop.terminal import shows
 from parity.loop.watcher import Line, Watcher, tell
 from parity.runs import Run, checkpoints
 from parity.runs.checkpoints import Checkpoint
@@ -48,6 +49,14 @@ class History:
     seconds: float = 0.0
     waited: float = 0.0
 
+    def __repr__(self) -> str:
+        counts = Counter(line["event"] for line in self.lines)
+        accuracy = "none" if self.accuracy is None else f"{self.accuracy:.4f}"
+        return (
+            f"History({counts['train']:,} steps, {counts['eval']:,} evaluations, "
+            f"accuracy {accuracy}, {self.seconds:.1f} s)"
+        )
+
     @property
     def waiting(self) -> float:
         """The share of the training time spent waiting for batches."""
@@ -55,7 +64,12 @@ class History:
 
 
 def train(
-    trainer: Trainer, dataset: Dataset, run: Run | None = None, *, progress: bool = True
+    trainer: Trainer,
+    dataset: Dataset,
+    run: Run | None = None,
+    *,
+    progress: bool = True,
+    watchers: Sequence[Watcher] = (),
 ) -> History:
     """Trains to the end of `trainer.training`, from the run's newest checkpoint.
 
@@ -63,17 +77,28 @@ def train(
     metrics and checkpoints to the run; without one, nothing is written. Ctrl-C, SIGTERM, SIGHUP,
     SIGUSR1 and SIGUSR2 end it with a checkpoint, as `Stopped`. A loss or a weight that is not
     finite raises RunError with the step and the first tensor that was not, and the last good
-    checkpoint stays. Of several processes only the first has the run, and shows progress;
+    checkpoint stays. Of several processes only the first has the run, and watchers;
     ProcessError, where another is gone.
+
+    Args:
+        trainer: What is trained: a wing's Trainer, or another of its protocol.
+        dataset: Of images and classes as the network takes them.
+        run: The run folder.
+        progress: Whether to show a bar or lines, and to write TensorBoard's events to the run.
+        watchers: Each is called with every line of metrics, a plain dictionary, after it was
+            written: `train(line)` after a step, `eval(line)` after an evaluation, and `close()`
+            at the end, also after an error. One that raises is dropped with a warning.
     """
     check(trainer.spec, dataset)
     with signals() as stop, contextlib.ExitStack() as shown:
         session = _Session(trainer, dataset, run, stop)
         shown.enter_context(session.together())
         session.restore()
-        if progress and session.first:
-            folder = None if run is None else run.path
-            session.watchers = watchers(trainer, dataset.test, session.per_epoch, folder)
+        if session.first:
+            if progress:
+                folder = None if run is None else run.path
+                session.watchers += shows(trainer, dataset.test, session.per_epoch, folder)
+            session.watchers += watchers
             shown.callback(tell, session.watchers, "close")
         try:
             while session.at.epoch < trainer.training.epochs:

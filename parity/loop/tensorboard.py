@@ -114,7 +114,8 @@ class Events:
         writer = self._add("test", line)
         if self.look is not None:
             look = self.look()
-            writer.add_histogram("routing/entropy", look.entropies, line["step"])
+            if look.entropies is not None:
+                writer.add_histogram("routing/entropy", look.entropies, line["step"])
             for name, picture in look.pictures.items():
                 writer.add_image(name, picture, line["step"], dataformats="HWC")
 

@@ -14,17 +14,15 @@ from parity.spec import TrainingSpec
 DUMB = ("dumb", "unknown")  # terminals, by TERM
 
 
-def watchers(
-    trainer: Any, test: Split, per_epoch: int, folder: os.PathLike | None
-) -> list[Watcher]:
+def shows(trainer: Any, test: Split, per_epoch: int, folder: os.PathLike | None) -> list[Watcher]:
     """A bar or plain lines, whichever suits stdout, and TensorBoard with a folder."""
-    shows: list[Watcher] = []
+    watchers: list[Watcher] = []
     with spared("progress"):
-        shows += [_progress(Telling(trainer.training, per_epoch))]
+        watchers += [_progress(Telling(trainer.training, per_epoch))]
     if folder is not None:
         with spared("events for TensorBoard"):
-            shows += events(folder, trainer, test)
-    return shows
+            watchers += events(folder, trainer, test)
+    return watchers
 
 
 def _progress(words: "Telling") -> Watcher:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
@@ -18,7 +18,7 @@ from parity import reference
 from parity.figures.model import Model
 from parity.predict.fit import prepare
 from parity.saved import Known, find
-from parity.spec import BACKENDS, RunOptions, TrainingSpec, TwincapsError, printable
+from parity.spec import BACKENDS, Backend, RunOptions, TrainingSpec, TwincapsError, printable
 from parity.traces.measure import difference
 from parity.wing.load import EXTRAS
 from parity.wing.trainer import scores
@@ -73,7 +73,7 @@ class Prediction:
 def predict(
     images: Annotated[list[str], tyro.conf.arg(metavar="IMAGE...", help_behavior_hint="")],
     weights: Annotated[str, tyro.conf.arg(metavar="NAME|RUN|FILE")] = "efficient-mnist",
-    backend: Annotated[str | None, _shown("{torch,jax,both}", "those installed")] = None,
+    backend: Literal[Backend, "both"] | None = None,
     fit: Annotated[
         str | None, _shown("{digit,digits,garment,whole}", "what the network is for")
     ] = None,
@@ -117,13 +117,15 @@ def predict(
         _show(*row, known.names)
 
 
-def asked(backend: str | None) -> list[str]:
+def asked(backend: Literal[Backend, "both"] | None) -> list[Backend]:
     """The wings asked for, in their order; unless one is named, the installed."""
     if backend == "both":
         return list(BACKENDS)
     if backend is not None:
         return [RunOptions(backend=backend).backend]  # refuses what is no wing
-    wings = [wing for wing in BACKENDS if all(map(importlib.util.find_spec, EXTRAS[wing]))]
+    wings: list[Backend] = [
+        wing for wing in BACKENDS if all(map(importlib.util.find_spec, EXTRAS[wing]))
+    ]
     if not wings:
         raise TwincapsError(
             "neither framework is installed; install one with: pip install 'twincaps[torch]', or "
@@ -132,7 +134,7 @@ def asked(backend: str | None) -> list[str]:
     return wings
 
 
-def see(known: Known, images: np.ndarray, backends: list[str]) -> list[Prediction]:
+def see(known: Known, images: np.ndarray, backends: list[Backend]) -> list[Prediction]:
     """What each of these wings makes of images [N, H, W, C], in float32."""
     poses, activations, reconstructions = {}, {}, None
     active = known.spec.ranks == "activations"

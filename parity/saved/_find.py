@@ -3,15 +3,15 @@
 import contextlib
 import dataclasses
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from parity import data, runs, weights
 from parity.data import Dataset
 from parity.data.registry import described
 from parity.runs import Checkpoint, Run, RunError, RunWarning, checkpoints
-from parity.spec import NetworkSpec, RunOptions, TrainedOn, TrainingSpec, TwincapsError
-from parity.weights import Arrays
+from parity.spec import Backend, NetworkSpec, RunOptions, TrainedOn, TrainingSpec, TwincapsError
+from parity.weights import Arrays, folders
 from parity.wing.load import make_trainer
 from parity.wing.trainer import Trainer
 
@@ -33,7 +33,7 @@ class Known:
     name: str
     source: str
     spec: NetworkSpec
-    arrays: Arrays
+    arrays: Arrays = field(repr=False)
     trained_on: TrainedOn
     training: TrainingSpec | None = None
     options: RunOptions | None = None
@@ -45,7 +45,7 @@ class Known:
         return self.trained_on.names(self.spec.classes)
 
     def asked(
-        self, backend: str | None, dataset: str | None, data_dir: str | None
+        self, backend: Backend | None, dataset: str | None, data_dir: str | None
     ) -> tuple[TrainingSpec, RunOptions, Dataset]:
         """What it is asked about by a verb, and its training and options with that.
 
@@ -99,7 +99,7 @@ def find(name: str, averaged: bool = False) -> Known:
 
     Args:
         name: A name of `weights.pretrained_names()`, a run folder (its newest checkpoint), one
-            checkpoint of it, or a .safetensors file.
+            checkpoint of it, a .safetensors file, or a folder of `save_pretrained`.
         averaged: Moving averages of the weights instead, of a run trained with `ema`.
 
     Raises:
@@ -121,6 +121,8 @@ def find(name: str, averaged: bool = False) -> Known:
         run, newest = runs.chosen(path)
         arrays = _averages(newest) if averaged else newest.weights
         return _of_run(name, run, newest.path, run.spec, arrays, run.trained_on)
+    if (path / folders.MODEL).is_file():
+        path = path / folders.MODEL
     file = path / "weights.safetensors" if path.is_dir() else path
     spec, arrays, about = weights.load_known(file)
     if averaged:

@@ -4,10 +4,17 @@ A spec holds only what changes the mathematics. Where a run is computed, and how
 `RunOptions`; both are written to a run's `training.json`.
 """
 
-from parity.spec.checks import SpecError, TwincapsError, error_line, gist, printable
+from parity.spec.checks import (
+    SpecError,
+    TwincapsError,
+    check_count,
+    error_line,
+    gist,
+    printable,
+)
+from parity.spec.convolution import Method
 from parity.spec.inputs import (
     check_activations,
-    check_count,
     check_images,
     check_iterations,
     check_labels,
@@ -22,6 +29,7 @@ from parity.spec.layers import (
     Conv,
     Depthwise,
     Norm,
+    NormKind,
     Pixels,
     Primary,
     Tensor,
@@ -42,9 +50,29 @@ from parity.spec.networks import (
 )
 from parity.spec.plain import from_dict, to_dict
 from parity.spec.presets import PRESETS, Preset, preset, preset_card
-from parity.spec.routings import EM, ROUTINGS, Dynamic, Owned, Routing, SelfAttention, SelfRouting
+from parity.spec.routings import (
+    EM,
+    ROUTINGS,
+    Dynamic,
+    Owned,
+    Routing,
+    RoutingName,
+    SelfAttention,
+    SelfRouting,
+)
 from parity.spec.trained_on import Sample, TrainedOn
-from parity.spec.training import BACKENDS, OPTIMIZERS, PRECISIONS, RunOptions, TrainingSpec
+from parity.spec.training import (
+    BACKENDS,
+    OPTIMIZERS,
+    PRECISIONS,
+    Augmentation,
+    Backend,
+    Optimizer,
+    Precision,
+    RunOptions,
+    Schedule,
+    TrainingSpec,
+)
 
 __all__ = [
     "BACKENDS",
@@ -56,6 +84,8 @@ __all__ = [
     "PRECISIONS",
     "PRESETS",
     "ROUTINGS",
+    "Augmentation",
+    "Backend",
     "Block",
     "CapsuleLayer",
     "Conv",
@@ -67,16 +97,22 @@ __all__ = [
     "Init",
     "Loss",
     "MatrixInit",
+    "Method",
     "NetworkSpec",
     "Norm",
+    "NormKind",
+    "Optimizer",
     "Owned",
     "Pixels",
+    "Precision",
     "Preset",
     "Primary",
     "Routing",
+    "RoutingName",
     "RunOptions",
     "Sabour2017",
     "Sample",
+    "Schedule",
     "SelfAttention",
     "SelfRouting",
     "SpecError",

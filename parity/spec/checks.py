@@ -99,6 +99,8 @@ def normalise(spec: Any) -> None:
 
 
 def _plain(hint: Any, value: Any, owner: str, name: str) -> Any:
+    if typing.get_origin(hint) is typing.Literal:  # which text it may be, the spec checks
+        hint = str
     inner = typing.get_args(hint)
     if type(None) in inner:
         return None if value is None else _plain(inner[0], value, owner, name)
@@ -122,3 +124,12 @@ def _plain(hint: Any, value: Any, owner: str, name: str) -> Any:
 def fields(spec: Any, names: str) -> dict[str, Any]:
     """The named fields of a spec; names are one string, apart by spaces."""
     return {name: getattr(spec, name) for name in names.split()}
+
+
+def check_count(count: int) -> None:
+    """Raises SpecError where a batch has one number a channel, which has no variance."""
+    if count < 2:
+        raise SpecError(
+            f"batch norm: {count} number a channel to train on (images x places); expected at "
+            "least 2, use a larger batch"
+        )

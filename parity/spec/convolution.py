@@ -9,9 +9,10 @@ convolution is the sum, over the phases, of convolutions of stride 1 (`parity.we
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
-METHODS = ("auto", "direct", "fourier")
+Method = Literal["auto", "direct", "fourier"]
+METHODS: tuple[Method, ...] = get_args(Method)
 
 # Points of the largest grid that is transformed: its matrices are of 3/2 by 1 times this size.
 _LARGEST = 2048
@@ -89,7 +90,7 @@ class Sizes(NamedTuple):
         return found
 
 
-def by_fourier(method: str, sizes: Sizes, batch: int) -> bool:
+def by_fourier(method: Method, sizes: Sizes, batch: int) -> bool:
     """Whether a batch goes by the Fourier transform.
 
     Args:

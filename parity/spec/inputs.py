@@ -20,15 +20,6 @@ def check_precision(precision: Any) -> None:
         )
 
 
-def check_count(count: int) -> None:
-    """Raises SpecError where a batch has one number a channel, which has no variance."""
-    if count < 2:
-        raise SpecError(
-            f"batch norm: {count} number a channel to train on (images x places); expected at "
-            "least 2, use a larger batch"
-        )
-
-
 def check_iterations(num_iters: int) -> None:
     """Raises SpecError unless a routing has an iteration."""
     if num_iters < 1:

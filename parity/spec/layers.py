@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from parity.spec.checks import (
     COUNT,
@@ -173,7 +173,8 @@ class Depthwise:
         return self.types * self.size
 
 
-NORMS = ("batch", "layer", "instance")
+NormKind = Literal["batch", "layer", "instance"]
+NORMS: tuple[NormKind, ...] = get_args(NormKind)
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ class Norm:
         bound: Scale and shift are first drawn uniformly within plus and minus this; None: 1 and 0.
     """
 
-    kind: str = "batch"
+    kind: NormKind = "batch"
     epsilon: float = 1e-3
     keep: float = 0.99
     first: bool = False

@@ -62,6 +62,8 @@ def _optional(kind: Any) -> dict[str, Any]:
 
 
 def _value(hint: Any, value: Any, name: str) -> Any:
+    if typing.get_origin(hint) is typing.Literal:  # which text it may be, the spec checks
+        hint = str
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint):
         return from_dict(typing.cast(type, hint), value)

@@ -12,7 +12,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from parity.spec.checks import COUNT, POSITIVE, check, normalise, require
 
@@ -41,6 +41,10 @@ class Owned:
         return tuple(sizes[axis] for axis in self.axes.split())
 
 
+# The names of ROUTINGS, for type checkers and editors.
+RoutingName = Literal["dynamic", "self_attention", "self_routing", "em"]
+
+
 @dataclass(frozen=True, init=False)
 class Routing:
     """A routing of `ROUTINGS` with options: Routing("dynamic") is a Dynamic.
@@ -48,7 +52,8 @@ class Routing:
     A subclass gives `name` its default, says its `source`, and `owns` its parameters by name;
     one with a field of the same name, a bool, is there where that is true. What it `takes` of a
     batch beside the votes is nothing where capsules are as active as they are long; a routing that
-    takes activations returns poses, activations and coefficients.
+    takes activations returns poses, activations and coefficients. `shares` says whether the
+    coefficients of an input are its shares: none below 0, in all at most 1.
     """
 
     name: str = "dynamic"
@@ -56,8 +61,9 @@ class Routing:
     source: ClassVar[str] = ""
     owns: ClassVar[Mapping[str, Owned]] = {}
     takes: ClassVar[Mapping[str, Owned]] = {}
+    shares: ClassVar[bool] = True
 
-    def __new__(cls, name: str = "dynamic", *options: Any, **named: Any) -> "Routing":
+    def __new__(cls, name: RoutingName = "dynamic", *options: Any, **named: Any) -> "Routing":
         """The dataclass of that name; raises SpecError with the known names."""
         return object.__new__(cls.kind(name) if cls is Routing else cls)
 
@@ -163,6 +169,7 @@ class SelfAttention(Routing):
     owns: ClassVar[Mapping[str, Owned]] = {
         "prior": Owned("i j", value=0.0, feeds="routing.0.coupling")
     }
+    shares: ClassVar[bool] = False  # the prior comes after the softmax
 
     name: str = "self_attention"
     scale: float | None = field(default=None, metadata={"examples": (None, 1.7)})

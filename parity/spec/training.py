@@ -1,17 +1,24 @@
 """What a training run is, and how it is computed."""
 
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from parity.spec.checks import COUNT, FROM_ZERO, POSITIVE, WHOLE, check, fields, normalise, require
-from parity.spec.convolution import METHODS
+from parity.spec.convolution import METHODS, Method
 from parity.spec.plain import LATER
 
-PRECISIONS = ("float32", "float64", "bfloat16")
-OPTIMIZERS = ("adam", "adamw", "sgd")
-BACKENDS = ("torch", "jax")
-SCHEDULES = ("exponential", "staircase", "milestones")
-AUGMENTATIONS = ("shift", "efficient")
-SPREADS = ("constant", "linear", "sigmoid")
+Precision = Literal["float32", "float64", "bfloat16"]
+Optimizer = Literal["adam", "adamw", "sgd"]
+Backend = Literal["torch", "jax"]
+Schedule = Literal["exponential", "staircase", "milestones"]
+Augmentation = Literal["shift", "efficient"]
+Spread = Literal["constant", "linear", "sigmoid"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+OPTIMIZERS: tuple[Optimizer, ...] = get_args(Optimizer)
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
+SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
+AUGMENTATIONS: tuple[Augmentation, ...] = get_args(Augmentation)
+SPREADS: tuple[Spread, ...] = get_args(Spread)
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ class TrainingSpec:
     dataset: str = "mnist-mini"
     epochs: int = 8
     batch_size: int = 128
-    optimizer: str = "adam"
+    optimizer: Optimizer = "adam"
     learning_rate: float = 1e-3
     decay_rate: float = 0.96
     decay_steps: int = 2000
@@ -54,14 +61,14 @@ class TrainingSpec:
     ema: float | None = None
     shift: int = 2
     seed: int = 0
-    precision: str = "float32"
+    precision: Precision = "float32"
     validation: int = field(default=0, metadata=LATER)
-    schedule: str = field(default="exponential", metadata=LATER)
+    schedule: Schedule = field(default="exponential", metadata=LATER)
     epsilon_hat: bool = field(default=False, metadata=LATER)
-    augment: str = field(default="shift", metadata=LATER)
+    augment: Augmentation = field(default="shift", metadata=LATER)
     l2: float = field(default=0.0, metadata=LATER)
     milestones: tuple[int, ...] = field(default=(), metadata=LATER)
-    spread: str = field(default="constant", metadata=LATER)
+    spread: Spread = field(default="constant", metadata=LATER)
     spread_steps: int = field(default=50_000, metadata=LATER)
 
     def __post_init__(self) -> None:
@@ -122,14 +129,14 @@ class RunOptions:
         convolution: "direct", "fourier", or "auto" to choose from the sizes.
     """
 
-    backend: str = "torch"
+    backend: Backend = "torch"
     device: str = "cpu"
     compile: bool = False
     lean: bool = True
     block: int | None = None
     checkpoint_every: int = 0
     data_dir: str | None = None
-    convolution: str = field(default="auto", metadata=LATER)
+    convolution: Method = field(default="auto", metadata=LATER)
 
     def __post_init__(self) -> None:
         normalise(self)

@@ -32,6 +32,7 @@ from parity.weights.files import (
     verify,
     write_whole,
 )
+from parity.weights.folders import load_folder, save_folder
 
 __all__ = [
     "AVERAGE",
@@ -54,6 +55,7 @@ __all__ = [
     "kinds",
     "load",
     "load_arrays",
+    "load_folder",
     "load_known",
     "load_pretrained",
     "pretrained_file",
@@ -61,6 +63,7 @@ __all__ = [
     "read_arrays",
     "save",
     "save_arrays",
+    "save_folder",
     "slots",
     "state",
     "table",

@@ -22,17 +22,17 @@ class Trainer(Protocol):
     spec: NetworkSpec
     training: TrainingSpec
 
-    def step(self, images: Any, targets: Any, parts: Any = None) -> dict[str, float]:
+    def step(self, images: Any, targets: Any, parts: Any = None, /) -> dict[str, float]:
         """Trains on a batch: `loss`, `accuracy` and `learning_rate` of the step."""
         ...
 
     def evaluate(
-        self, images: Any, targets: Any, weights_B: Any, parts: Any = None
+        self, images: Any, targets: Any, weights_B: Any, parts: Any = None, /
     ) -> dict[str, float]:
         """Weighted sums over a batch of `loss`, `correct` and `count`."""
         ...
 
-    def poses(self, images: Any) -> np.ndarray:
+    def poses(self, images: Any, /) -> np.ndarray:
         """The class capsules of images: [B, J, D]."""
         ...
 
@@ -40,7 +40,7 @@ class Trainer(Protocol):
         """`step`, `weights` and `optimizer` (the slots), by canonical names."""
         ...
 
-    def set_state(self, state: Any) -> None:
+    def set_state(self, state: Any, /) -> None:
         """Goes on from a state of either wing."""
         ...
 

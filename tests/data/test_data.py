@@ -10,6 +10,7 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+import fakes
 import numpy as np
 import pytest
 from PIL import Image
@@ -409,3 +410,12 @@ def test_the_list_for_a_terminal_cuts_no_name_and_no_address(nowhere, capsys, mo
     assert set(parity.data.names()) <= set(words)
     assert {mnist.SOURCE.url, affnist.SOURCE.url, smallnorb.SOURCE.url} <= set(words)
     assert "5,000" in words
+
+
+def test_a_data_set_is_shown_on_one_line():
+    dataset = fakes.dataset()
+    assert repr(dataset) == (
+        "Dataset(fake: train 23 of 5x7x1 float32, test 7 of 5x7x1 float32; 3 classes)"
+    )
+    assert repr(dataset.train) == "Split(23 of 5x7x1 float32, augmented by shift)"
+    assert repr(dataset.test.batch(np.arange(2))) == "Batch(2 of 5x7x1 float32)"

@@ -1,9 +1,6 @@
 """The wheel: three import packages, whole, with no framework unless its extra is asked for."""
 
 import re
-import shutil
-import subprocess
-import sys
 import tomllib
 import zipfile
 from email import message_from_string
@@ -12,38 +9,20 @@ from email.message import Message
 import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
+from wheels import PACKAGES, build
 from wings import ROOT
 
 import parity
 from parity import data
 
-PACKAGES = ("torch_caps", "jax_caps", "parity")
 FRAMEWORKS = {"torch", "jax", "jaxlib", "flax", "optax"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """A wheel of the working tree, built in a copy of it and without the network."""
-    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    for name in PACKAGES:
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    command = [
-        sys.executable,
-        "-m",
-        "build",
-        "--wheel",
-        "--no-isolation",
-        "--outdir",
-        str(out),
-        ".",
-    ]
-    result = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stdout + result.stderr
-    (built,) = out.iterdir()
-    with zipfile.ZipFile(built) as archive:
+    """A wheel of the working tree."""
+    with zipfile.ZipFile(build(tmp_path_factory.mktemp("wheel"))) as archive:
         yield archive
 
 
@@ -76,11 +55,24 @@ def test_the_wheel_brings_the_small_data_set_and_its_notice(wheel):
 
 def test_the_wheel_says_what_it_is(wheel, metadata):
     assert metadata["Name"] == "twincaps"
-    assert metadata["License-Expression"] == "MIT"
+    assert metadata["License-Expression"] == "MIT AND CC-BY-SA-3.0"
     assert metadata["Requires-Python"] == ">=3.11"
-    extras = {"torch", "jax", "figures", "data", "onnx", "docs", "dev"}
+    extras = {"torch", "jax", "figures", "data", "onnx", "hub", "docs", "dev"}
     assert set(metadata.get_all("Provides-Extra", [])) == extras
-    assert any(name.endswith("licenses/LICENSE") for name in wheel.namelist())
+    notices = ("LICENSE", "parity/data/sets/mnist_mini_licence.txt")
+    for notice in notices:
+        assert any(name.endswith(f"licenses/{notice}") for name in wheel.namelist())
+    (scripts,) = (name for name in wheel.namelist() if name.endswith("/entry_points.txt"))
+    assert "twincaps = parity.__main__:script" in wheel.read(scripts).decode().splitlines()
+
+
+def test_the_description_reads_where_there_is_no_repository(metadata):
+    text = metadata.get_payload()
+    assert "# twincaps" in text
+    assert "docs/training.md" in text
+    targets = re.findall(r"\]\(([^)]*)\)", text)
+    assert [each for each in targets if not each.startswith("https://")] == []
+    assert len(targets) == (ROOT / "README.md").read_text().count("](https://")
 
 
 def wanted(metadata: Message, extra: str) -> set[str]:
@@ -101,6 +93,7 @@ def wanted(metadata: Message, extra: str) -> set[str]:
         ("figures", set()),
         ("data", set()),
         ("onnx", set()),
+        ("hub", set()),
         ("docs", set()),
         ("dev", set()),
     ],

@@ -1,23 +1,32 @@
 """Specs: what can be built, what is refused and how, JSON and back, the presets' numbers."""
 
 import dataclasses
+import inspect
 import json
 import math
 import re
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
 from specs import network_specs
+from wings import PACKAGES
 
-from parity import data
+from parity import data, weights
 from parity import spec as specs
+from parity.reference import norm
 from parity.spec import (
+    Backend,
     Conv,
     Init,
     Loss,
     NetworkSpec,
+    NormKind,
+    Optimizer,
+    Precision,
     Primary,
     Routing,
+    RoutingName,
     RunOptions,
     SpecError,
     TrainingSpec,
@@ -27,6 +36,26 @@ from parity.spec import (
     preset_card,
     to_dict,
 )
+
+NORMS = {
+    name
+    for name, function in inspect.getmembers(norm, inspect.isfunction)
+    if function.__module__ == norm.__name__ and not name.startswith("_")
+}
+# A type -> the table, or the functions, that it names.
+CHOICES = {
+    RoutingName: specs.ROUTINGS,
+    NormKind: NORMS,
+    Optimizer: weights.SLOTS,
+    Backend: PACKAGES,
+    Precision: weights.FLOATS,
+}
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_what_a_type_checker_lets_through_is_what_there_is(choice):
+    names = set(get_args(choice))
+    assert names == set(CHOICES[choice]) - {"float16"}  # which files may have, and networks not
 
 
 def test_the_paper_s_network():

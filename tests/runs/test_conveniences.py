@@ -47,7 +47,7 @@ class Failing:
 @pytest.mark.parametrize(("when", "heard"), [("train", 1), ("eval", 6), ("close", 19)])
 def test_a_watcher_that_fails_is_told_of_once_and_dropped(monkeypatch, when, heard):
     failing, whole = Failing(when, []), Failing("never", [])
-    monkeypatch.setattr(session, "watchers", lambda *_: [failing, whole])
+    monkeypatch.setattr(session, "shows", lambda *_: [failing, whole])
     with pytest.warns(RunWarning) as told:
         history = loop.train(fakes.Trainer(), fakes.dataset())
     assert [str(each.message) for each in told] == [
@@ -62,7 +62,7 @@ def test_an_interruption_of_a_watcher_is_one_of_the_training(monkeypatch):
         def train(self, line) -> None:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(session, "watchers", lambda *_: [Impatient("never", [])])
+    monkeypatch.setattr(session, "shows", lambda *_: [Impatient("never", [])])
     with pytest.raises(KeyboardInterrupt):
         loop.train(fakes.Trainer(), fakes.dataset())
 

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from wings import PACKAGES, ROOT, difference
+from wings import PACKAGES, ROOT, difference, door
 
+from parity.runs import Run
+from parity.runs.checkpoints import Checkpoint
 from parity.saved import find
 
 RUN = ("--preset", "small", "--epochs", "1")
@@ -71,3 +73,42 @@ def test_three_epochs_change_framework_after_the_first(both_wings, tmp_path, pre
                 assert apart(handed, whole) < 1e-9
             assert accuracy(handed) == pytest.approx(accuracy(whole), abs=0.003)
             assert accuracy(whole) > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.float64
+def test_running_numbers_and_slots_go_over_with_a_run(both_wings, tmp_path):
+    """A network with state: one epoch in each wing, the second in either, all of it to 1e-9."""
+    how = ("--preset", "tiny-efficient", "--dataset", "tiny-stripes", "--precision", "float64")
+    begun = {wing: tmp_path / wing for wing in PACKAGES}
+    for wing, run in begun.items():
+        said = door("train", *how, "--epochs", 1, "--ema", 0.9, "--backend", wing, "--out", run)
+        assert said.returncode == 0, said.stderr
+    ended = {}
+    for first, then in itertools.product(PACKAGES, PACKAGES):
+        run = ended[first, then] = tmp_path / f"{first}-{then}"
+        shutil.copytree(begun[first], run)
+        said = door("train", "--resume", run, "--backend", then, "--epochs", 2)
+        assert said.returncode == 0, said.stderr
+    whole = newest(ended["torch", "torch"])
+    assert whole.state.epoch == 2
+    names = {"weights": "stem.0.norm.variance", "optimizer": "ema/stem.1.norm.mean"}
+    before = newest(begun["torch"])
+    for part, name in names.items():
+        assert (getattr(whole, part)[name] != getattr(before, part)[name]).all(), name
+    for key, run in ended.items():
+        other = newest(run)
+        for part in names:
+            ours, theirs = getattr(whole, part), getattr(other, part)
+            assert ours.keys() == theirs.keys()
+            for name, array in ours.items():
+                assert array.dtype == np.float64
+                assert difference(array, theirs[name]) < 1e-9, (key, part, name)
+
+
+def newest(run: Path) -> Checkpoint:
+    """The last checkpoint of a run, whole."""
+    with Run.open(run, read_only=True) as opened:
+        checkpoint = opened.newest()
+    assert checkpoint is not None
+    return checkpoint

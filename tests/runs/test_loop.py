@@ -19,7 +19,7 @@ from parity.data import DataError, batches
 from parity.loop import scoring, session, terminal
 from parity.loop.prefetch import Prefetch
 from parity.runs import Run
-from parity.runs.disk import RunError
+from parity.runs.disk import RunError, RunWarning
 from parity.schedule import learning_rate
 from parity.spec import RunOptions
 
@@ -152,7 +152,7 @@ def test_an_interrupted_run_ends_where_the_uninterrupted_one_does(whole, tmp_pat
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
     assert first.steps == step
     assert f"after step {step} of epoch" in str(told.value)
-    assert f"python train.py --resume {run.path}" in str(told.value)
+    assert f"python -m parity train --resume {run.path}" in str(told.value)
     with Run.open(run.path) as run:
         found = run.newest()
         assert found is not None
@@ -430,3 +430,53 @@ def test_tensorboard_events_are_written_where_tensorboardx_is(tmp_path, monkeypa
         loop.train(fakes.Trainer(), fakes.dataset(), run)
         assert json.dumps(timeless(run.metrics()))
     assert not list(run.path.glob("events*"))
+
+
+class Kept:
+    """A watcher that keeps what it is given, and raises at one line of it."""
+
+    def __init__(self, breaks: int | None = None) -> None:
+        self.name, self.breaks, self.seen, self.closed = "plot", breaks, [], 0
+
+    def train(self, line):
+        if len(self.seen) == self.breaks:
+            raise OSError("no display")
+        self.seen.append(line)
+
+    def eval(self, line):
+        self.seen.append(line)
+
+    def close(self):
+        self.closed += 1
+
+
+@pytest.mark.parametrize("progress", [False, True])
+def test_a_watcher_gets_every_line_and_the_end(progress, capsys):
+    kept = Kept()
+    history = loop.train(fakes.Trainer(), fakes.dataset(), progress=progress, watchers=[kept])
+    assert kept.seen == history.lines
+    assert kept.closed == 1
+    assert ("test accuracy" in capsys.readouterr().out) is progress
+    events = [line["event"] for line in history.lines]
+    assert repr(history).startswith(
+        f"History({events.count('train')} steps, 3 evaluations, accuracy {history.accuracy:.4f}, "
+    )
+
+
+def test_a_watcher_that_fails_is_dropped_and_the_others_stay():
+    broken, kept = Kept(breaks=2), Kept()
+    with pytest.warns(RunWarning, match=r"no more plot \(no display\); training goes on without"):
+        history = loop.train(
+            fakes.Trainer(), fakes.dataset(), progress=False, watchers=(broken, kept)
+        )
+    assert broken.seen == history.lines[:2]
+    assert (broken.closed, kept.closed) == (0, 1)
+    assert kept.seen == history.lines
+
+
+def test_a_watcher_is_closed_after_an_error():
+    trainer, kept = fakes.Trainer(), Kept()
+    trainer.at[3] = lambda _: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        loop.train(trainer, fakes.dataset(), progress=False, watchers=[kept])
+    assert (len(kept.seen), kept.closed) == (2, 1)

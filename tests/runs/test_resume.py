@@ -85,7 +85,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(story):
     said = story.said["stopped"]
     assert said.returncode == 130
     assert "stopped after step 17 of epoch 2" in said.stderr
-    assert f"python train.py --resume {story.broken}" in said.stderr
+    assert f"python -m parity train --resume {story.broken}" in said.stderr
     assert "Traceback" not in said.stderr
 
 

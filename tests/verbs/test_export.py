@@ -98,7 +98,7 @@ def expected(spec, arrays, images, things=1):
     """What the oracle says: poses, scores and reconstructions of the longest capsules."""
     arrays = {name: array.astype(float) for name, array in arrays.items()}
     poses = reference.encode(spec, arrays, images)
-    lengths = reference.lengths(poses)
+    lengths = reference.lengths(poses, spec.length_epsilon)
     found = {"poses": poses, "scores": lengths}
     if spec.decoder is not None:
         answers = reference.longest(lengths, things).T

@@ -10,6 +10,7 @@ import wings
 from specs import NETWORKS, PRIMES
 
 from parity import reference, weights
+from parity.data import Split
 from parity.figures import (
     _couplings,
     confusion,
@@ -22,7 +23,7 @@ from parity.figures import (
     separations,
     style,
 )
-from parity.spec import TrainingSpec, TwincapsError
+from parity.spec import SelfAttention, TrainingSpec, TwincapsError
 
 NAMES = ["nought", "one", "a very long name"]
 
@@ -122,6 +123,27 @@ def test_entropies_are_those_of_the_couplings_and_the_leak(leaky):
     assert np.allclose(glimpse.entropies(even), np.log(5 if leaky else 4))
     sure = np.eye(4)[np.array([[0, 1, 2]])]
     assert np.allclose(glimpse.entropies(sure), 0)
+
+
+def test_coefficients_with_a_prior_have_no_entropy_and_their_figure_says_so():
+    spec = dataclasses.replace(PRIMES, routing=SelfAttention())
+    maps = random(1, 3, *spec.grid) - 0.5
+    figure = _couplings.draw(random(*spec.image), maps, random(3), [1], spec, list("abc"), "note")
+    assert any("even split, 0.33, or less (a learned prior is added)" in x for x in texts(figure))
+    inputs = spec.num_inputs
+
+    class Seen:
+        def __init__(self, spec):
+            self.spec = dataclasses.replace(spec, decoder=None)
+
+        def couplings(self, images):
+            return random(1, len(images), inputs, 3) - 0.5
+
+    split = Split(random(5, *spec.image), np.arange(5) % 3)
+    for asked, none in ((spec, True), (PRIMES, False)):
+        look = glimpse.glimpse(Seen(asked), split, 5)()
+        assert (look.entropies is None) is none
+        assert set(look.pictures) == {"couplings"}
 
 
 def test_digits_are_shown_as_ink_on_paper_and_photographs_as_they_are():

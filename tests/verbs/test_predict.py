@@ -360,7 +360,6 @@ def test_what_cannot_be_done_is_told_in_a_line(capsys):
         ([FILES[0], "words.png"], "error: words.png: not a whole picture"),
         (["blank.png"], "error: blank.png: empty, nothing in it stands out"),
         ([], "error: no picture; expected the names of one or more"),
-        ([FILES[0], "--backend", "numpy"], "error: backend 'numpy' is unknown; expected one of"),
         ([FILES[0], "--fit", "round"], "error: fit 'round' is unknown"),
         ([FILES[0], "--weights", "large"], "error: large: no such run or file, and no network of"),
         ([FILES[0], "--weights", "words.safetensors"], "error: words.safetensors: not a whole"),

@@ -11,8 +11,8 @@ from wings import difference
 
 from parity import reference
 from parity.compare.subject import ragged
-from parity.spec import NetworkSpec, TrainingSpec
-from parity.weights import Arrays
+from parity.spec import Conv, Depthwise, Efficient, NetworkSpec, TrainingSpec
+from parity.weights import Arrays, draw, state
 
 # A bfloat16 has 8 bits: one rounding is up to 2**-9 = 2.0e-3 of a number. Of gradients the whole
 # tensor is measured: a relu that rounding puts on the other side of 0 changes single elements.
@@ -104,12 +104,29 @@ def test_a_step_too_small_for_bfloat16_is_not_lost(wing):
         assert 0 < moved[name] < np.abs(before[name]).max() / 2**9, name
 
 
+TRAINED = {
+    "primes": replace(PRIMES, decoder=(17,)),
+    "efficient": Efficient(
+        image=PRIMES.image,
+        stem=(Conv(5, 3), Conv(14, 2, 2)),
+        primary=Depthwise(types=2, size=7, kernel=4),
+        classes=3,
+        pose=5,
+        decoder=(17,),
+    ),
+}
+
+
 @wings.jax_slow
-def test_it_trains_as_float32_does(wing):
-    losses = {}
+@pytest.mark.parametrize("name", wings.wide(TRAINED, "primes".__eq__))
+def test_it_trains_as_float32_does(wing, name):
+    losses, spec = {}, TRAINED[name]
     for precision in ("bfloat16", "float32"):
         training = TrainingSpec(precision=precision, learning_rate=2e-3)
-        trainer = wing.Trainer(replace(PRIMES, decoder=(17,)), training)
-        losses[precision] = [trainer.step(*batch(PRIMES))["loss"] for _ in range(23)]
+        trainer = wing.Trainer(spec, training)
+        losses[precision] = [trainer.step(*batch(spec))["loss"] for _ in range(23)]
+        after = trainer.get_state()["weights"]
+        assert {array.dtype for array in after.values()} == {np.dtype("float32")}
+        assert all((after[row] != draw(spec, 0)[row]).any() for row in state(spec))
     assert losses["bfloat16"][-1] < 0.9 * losses["bfloat16"][0]
     assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.02)

@@ -12,16 +12,15 @@ from wings import ROOT
 
 from parity.wing import cache
 
-# Eight images are as many floats as an AVX2 register holds, and half of what an AVX-512 one does.
+# Eight numbers are as many floats as an AVX2 register holds, and half of what an AVX-512 one does.
 COMPILE = """
 import json, torch
 from torch._dynamo.utils import counters
-from torch_caps import numerics
-from torch_caps.lean import _dynamic as lean
+from torch_caps import numerics, routing
 torch.manual_seed(0)
-inputs, kernel, V = torch.randn(23, 3, 8), torch.randn(23, 3, 10), torch.randn(5, 2, 8)
-plain = lean._forward_block(inputs, kernel, V, False)
-apart = (numerics.compiled(lean._forward_block)(inputs, kernel, V, False) - plain).abs().max()
+votes_BIJD = torch.randn(3, 23, 5, 8)
+plain, _ = routing.dynamic(votes_BIJD)
+apart = (numerics.compiled(routing.dynamic)(votes_BIJD)[0] - plain).abs().max()
 print(json.dumps({"apart": apart.item(), "hits": counters["inductor"]["fxgraph_cache_hit"]}))
 """
 

@@ -298,7 +298,13 @@ def test_a_call_never_changes_the_network_and_new_state_comes_back(wing):
     assert set(net.terms(images, labels, train=True)["state"]) == set(state(TINY))
     after = wing.weights.to_numpy(net)
     assert all((after[name] == array).all() for name, array in before.items())
-    near(wings.numpy(net.scores(images)).argmax(-1), wings.numpy(net.predict(images)), 1e-9, "")
+    scores = wings.numpy(net.scores(images))
+    near(scores.argmax(-1), wings.numpy(net.predict(images)), 1e-9, "")
+    # Scores are what a loss and an accuracy see, with the epsilon under the root.
+    poses = wings.numpy(capsules.poses) * 0
+    near(scores, reference.lengths(wings.numpy(net(images)), TINY.length_epsilon), 1e-6, "scores")
+    assert TINY.length_epsilon > 0
+    assert reference.lengths(poses, TINY.length_epsilon).min() > 3e-4
 
 
 @pytest.mark.parametrize("kind", NORMS)

@@ -1,6 +1,7 @@
 """A convolution by Fourier transform: the numbers of the direct one, and when it is taken."""
 
 import importlib
+import re
 
 import fakes
 import numpy as np
@@ -8,8 +9,8 @@ import pytest
 import wings
 
 from parity import reference
-from parity.spec import PRESETS, TwincapsError, preset
-from parity.spec.convolution import Sizes, by_fourier, gain
+from parity.spec import PRESETS, RunOptions, TwincapsError, preset
+from parity.spec.convolution import Sizes, by_fourier, gain, remarks
 from parity.weights import fourier as matrices
 
 # batch, height, width, channels; kernel height, width; out; stride
@@ -179,6 +180,42 @@ def test_the_choice_is_by_the_sizes_and_the_whole_batch():
     assert not by_fourier("direct", primary, 1000)
     assert gain(primary, 128) > gain(primary, 32) > 1
     assert not by_fourier("fourier", Sizes((64, 64), (3, 3), 1, 7, 7), 128)  # too large a grid
+
+
+# precision, options of the run, sizes of a layer -> what a training says of it
+NARROW, LARGE = Sizes((13, 11), (3, 3), 1, 5, 7), Sizes((64, 64), (3, 3), 1, 7, 7)
+DIRECT = "every convolution is direct"
+REMARKS = [
+    ("bfloat16", {}, NARROW, f"there is none in bfloat16; {DIRECT}"),
+    ("float32", {"device": "cuda"}, NARROW, f"there is none on cuda; {DIRECT}"),
+    ("float32", {}, LARGE, "stem.0 has 4,096 points, above 2,048; it is direct"),
+    ("float32", {}, NARROW, r"stem.0 gains nothing, its cost is \d+\.\d times that of the direct"),
+    ("float32", {}, Sizes((20, 20), (9, 9), 2, 256, 256), None),
+    ("bfloat16", {"convolution": "auto"}, NARROW, None),
+]
+
+
+@pytest.mark.parametrize(("precision", "options", "sizes", "said"), REMARKS)
+def test_what_is_asked_for_and_not_done_is_said(precision, options, sizes, said):
+    run = RunOptions(**{"convolution": "fourier", **options})
+    found = list(remarks({"stem.0": sizes}, 128, precision, run))
+    assert len(found) == (said is not None)
+    assert not found or re.match(f"--convolution fourier: {said}", found[0])
+
+
+@wings.jax_slow
+def test_in_bfloat16_it_is_the_direct_form(wing):
+    x, kernel, stride, _ = case((2, 7, 5, 2, 3, 2, 3, 2), "float32")
+    x, kernel = (wings.array(wing, each) for each in (x, kernel))
+    if wing.__name__ == "torch_caps":
+        kernel = kernel.permute(3, 2, 0, 1)
+    bfloat16 = wing.numerics.dtypes("bfloat16")[1]
+    found, direct = (
+        wing.convolution.conv(x, kernel, stride, bfloat16, method=method)
+        for method in ("fourier", "direct")
+    )
+    assert found.dtype == bfloat16
+    assert bool((found == direct).all())
 
 
 def test_processes_that_share_a_batch_choose_as_one_does(wing, monkeypatch):

@@ -4,6 +4,7 @@ Rungs 2 and 3 of the ladder over `specs.NETWORKS`, with random values in every p
 """
 
 import functools
+import math
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import wings
 from specs import NETWORKS, OF_POSES, PRIMES, QUICK
 
 from parity import reference
+from parity import spec as specs
 from parity.spec import SpecError
 from parity.weights import table
 
@@ -153,3 +155,18 @@ def test_weights_travel_through_a_file(both_wings, tmp_path):
         again = target.weights.load(tmp_path / f"{n}.safetensors")
         a, b = (wings.numpy(each(images)) for each in (net, again))
         assert wings.difference(a, b) < FORWARD["float32"]
+
+
+@pytest.mark.parametrize("name", ["small", pytest.param("efficient", marks=pytest.mark.slow)])
+def test_a_layer_is_shown_on_one_line(wing, name):
+    net = wing.networks.build(specs.preset(name))
+    lines = str(net).splitlines()
+    assert lines[0] == f"{type(net).__name__}("
+    assert lines[1:-1] == [
+        f"  ({part}): {getattr(net, part)!r}" for part in ("stem", "primary", "digit", "decoder")
+    ]
+    rows = net.spec.tensors()
+    shape = "x".join(map(str, rows["digit.kernel"].shape))
+    size = sum(math.prod(row.shape) for key, row in rows.items() if key.startswith("digit."))
+    assert f"DigitCapsules(kernel {shape}" in lines[3]
+    assert lines[3].endswith(f": {size:,})")

@@ -1,18 +1,21 @@
 """The networks that come with the package: whole, small, as good as their cards say."""
 
+import json
 import re
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
 import wings
+from specs import PRIMES
 from wings import ROOT, difference
 
-from parity import data, weights
+from parity import convert, data, saved, weights
 from parity.cli import evaluate
 from parity.loop import scoring
-from parity.spec import TrainingSpec, preset
+from parity.spec import TrainedOn, TrainingSpec, preset, to_dict
 from parity.weights import WeightsError
 
 FOLDER = ROOT / "parity/saved/pretrained"
@@ -141,3 +144,152 @@ def test_a_wing_loads_them_where_the_other_is_missing(name):
     command = [sys.executable, "-c", script]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.stdout == "6\n", result.stderr
+
+
+FILES = {"README.md", "config.json", "model.safetensors"}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A network with random weights, saved as a folder."""
+    arrays = {name: array.astype(np.float32) for name, array in weights.draw(PRIMES, 3).items()}
+    about = TrainedOn(dataset="stripes", class_names=tuple("abc"[: PRIMES.classes]))
+    weights.save_folder(tmp_path / "mine", PRIMES, arrays, about)
+    return tmp_path / "mine"
+
+
+def test_a_folder_of_one_wing_is_the_same_network_in_the_other(both_wings, tmp_path):
+    for one, other in (both_wings, both_wings[::-1]):
+        path = tmp_path / f"by-{one.__name__}"
+        net = one.build(PRIMES, seed=5)
+        one.save_pretrained(net, path, TrainedOn(dataset="stripes"))
+        assert {each.name for each in path.iterdir()} == FILES
+        back = other.from_pretrained(path)
+        assert back.spec == PRIMES
+        before, after = one.weights.to_numpy(net), other.weights.to_numpy(back)
+        assert before.keys() == after.keys()
+        for name, array in before.items():
+            np.testing.assert_array_equal(after[name], array)
+    assert saved.find(str(path)).trained_on == TrainedOn(dataset="stripes")
+    first, second = (tmp_path / f"by-{wing.__name__}" for wing in both_wings)
+    for name in FILES - {"README.md"}:
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+
+
+def test_a_name_of_the_package_is_the_same_by_either_function(wing):
+    ours, theirs = wing.from_pretrained("small-mnist"), wing.load_pretrained("small-mnist")
+    mine, yours = wing.weights.to_numpy(ours), wing.weights.to_numpy(theirs)
+    assert all((mine[name] == yours[name]).all() for name in {*mine, *yours})
+
+
+def test_every_verb_takes_a_folder(folder):
+    about = convert.describe(folder)
+    assert about["spec"] == to_dict(PRIMES)
+    assert convert.network(folder).spec == saved.find(str(folder)).spec == PRIMES
+
+
+def test_a_card_is_written_with_it(folder):
+    text = (folder / "README.md").read_text()
+    count = sum(row.size for row in weights.draw(PRIMES, 0).values())
+    assert f"| parameters | {count:,} |" in text
+    assert "| trained on | stripes |" in text
+    assert weights.read_arrays(folder / "model.safetensors")[1]["sha256"] in text
+    assert 'caps.from_pretrained("mine")' in text
+
+
+def test_a_folder_is_never_overwritten_without_force(folder):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    other = weights.draw(PRIMES, 4)
+    with pytest.raises(WeightsError, match=r"is there already; nothing was overwritten, .*force"):
+        weights.save_folder(folder, PRIMES, other)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    (folder / "notes.txt").write_text("mine")
+    weights.save_folder(folder, PRIMES, other, force=True)
+    _, arrays = weights.load_folder(folder)
+    assert all((arrays[name] == other[name]).all() for name in other)
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert {path.name for path in folder.parent.iterdir()} == {"mine"}
+
+
+def test_weights_that_do_not_fit_leave_no_folder(tmp_path):
+    with pytest.raises(WeightsError, match="names do not fit this network"):
+        weights.save_folder(tmp_path / "mine", PRIMES, {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def without(folder, name):
+    (folder / name).unlink()
+
+
+def foreign(folder, name):
+    for path in folder.iterdir():
+        path.unlink()
+    (folder / name).write_bytes(b"theirs")
+
+
+def other_config(folder, **fields):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **fields}))
+
+
+SPOILT = {
+    "torch": (lambda x: foreign(x, "pytorch_model.bin"), "pytorch_model.bin, a file of PyTorch's"),
+    "flax": (lambda x: foreign(x, "flax_model.msgpack"), "flax_model.msgpack, a file of Flax's"),
+    "other names": (
+        lambda x: wings_file(x / "model.safetensors"),
+        "holds no twincaps header, expected twincaps-weights; `python -m parity convert`",
+    ),
+    "no config": (lambda x: without(x, "config.json"), "expected model.safetensors and config"),
+    "no weights": (lambda x: without(x, "model.safetensors"), "holds README.md, config.json; exp"),
+    "empty": (lambda x: [path.unlink() for path in x.iterdir()], "is empty; expected model.safe"),
+    "no JSON": (lambda x: (x / "config.json").write_text("{"), "config.json: cannot be read as"),
+    "another's config": (
+        lambda x: other_config(x, model_type="bert"),
+        "is no description of a network of twincaps; expected model_type 'twincaps'",
+    ),
+    "other network": (
+        lambda x: other_config(x, spec={**to_dict(PRIMES), "pose": 97}),
+        "config.json is of another network than model.safetensors",
+    ),
+}
+
+
+def wings_file(path):
+    """A safetensors file with the names of another program."""
+    import safetensors.numpy
+
+    safetensors.numpy.save_file({"encoder.weight": np.ones((2, 3), np.float32)}, path)
+
+
+@pytest.mark.parametrize("case", SPOILT)
+def test_a_folder_of_other_files_is_refused_in_one_message(folder, case):
+    spoil, says = SPOILT[case]
+    spoil(folder)
+    with pytest.raises(ValueError, match=re.escape(says)):
+        weights.load_folder(folder)
+
+
+def test_an_unknown_name_is_told_the_nearest():
+    with pytest.raises(WeightsError, match=r"did you mean small-mnist\?; expected one of .*small"):
+        weights.load_folder("smal-mnist")
+    with pytest.raises(WeightsError, match=r"no such folder, and no .* twincaps; expected one of"):
+        weights.load_folder("quite/another/thing")
+
+
+def test_the_hub_s_client_is_asked_for_owner_and_name(folder, monkeypatch):
+    files = [path.name for path in folder.iterdir()]
+    hub = types.SimpleNamespace(
+        list_repo_files=lambda name: files,
+        hf_hub_download=lambda name, file: str(folder / file),
+    )
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    assert weights.load_folder("someone/capsules")[0] == PRIMES
+    files[:] = ["config.json", "pytorch_model.bin"]
+    with pytest.raises(WeightsError, match=r"^someone/capsules: holds pytorch_model.bin, a file"):
+        weights.load_folder("someone/capsules")
+    hub.list_repo_files = lambda name: 1 / 0
+    with pytest.raises(WeightsError, match=r"could not be fetched from the Hub \(division by zero"):
+        weights.load_folder("someone/capsules")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(WeightsError, match=r"pip install 'twincaps\[hub\]'"):
+        weights.load_folder("someone/capsules")

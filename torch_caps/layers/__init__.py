@@ -11,7 +11,7 @@ from torch_caps.layers.norm import Norm, NormalConv, NormalStem, leaky, standard
 from torch_caps.layers.primary import DepthwiseCapsules, PrimaryCapsules, primary_poses
 from torch_caps.layers.residual import Block
 from torch_caps.layers.self_routing import SelfRoutingCapsules
-from torch_caps.layers.stem import Conv, Stem, parameter
+from torch_caps.layers.stem import Conv, Stem, one_line, parameter
 
 __all__ = [
     "Block",
@@ -31,6 +31,7 @@ __all__ = [
     "dense",
     "leaky",
     "mask",
+    "one_line",
     "parameter",
     "primary_poses",
     "standardised",

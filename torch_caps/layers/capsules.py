@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from parity.spec import NetworkSpec
 from torch_caps import lean, routing
 from torch_caps.capsules import Tap, no_tap, votes
-from torch_caps.layers.stem import parameter
+from torch_caps.layers.stem import one_line, parameter
 
 
 class DigitCapsules(nn.Module):
@@ -20,6 +20,8 @@ class DigitCapsules(nn.Module):
         lean: Whether to route without storing the votes, where the routing has such a twin.
         block: Input capsules a block of lean routing; None chooses from the sizes.
     """
+
+    __repr__ = one_line
 
     def __init__(self, spec: NetworkSpec, lean: bool = True, block: int | None = None):
         super().__init__()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from parity.spec import Efficient, NetworkSpec
 from torch_caps.convolution import double_size
 from torch_caps.layers.norm import leaky
-from torch_caps.layers.stem import Conv, parameter
+from torch_caps.layers.stem import Conv, one_line, parameter
 from torch_caps.losses import one_hot
 
 
@@ -49,6 +49,8 @@ class Dense(nn.Module):
         compute: dtype of its products.
     """
 
+    __repr__ = one_line
+
     def __init__(self, width: int, out: int, compute: torch.dtype):
         super().__init__()
         self.kernel = parameter(out, width)
@@ -62,6 +64,8 @@ class Dense(nn.Module):
 
 class Decoder(nn.ModuleList):
     """Dense layers with relu, then a sigmoid: masked [B, J, D] -> [B, H, W, C]."""
+
+    __repr__ = one_line
 
     def __init__(self, spec: NetworkSpec, compute: torch.dtype):
         widths = [spec.classes * spec.pose, *(spec.decoder or ()), spec.num_pixels]
@@ -83,6 +87,8 @@ class UpsamplingDecoder(nn.ModuleList):
 
     Masked [B, J, D] -> [B, H, W, C]; see `parity.spec.Upsampling`.
     """
+
+    __repr__ = one_line
 
     def __init__(self, spec: Efficient, compute: torch.dtype):
         assert spec.upsampling is not None

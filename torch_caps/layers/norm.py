@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from parity import spec as specs
 from torch_caps import norm
 from torch_caps.capsules import Tap, no_tap
-from torch_caps.layers.stem import Conv, parameter
+from torch_caps.layers.stem import Conv, one_line, parameter
 from torch_caps.norm import Total
 
 State = dict[str, Tensor]
@@ -28,6 +28,8 @@ class Norm(nn.Module):
         spec: Which one, and its options.
         width: Channels.
     """
+
+    __repr__ = one_line
 
     def __init__(self, spec: specs.Norm, width: int):
         super().__init__()
@@ -73,7 +75,7 @@ class NormalConv(Conv):
         norm: specs.Norm,
         slope: float | None,
         compute: torch.dtype,
-        method: str = "auto",
+        method: specs.Method = "auto",
         bias: bool = True,
         padding: int = 0,
     ):
@@ -116,7 +118,9 @@ class NormalConv(Conv):
 class NormalStem(nn.ModuleList):
     """Normalised convolutions after the pixels: [B, H, W, C] -> [B, H', W', channels]."""
 
-    def __init__(self, spec: specs.Efficient, compute: torch.dtype, method: str = "auto"):
+    __repr__ = one_line
+
+    def __init__(self, spec: specs.Efficient, compute: torch.dtype, method: specs.Method = "auto"):
         widths = [spec.image[2], *(each.channels for each in spec.stem)]
         super().__init__(
             NormalConv(width, each, spec.norm, spec.slope, compute, method)

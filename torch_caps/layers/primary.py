@@ -6,10 +6,10 @@ Axes: B batch, I capsules, K size of a pose, H W C feature map.
 import torch
 from torch import Tensor, nn
 
-from parity.spec import Efficient, Sabour2017
+from parity.spec import Efficient, Method, Sabour2017
 from torch_caps.capsules import Tap, exponential_squash, no_tap, squash
 from torch_caps.convolution import depthwise
-from torch_caps.layers.stem import Conv, parameter
+from torch_caps.layers.stem import Conv, one_line, parameter
 
 
 def primary_poses(x_BHWC: Tensor, types: int) -> Tensor:
@@ -32,7 +32,7 @@ def primary_poses(x_BHWC: Tensor, types: int) -> Tensor:
 class PrimaryCapsules(Conv):
     """A convolution, grouped into poses and squashed: [B, H, W, C] -> [B, I, K]."""
 
-    def __init__(self, spec: Sabour2017, compute: torch.dtype, method: str = "auto"):
+    def __init__(self, spec: Sabour2017, compute: torch.dtype, method: Method = "auto"):
         # Without a stem it reads the image itself.
         width = spec.stem[-1].channels if spec.stem else spec.image[2]
         self.spec = spec.primary
@@ -49,6 +49,8 @@ class PrimaryCapsules(Conv):
 
 class DepthwiseCapsules(nn.Module):
     """A filter for each channel, grouped into poses and squashed: [B, H, W, C] -> [B, I, K]."""
+
+    __repr__ = one_line
 
     def __init__(self, spec: Efficient):
         super().__init__()

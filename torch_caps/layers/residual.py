@@ -3,6 +3,8 @@
 Axes: B batch, H W C feature map.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -30,11 +32,11 @@ class Block(nn.Module):
         spec: specs.Block,
         norm: specs.Norm,
         compute: torch.dtype,
-        method: str = "auto",
+        method: specs.Method = "auto",
     ):
         super().__init__()
         first, second = specs.Conv(spec.channels, 3, spec.stride), specs.Conv(spec.channels, 3)
-        how = compute, method, False, 1
+        how: Any = compute, method, False, 1
         self.spec = spec
         self.conv = nn.ModuleList(
             [

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from parity.spec import Sabour2017
+from parity.spec import Method, Sabour2017
 from torch_caps.capsules import Tap, no_tap
 from torch_caps.convolution import conv, padded
 
@@ -15,6 +15,15 @@ from torch_caps.convolution import conv, padded
 def parameter(*shape: int) -> nn.Parameter:
     """A parameter of this shape, to be filled by canonical weights."""
     return nn.Parameter(torch.empty(shape))
+
+
+def one_line(self: nn.Module) -> str:
+    """The `__repr__` of layers: name, shapes of kernels, how many numbers in all."""
+    tensors = [*self.named_parameters(), *self.named_buffers()]
+    kernels = [(name, x) for name, x in tensors if x.ndim > 1] or tensors
+    shapes = (f"{name} {'x'.join(map(str, x.shape))}" for name, x in kernels)
+    count = sum(x.numel() for _, x in tensors)
+    return f"{type(self).__name__}({', '.join(shapes)}: {count:,})"
 
 
 class Conv(nn.Module):
@@ -31,6 +40,8 @@ class Conv(nn.Module):
         padding: Rows and columns of zeros on each side of what it reads.
     """
 
+    __repr__ = one_line
+
     def __init__(
         self,
         width: int,
@@ -38,7 +49,7 @@ class Conv(nn.Module):
         size: int,
         stride: int,
         compute: torch.dtype,
-        method: str = "auto",
+        method: Method = "auto",
         bias: bool = True,
         padding: int = 0,
     ):
@@ -47,17 +58,18 @@ class Conv(nn.Module):
         self.kernel = nn.Parameter(kernel.permute(0, 3, 1, 2))
         if bias:
             self.bias = parameter(out)
-        self.stride, self.compute, self.method = stride, compute, method
+        self.stride, self.compute = stride, compute
+        self.method: Method = method
         self.padding = padding
         self.processes = 1  # that share a batch; a Trainer of several says so
 
     def forward(self, x_BHWC: Tensor, tap: Tap = no_tap) -> Tensor:
-        """[B, H, W, in] -> [B, H', W', out]; with a tap, directly."""
+        """[B, H, W, in] -> [B, H', W', out]; "auto" with a tap is direct."""
         return self.convolved(x_BHWC, tap, self.bias)
 
     def convolved(self, x_BHWC: Tensor, tap: Tap, bias: Tensor | None = None) -> Tensor:
-        """The convolution, by the method asked for where no tap looks on."""
-        method = self.method if tap is no_tap else "direct"
+        """The convolution, by the method asked for; "auto" is direct where a tap looks on."""
+        method = "direct" if tap is not no_tap and self.method == "auto" else self.method
         x_BHWC = padded(x_BHWC, self.padding) if self.padding else x_BHWC
         how = method, self.processes
         return conv(x_BHWC, self.kernel, self.stride, self.compute, bias, *how)
@@ -66,7 +78,9 @@ class Conv(nn.Module):
 class Stem(nn.ModuleList):
     """Convolutions, each followed by relu: [B, H, W, C] -> [B, H', W', channels]."""
 
-    def __init__(self, spec: Sabour2017, compute: torch.dtype, method: str = "auto"):
+    __repr__ = one_line
+
+    def __init__(self, spec: Sabour2017, compute: torch.dtype, method: Method = "auto"):
         widths = [spec.image[2], *(layer.channels for layer in spec.stem)]
         super().__init__(
             Conv(width, layer.channels, layer.kernel, layer.stride, compute, method)

@@ -1,7 +1,8 @@
 """Dynamic routing that never stores the votes.
 
 Axes: B batch, I input capsules, J output capsules, K size of an input pose, D of an output pose,
-M the D of all J in a row, N the K of all I, C the input capsules of one block, T iterations.
+M the D of all J in a row, P each J of each B, S vectors of each P, C the input capsules of one
+block, T iterations.
 
 Every logit is a vote times the sum V of the earlier outputs, b = <vote, V>. So all that an
 iteration needs of the earlier ones is V, and it is one pass over blocks of input capsules, which
@@ -32,7 +33,6 @@ from torch import Tensor
 
 from parity.spec import TwincapsError
 from torch_caps.capsules import squash
-from torch_caps.numerics import compiled
 from torch_caps.routing._dynamic import coupling
 
 
@@ -41,8 +41,6 @@ class _Options(NamedTuple):
     leaky: bool
     detach: bool
     block: int
-    outputs: int
-    compile: bool
 
 
 def dynamic(
@@ -57,9 +55,9 @@ def dynamic(
 ) -> Tensor:
     """`routing.dynamic` of the votes of these inputs, which are never stored.
 
-    It cannot be differentiated twice, nor in forward mode (`lean=False` can). Under torch.compile
-    the work on a block is compiled; under torch.autocast it stays in float32. torch.func.vmap
-    calls it once for each element.
+    It cannot be differentiated twice, nor in forward mode (`lean=False` can). torch.compile
+    leaves it as it is; under torch.autocast it stays in float32. torch.func.vmap calls it once for
+    each element.
 
     Args:
         inputs_BIK: The poses of the input capsules.
@@ -79,152 +77,157 @@ def dynamic(
     if num_iters < 1:
         raise ValueError(f"num_iters is {num_iters}; expected at least 1")
     block = block or _fitting(inputs_BIK, kernel_IJKD)
-    compiling = torch.compiler.is_compiling()
-    outputs = kernel_IJKD.shape[1]
-    options = _Options(num_iters, leaky, detach, block, outputs, compiling)
+    options = _Options(num_iters, leaky, detach, block)
     return _apply(inputs_BIK, kernel_IJKD, bias_JD, options)[0]
 
 
 def _fitting(inputs_BIK: Tensor, kernel_IJKD: Tensor) -> int:
-    """The number of input capsules whose votes fit two cores' caches, or a GPU."""
+    """The number of input capsules whose votes fit a processor's caches, or a GPU."""
     _, outputs, _, size = kernel_IJKD.shape
-    # Bytes of votes: 2 MiB on a CPU, 64 MiB on a GPU.
-    fits = 2**21 if inputs_BIK.device.type == "cpu" else 2**26
-    return max(1, fits // max(1, len(inputs_BIK) * outputs * size * inputs_BIK.element_size()))
+    # Bytes of votes: 4 MiB on a CPU, 64 MiB on a GPU.
+    fits = 2**22 if inputs_BIK.device.type == "cpu" else 2**26
+    block = fits // max(1, len(inputs_BIK) * outputs * size * inputs_BIK.element_size())
+    # A product of fewer than 400 multiplications is a loop of torch's own, at a quarter the rate.
+    return max(-(-400 // size), block)
 
 
-def _votes(inputs_CKB: Tensor, kernel_CKM: Tensor, like_JDB: Tensor) -> Tensor:
-    return torch.bmm(kernel_CKM.mT, inputs_CKB).view(-1, *like_JDB.shape)
+def _votes(inputs_CBK: Tensor, kernel_CKM: Tensor, like_PD: Tensor) -> Tensor:
+    """The votes of a block, [P, C, D]."""
+    return torch.bmm(inputs_CBK, kernel_CKM).view(-1, *like_PD.shape).transpose(0, 1)
 
 
-def _agreement(votes_CJDB: Tensor, poses_JDB: Tensor) -> Tensor:
-    return (votes_CJDB * poses_JDB).sum(2)
+def _agreements(votes_PCD: Tensor, vectors_SPD: Tensor, batch: int) -> Tensor:
+    """The products of the votes with some vectors of each output capsule, [S, B, J, C]."""
+    products_PCS = torch.bmm(votes_PCD, vectors_SPD.permute(1, 2, 0))
+    return products_PCS.permute(2, 0, 1).unflatten(1, (batch, -1))
 
 
-def _sum(coupling_CJB: Tensor, votes_CJDB: Tensor) -> Tensor:
-    return (coupling_CJB[:, :, None] * votes_CJDB).sum(0)
+def _sum(weights_BJC: Tensor, votes_PCD: Tensor) -> Tensor:
+    return torch.bmm(weights_BJC.flatten(0, 1)[:, None], votes_PCD)[:, 0]
 
 
-def _to_logits(coupling_CJB: Tensor, slope_CJB: Tensor) -> Tensor:
-    """The gradient of the logits from that of their softmax."""
-    mean_CB = (coupling_CJB * slope_CJB).sum(1, keepdim=True)
-    return coupling_CJB * (slope_CJB - mean_CB)
+def _to_logits(coupling: Tensor, slope: Tensor) -> Tensor:
+    """The gradient of the logits [..., J, C] from that of their softmax."""
+    return coupling * (slope - (coupling * slope).sum(-2, keepdim=True))
 
 
-def _forward_block(inputs_CKB: Tensor, kernel_CKM: Tensor, V_JDB: Tensor, leaky: bool) -> Tensor:
+def _forward_block(inputs_CBK: Tensor, kernel_CKM: Tensor, V_PD: Tensor, leaky: bool) -> Tensor:
     """The share of a block of input capsules in an iteration's s."""
-    votes_CJDB = _votes(inputs_CKB, kernel_CKM, V_JDB)
-    return _sum(coupling(_agreement(votes_CJDB, V_JDB), leaky, 1), votes_CJDB)
+    votes_PCD = _votes(inputs_CBK, kernel_CKM, V_PD)
+    (logits_BJC,) = _agreements(votes_PCD, V_PD[None], inputs_CBK.shape[1])
+    return _sum(coupling(logits_BJC, leaky, 1), votes_PCD)
 
 
 def _slope_block(
-    inputs_CKB: Tensor, kernel_CKM: Tensor, V_JDB: Tensor, g_JDB: Tensor, leaky: bool
+    inputs_CBK: Tensor, kernel_CKM: Tensor, V_PD: Tensor, g_PD: Tensor, leaky: bool
 ) -> Tensor:
     """The share of a block of input capsules in an iteration's dV."""
-    votes_CJDB = _votes(inputs_CKB, kernel_CKM, V_JDB)
-    coupling_CJB = coupling(_agreement(votes_CJDB, V_JDB), leaky, 1)
-    return _sum(_to_logits(coupling_CJB, _agreement(votes_CJDB, g_JDB)), votes_CJDB)
+    votes_PCD = _votes(inputs_CBK, kernel_CKM, V_PD)
+    vectors_SPD = torch.stack((V_PD, g_PD))
+    logits_BJC, slope_BJC = _agreements(votes_PCD, vectors_SPD, inputs_CBK.shape[1])
+    return _sum(_to_logits(coupling(logits_BJC, leaky, 1), slope_BJC), votes_PCD)
 
 
 def _gradient_block(
-    inputs_CKB: Tensor,
-    kernel_CKM: Tensor,
-    V_TJDB: Tensor,
-    g_TJDB: Tensor,
-    leaky: bool,
-    detach: bool,
+    inputs_CBK: Tensor, kernel_CKM: Tensor, V_TPD: Tensor, g_TPD: Tensor, leaky: bool, detach: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """A block's share in the dV of the first of these iterations; du and dW of all."""
-    votes_CJDB = _votes(inputs_CKB, kernel_CKM, V_TJDB[0])
-    # dvote_i += c_i g_t + e_i V_t, over the iterations.
-    slope_JDB, dvotes_CJDB = torch.zeros_like(V_TJDB[0]), votes_CJDB.new_zeros(1)
-    for t, (V_JDB, g_JDB) in enumerate(zip(V_TJDB, g_TJDB, strict=True)):
-        coupling_CJB = coupling(_agreement(votes_CJDB, V_JDB), leaky, 1)
-        dvotes_CJDB = dvotes_CJDB + coupling_CJB[:, :, None] * g_JDB
-        if not detach:
-            logits_CJB = _to_logits(coupling_CJB, _agreement(votes_CJDB, g_JDB))
-            dvotes_CJDB = dvotes_CJDB + logits_CJB[:, :, None] * V_JDB
-            if t == 0:
-                slope_JDB = _sum(logits_CJB, votes_CJDB)
+    batch = inputs_CBK.shape[1]
+    votes_PCD = _votes(inputs_CBK, kernel_CKM, V_TPD[0])
+    # dvote_i += c_i g_t + e_i V_t, over the iterations: weights c and e, vectors g and V.
+    slope_PD = torch.zeros_like(V_TPD[0])
+    if detach:
+        vectors_SPD = g_TPD
+        weights_SBJC = coupling(_agreements(votes_PCD, V_TPD, batch), leaky, 2)
+    else:
+        vectors_SPD = torch.cat((g_TPD, V_TPD))
+        slope_TBJC, logits_TBJC = _agreements(votes_PCD, vectors_SPD, batch).chunk(2)
+        coupling_TBJC = coupling(logits_TBJC, leaky, 2)
+        weights_SBJC = torch.cat((coupling_TBJC, _to_logits(coupling_TBJC, slope_TBJC)))
+        slope_PD = _sum(weights_SBJC[len(V_TPD)], votes_PCD)
+    # All that reaches the votes is of rank 2T: one product instead of 2T passes over them.
+    weights_PCS = weights_SBJC.flatten(1, 2).permute(1, 2, 0)
+    dvotes_PCD = torch.bmm(weights_PCS, vectors_SPD.transpose(0, 1))
     # du_i = W_i dvote_i and dW_i = u_i dvote_i^T.
-    dvotes_CMB = dvotes_CJDB.flatten(1, 2)
-    return slope_JDB, kernel_CKM @ dvotes_CMB, inputs_CKB @ dvotes_CMB.mT
+    dvotes_CBM = dvotes_PCD.transpose(0, 1).reshape(-1, batch, kernel_CKM.shape[2])
+    return slope_PD, dvotes_CBM @ kernel_CKM.mT, inputs_CBK.mT @ dvotes_CBM
 
 
-@functools.cache
-def _compiled(block: Callable[..., Any]) -> Callable[..., Any]:
-    return compiled(block)
-
-
-def _by_block(block: Callable[..., Any], options: _Options, tensors: tuple, *rest: Any) -> Iterator:
+def _by_block(block: Callable[..., Any], size: int, tensors: tuple, *rest: Any) -> Iterator:
     """The results of a function of a block of input capsules, block after block."""
-    block = _compiled(block) if options.compile else block
-    for part in zip(*(tensor.split(options.block) for tensor in tensors), strict=True):
+    for part in zip(*(tensor.split(size) for tensor in tensors), strict=True):
         yield block(*part, *rest)
 
 
-def _through_squash(sum_JDB: Tensor, dposes_JDB: Tensor) -> Tensor:
+def _through_squash(sum_PD: Tensor, dposes_PD: Tensor) -> Tensor:
     with torch.enable_grad():
-        sum_JDB = sum_JDB.detach().requires_grad_()
-        return torch.autograd.grad(squash(sum_JDB, 1), sum_JDB, dposes_JDB)[0]
+        sum_PD = sum_PD.detach().requires_grad_()
+        return torch.autograd.grad(squash(sum_PD), sum_PD, dposes_PD)[0]
 
 
-def _inside(inputs_BIK: Tensor, kernel_IJKD: Tensor) -> tuple[Tensor, Tensor]:
-    """inputs_IKB and kernel_IKM, the batch last: operations on votes run along it."""
-    return inputs_BIK.permute(1, 2, 0).contiguous(), kernel_IJKD.transpose(1, 2).flatten(2)
+def _blocks(inputs_BIK: Tensor, kernel_IJKD: Tensor) -> tuple[Tensor, Tensor]:
+    """inputs_IBK and kernel_IKM, of which a block is a range of I."""
+    return inputs_BIK.transpose(0, 1).contiguous(), kernel_IJKD.transpose(1, 2).flatten(2)
 
 
-def _forward(options: _Options, tensors: tuple[Tensor, Tensor], bias_JD: Tensor | None) -> Tensor:
-    """The s of every iteration: [T, J, D, B]."""
+def _forward(
+    options: _Options, inputs_BIK: Tensor, kernel_IJKD: Tensor, bias_JD: Tensor | None
+) -> Tensor:
+    """The s of every iteration: [T, P, D]."""
+    tensors = _blocks(inputs_BIK, kernel_IJKD)
+    _, outputs, _, size = kernel_IJKD.shape
     # The first s: a sum over I and K, divided by the outputs, and by the leak as one more.
-    inputs_IKB, kernel_IKM = tensors
-    first_MB = kernel_IKM.flatten(0, 1).mT @ inputs_IKB.flatten(0, 1)
-    first_JDB = first_MB.view(options.outputs, -1, first_MB.shape[1])
-    bias_JD1 = first_JDB.new_zeros(1) if bias_JD is None else bias_JD[:, :, None]
-    sums = [first_JDB / (options.outputs + options.leaky) + bias_JD1]
+    first_BM = inputs_BIK.flatten(1) @ tensors[1].flatten(0, 1)
+    first_PD = first_BM.view(-1, size) / (outputs + options.leaky)
+    bias_PD = first_PD.new_zeros(1) if bias_JD is None else bias_JD.repeat(len(inputs_BIK), 1)
+    sums = [first_PD + bias_PD]
     # Each further s: V takes in the last output, and a pass over the blocks adds up their shares.
-    V_JDB = torch.zeros_like(first_JDB)
+    V_PD = torch.zeros_like(first_PD)
     for _ in range(1, options.num_iters):
-        V_JDB = V_JDB + squash(sums[-1], 1)
-        parts = _by_block(_forward_block, options, tensors, V_JDB, options.leaky)
-        sums.append(functools.reduce(torch.add, parts, bias_JD1))
+        V_PD = V_PD + squash(sums[-1])
+        parts = _by_block(_forward_block, options.block, tensors, V_PD, options.leaky)
+        sums.append(functools.reduce(torch.add, parts, bias_PD))
     return torch.stack(sums)
 
 
 def _backward(
-    options: _Options, tensors: tuple[Tensor, Tensor], sums_TJDB: Tensor, dposes_JDB: Tensor
+    options: _Options,
+    inputs_BIK: Tensor,
+    kernel_IJKD: Tensor,
+    sums_TPD: Tensor,
+    dposes_PD: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """du_IKB, dW_IKM and dbias_JD."""
-    V_TJDB = list(itertools.accumulate(squash(sums_TJDB[:-1], 2)))  # from t = 1
-    g_TJDB = [_through_squash(sums_TJDB[-1], dposes_JDB)]  # of the iterations walked so far
-    du_IKB, dW_IKM = (torch.zeros_like(tensor) for tensor in tensors)
+    """du_BIK, dW_IKM and the sum of every g, [P, D]."""
+    tensors = _blocks(inputs_BIK, kernel_IJKD)
+    V_TPD = list(itertools.accumulate(squash(sums_TPD[:-1])))  # from t = 1
+    g_TPD = [_through_squash(sums_TPD[-1], dposes_PD)]  # of the iterations walked so far
+    du_IBK, dW_IKM = (torch.zeros_like(tensor) for tensor in tensors)
     # From here on the sum of dV: the gradient of the output of the iteration before.
-    dposes_JDB = torch.zeros_like(dposes_JDB)
+    dposes_PD = torch.zeros_like(dposes_PD)
     for t in range(options.num_iters - 1, 0, -1):
         if t > 1 and not options.detach:
             # dV_t alone: what the votes get waits until every g is known.
-            rest = V_TJDB[t - 1], g_TJDB[0], options.leaky
-            parts = _by_block(_slope_block, options, tensors, *rest)
-            dposes_JDB = functools.reduce(torch.add, parts, dposes_JDB)
+            rest = V_TPD[t - 1], g_TPD[0], options.leaky
+            parts = _by_block(_slope_block, options.block, tensors, *rest)
+            dposes_PD = functools.reduce(torch.add, parts, dposes_PD)
         else:
             # The last pass: dV_t, and du and dW of all iterations walked so far.
-            vectors = torch.stack(V_TJDB[-len(g_TJDB) :]), torch.stack(g_TJDB)
+            vectors = torch.stack(V_TPD[-len(g_TPD) :]), torch.stack(g_TPD)
             rest = *vectors, options.leaky, options.detach
-            shares = _by_block(_gradient_block, options, tensors, *rest)
-            into = zip(du_IKB.split(options.block), dW_IKM.split(options.block), strict=True)
-            for (du_CKB, dW_CKM), (slope_JDB, du, dW) in zip(into, shares, strict=True):
-                du_CKB.copy_(du)
+            shares = _by_block(_gradient_block, options.block, tensors, *rest)
+            into = zip(du_IBK.split(options.block), dW_IKM.split(options.block), strict=True)
+            for (du_CBK, dW_CKM), (slope_PD, du, dW) in zip(into, shares, strict=True):
+                du_CBK.copy_(du)
                 dW_CKM.copy_(dW)
-                dposes_JDB = dposes_JDB + slope_JDB
+                dposes_PD = dposes_PD + slope_PD
         if options.detach:  # nothing flows to the iterations before
-            return du_IKB, dW_IKM, g_TJDB[0].sum(-1)
-        g_TJDB.insert(0, _through_squash(sums_TJDB[t - 1], dposes_JDB))
+            return du_IBK.transpose(0, 1), dW_IKM, g_TPD[0]
+        g_TPD.insert(0, _through_squash(sums_TPD[t - 1], dposes_PD))
     # The first iteration, whose coefficients are constants: two matrix products.
-    g_MB = g_TJDB[0].flatten(0, 1) / (options.outputs + options.leaky)
-    inputs_NB, kernel_NM = (tensor.flatten(0, 1) for tensor in tensors)
-    du_IKB.flatten(0, 1).addmm_(kernel_NM, g_MB)
-    dW_IKM.flatten(0, 1).addmm_(inputs_NB, g_MB.mT)
-    return du_IKB, dW_IKM, torch.stack(g_TJDB).sum((0, -1))
+    g_BM = g_TPD[0].view(len(inputs_BIK), -1) / (kernel_IJKD.shape[1] + options.leaky)
+    du_BIK = (g_BM @ tensors[1].flatten(0, 1).mT).view(inputs_BIK.shape)
+    dW_IKM.flatten(0, 1).addmm_(inputs_BIK.flatten(1).mT, g_BM)
+    return du_BIK.add_(du_IBK.transpose(0, 1)), dW_IKM, torch.stack(g_TPD).sum(0)
 
 
 def _refusal(what: str) -> TwincapsError:
@@ -262,8 +265,8 @@ class _Dynamic(torch.autograd.Function):
     def forward(inputs_BIK, kernel_IJKD, bias_JD, options):
         inputs_BIK, kernel_IJKD, bias_JD = _full(inputs_BIK, kernel_IJKD, bias_JD)
         with torch.autocast(inputs_BIK.device.type, enabled=False):
-            sums_TJDB = _forward(options, _inside(inputs_BIK, kernel_IJKD), bias_JD)
-            return squash(sums_TJDB[-1], 1).permute(2, 0, 1).contiguous(), sums_TJDB
+            sums_TPD = _forward(options, inputs_BIK, kernel_IJKD, bias_JD)
+            return squash(sums_TPD[-1]).unflatten(0, (len(inputs_BIK), -1)), sums_TPD
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -290,15 +293,15 @@ class _Gradient(torch.autograd.Function):
     """du_BIK, dW_IJKD and dbias_JD: a Function, so that it can refuse derivatives."""
 
     @staticmethod
-    def forward(inputs_BIK, kernel_IJKD, sums_TJDB, dposes_BJD, options):
+    def forward(inputs_BIK, kernel_IJKD, sums_TPD, dposes_BJD, options):
         inputs_BIK, kernel_IJKD, dposes_BJD = (
-            tensor.to(sums_TJDB) for tensor in (inputs_BIK, kernel_IJKD, dposes_BJD)
+            tensor.to(sums_TPD) for tensor in (inputs_BIK, kernel_IJKD, dposes_BJD)
         )
         with torch.autocast(inputs_BIK.device.type, enabled=False):
-            tensors, dposes_JDB = _inside(inputs_BIK, kernel_IJKD), dposes_BJD.permute(1, 2, 0)
-            du_IKB, dW_IKM, dbias_JD = _backward(options, tensors, sums_TJDB, dposes_JDB)
+            parts = inputs_BIK, kernel_IJKD, sums_TPD, dposes_BJD.flatten(0, 1)
+            du_BIK, dW_IKM, g_PD = _backward(options, *parts)
         dW_IKJD = dW_IKM.unflatten(2, kernel_IJKD.shape[1::2])
-        return du_IKB.permute(2, 0, 1), dW_IKJD.transpose(1, 2), dbias_JD
+        return du_BIK, dW_IKJD.transpose(1, 2), g_PD.view(dposes_BJD.shape).sum(0)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -317,5 +320,5 @@ class _Gradient(torch.autograd.Function):
         raise _refusal("second derivatives")
 
 
-# A compiler would unroll the loops over blocks; only the work on one is compiled.
+# A compiler would unroll the loops over blocks, and has nothing to add to batched products.
 _apply: Any = torch.compiler.disable(_Dynamic.apply)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from parity.spec import NetworkSpec
+from parity.spec import Method, NetworkSpec, Precision
 from torch_caps.networks.efficient import EfficientNetwork
 from torch_caps.networks.matrix import MatrixNetwork
 from torch_caps.networks.network import Network
@@ -30,10 +30,10 @@ _CLASSES: dict[str, Any] = {
 def build(
     spec: NetworkSpec,
     seed: int = 0,
-    precision: str = "float32",
+    precision: Precision = "float32",
     lean: bool = True,
     block: int | None = None,
-    convolution: str = "auto",
+    convolution: Method = "auto",
 ) -> Network:
     """The network of any spec; arguments are those of `CapsuleNetwork`."""
     return _CLASSES[spec.network](spec, seed, precision, lean, block, convolution)

@@ -5,7 +5,7 @@ Axes: B batch, H W C image.
 
 from torch import Tensor
 
-from parity.spec import Efficient, SpecError
+from parity.spec import Efficient, Method, Precision, SpecError
 from parity.weights import draw
 from torch_caps.arrays import from_numpy
 from torch_caps.capsules import Capsules, Tap
@@ -43,10 +43,10 @@ class EfficientNetwork(Network):
         self,
         spec: Efficient,
         seed: int = 0,
-        precision: str = "float32",
+        precision: Precision = "float32",
         lean: bool = True,
         block: int | None = None,
-        convolution: str = "auto",
+        convolution: Method = "auto",
     ):
         if not isinstance(spec, Efficient):
             raise SpecError(f"a spec of network {spec.network!r}; build(spec) makes any network")

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from parity.spec import Hinton2018, SpecError
+from parity.spec import Hinton2018, Method, Precision, SpecError
 from parity.weights import draw
 from torch_caps.arrays import from_numpy
 from torch_caps.capsules import Capsules, Tap
@@ -41,10 +41,10 @@ class MatrixNetwork(Network):
         self,
         spec: Hinton2018,
         seed: int = 0,
-        precision: str = "float32",
+        precision: Precision = "float32",
         lean: bool = True,
         block: int | None = None,
-        convolution: str = "auto",
+        convolution: Method = "auto",
     ):
         if not isinstance(spec, Hinton2018):
             raise SpecError(f"a spec of network {spec.network!r}; build(spec) makes any network")
@@ -58,7 +58,7 @@ class MatrixNetwork(Network):
             stem.append(Conv(*sizes, compute, convolution))
             width = layer.channels
         self.stem = nn.ModuleList(stem)
-        how = first.kernel, first.stride, compute, convolution, False
+        how: Any = first.kernel, first.stride, compute, convolution, False
         self.activation = Conv(width, first.types, *how)
         self.primary = Conv(width, first.channels, *how)
         self.capsule = nn.ModuleList(

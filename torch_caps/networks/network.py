@@ -3,12 +3,12 @@
 Axes: B batch, J classes, D size of a pose, P parts of a picture, H W C image.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from parity.spec import NetworkSpec, SpecError, check_images, check_parts, check_targets
+from parity.spec import NetworkSpec, Precision, SpecError, check_images, check_parts, check_targets
 from torch_caps import losses
 from torch_caps.arrays import concrete, given
 from torch_caps.capsules import Capsules, Tap, lengths, longest, no_tap
@@ -32,10 +32,17 @@ class Network(nn.Module):
     digit: DigitCapsules
     decoder: Any
 
-    def __init__(self, spec: NetworkSpec, precision: str):
+    def __init__(self, spec: NetworkSpec, precision: Precision):
         build()
         super().__init__()
-        self.spec, self.precision = spec, precision
+        self.spec = spec
+        self.precision: Precision = precision
+
+    if TYPE_CHECKING:  # nn.Module says Any of what a call gives
+
+        def __call__(self, images_BHWC: Any, tap: Tap = no_tap) -> Tensor:
+            """As `forward`."""
+            ...
 
     def forward(self, images_BHWC: Any, tap: Tap = no_tap) -> Tensor:
         """Images in [0, 1], floating [B, H, W, C] -> class capsules [B, J, D].
@@ -94,7 +101,7 @@ class Network(nn.Module):
         if capsules.activations is not None:
             return capsules.activations
         assert capsules.poses is not None
-        return lengths(capsules.poses)
+        return lengths(capsules.poses, self.spec.length_epsilon)
 
     def reconstruct(self, poses_BJD: Tensor, labels: Any) -> Tensor:
         """The decoder's images, from the capsules of the labels alone.

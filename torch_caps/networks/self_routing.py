@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from parity.spec import Conv, Hahn2019, SpecError
+from parity.spec import Conv, Hahn2019, Method, Precision, SpecError
 from parity.spec.networks.self_routing import same
 from parity.weights import draw
 from torch_caps.arrays import from_numpy
@@ -38,10 +38,10 @@ class SelfRoutingNetwork(Network):
         self,
         spec: Hahn2019,
         seed: int = 0,
-        precision: str = "float32",
+        precision: Precision = "float32",
         lean: bool = True,
         block: int | None = None,
-        convolution: str = "auto",
+        convolution: Method = "auto",
     ):
         if not isinstance(spec, Hahn2019):
             raise SpecError(f"a spec of network {spec.network!r}; build(spec) makes any network")
@@ -51,7 +51,7 @@ class SelfRoutingNetwork(Network):
         self.pixels, self.epsilon = spec.pixels, spec.norm.epsilon
         width, stem, blocks = spec.image[2], [], []
         for layer in spec.stem:
-            how = compute, convolution, False, same(layer.kernel)
+            how: Any = compute, convolution, False, same(layer.kernel)
             stem.append(NormalConv(width, layer, spec.norm, 0.0, *how))
             width = layer.channels
         for layer in spec.blocks:

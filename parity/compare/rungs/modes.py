@@ -5,9 +5,11 @@ import importlib
 import os
 import shutil
 from collections.abc import Mapping
+from typing import Any
 
 from parity.compare.comparison import SKIPPED, Comparison, Row
-from parity.compare.rungs import GPU_STEPS
+from parity.compare.decisions import alike
+from parity.compare.rungs import GPU_STEPS, RUNGS
 from parity.compare.rungs.single_step import gradients
 from parity.compare.rungs.trajectories import along
 from parity.export import build
@@ -16,6 +18,7 @@ from parity.reference import lengths
 from parity.spec import BACKENDS
 from parity.traces.first import first_difference
 from parity.traces.measure import differences
+from parity.traces.recording import Trace
 from parity.weights import Arrays, table
 
 
@@ -40,7 +43,8 @@ def in_modes(comparison: Comparison) -> list[Row]:
         for wing, answer in fourier.items():
             distances = _in_order(comparison, plain[wing].arrays, answer.arrays)
             what = f"{wing} Fourier convolution against direct"
-            rows.append(comparison.row(7, what, distances))
+            row = comparison.row(7, what, distances)
+            rows.append(_alike(comparison, wing, row, convolution="fourier"))
     if "exported" in comparison.modes:
         rows += _exported(comparison, {wing: answer.arrays for wing, answer in plain.items()})
     return rows
@@ -64,7 +68,8 @@ def _exported(comparison: Comparison, plain: Mapping[str, Arrays]) -> list[Row]:
     graph = dict(zip(names, outputs, strict=True))
     rows = []
     for wing, arrays in plain.items():
-        usual = {"poses": arrays["poses"], "scores": lengths(arrays["poses"])}
+        poses = arrays["poses"]
+        usual = {"poses": poses, "scores": lengths(poses, subject.spec.length_epsilon)}
         rows.append(comparison.row(7, what.format(wing), differences(graph, usual)))
     return rows
 
@@ -83,6 +88,25 @@ def _compiled(comparison: Comparison, plain: Arrays) -> Row:
     traced = comparison.pair.trace_each({"torch": {"mode": "compiled"}})["torch"]
     first = first_difference(comparison.traces["torch"], traced, row.tolerance)
     return dataclasses.replace(row, first=str(first or row.first))
+
+
+def _alike(comparison: Comparison, wing: str, row: Row, **how: Any) -> Row:
+    """The row, or where it fails that of a batch whose relus decide alike in both modes."""
+    if not row.fails:
+        return row
+    pair = comparison.pair
+
+    def trace(brighter: int) -> tuple[Trace, Trace]:
+        modes = ({"brighter": brighter, **each} for each in ({}, how))
+        usual, other = (pair.trace_each({wing: each})[wing] for each in modes)
+        return usual, other
+
+    decided = alike(trace, RUNGS[2].tolerance(comparison.precision))
+    if not decided.brighter:
+        return dataclasses.replace(row, why=decided.note)
+    modes = ({"brighter": decided.brighter, **each} for each in ({}, how))
+    usual, other = (pair.ask_each("mode", {wing: each})[wing].arrays for each in modes)
+    return comparison.row(7, row.what, _in_order(comparison, usual, other), decided.note)
 
 
 def _in_order(comparison: Comparison, plain: Arrays, other: Arrays) -> dict[str, float]:

@@ -74,11 +74,13 @@ def forward(comparison: Comparison) -> list[Row]:
 
 
 def backward(comparison: Comparison) -> list[Row]:
-    """Rung 3: the gradients of the loss by every tensor."""
-    rows = [comparison.row(3, BACKWARD, gradients(*comparison.traces.values()))]
-    if comparison.evaluated:
-        distances = gradients(*comparison.evaluated.values())
-        rows.append(comparison.row(3, BACKWARD + EVALUATION, distances))
+    """Rung 3: the gradients of the loss by every tensor, where relus decide alike."""
+    rows = []
+    for train, where in ((True, ""), (False, EVALUATION)):
+        if train or comparison.evaluated:
+            decided = comparison.decided(train)
+            distances = gradients(*decided.traces)
+            rows.append(comparison.row(3, BACKWARD + where, distances, decided.note))
     return rows
 
 
@@ -115,10 +117,11 @@ def _share(gradients: Arrays, name: str) -> float:
 def step(comparison: Comparison) -> list[Row]:
     """Rung 4: one step of each optimiser: weights, slots, state and the count of steps.
 
-    Of a parameter, what has a gradient too small for its sign to be sure is left out, and all of
-    it where its gradient is 0 by construction.
+    Of the batch of rung 3. Of a parameter, what has a gradient too small for its sign to be sure
+    is left out, and all of it where its gradient is 0 by construction.
     """
-    rows_of, slopes = table(comparison.subject.spec), comparison.double_gradients
+    rows_of, slopes = table(comparison.subject.spec), comparison.double_gradients()
+    decided = comparison.decided()
     looked = {
         f"parameter/{name}": np.abs(slope) > SHARE_OF_LARGEST * np.abs(slope).max(initial=0)
         for name, row in rows_of.items()
@@ -128,7 +131,7 @@ def step(comparison: Comparison) -> list[Row]:
     idle = {name for name, row in rows_of.items() if row.free}
     rows = []
     for optimizer in OPTIMIZERS:
-        answers = comparison.pair.ask("step", optimizer=optimizer)
+        answers = comparison.pair.ask("step", optimizer=optimizer, brighter=decided.brighter)
         states = [
             {
                 name: a[looked[name]] if name in looked else a
@@ -140,5 +143,5 @@ def step(comparison: Comparison) -> list[Row]:
         distances = differences(*states)
         steps = {answer.facts["step"] for answer in answers.values()}
         distances["step"] = 0.0 if steps == {STEP + 1} else INFINITE
-        rows.append(comparison.row(4, f"one {optimizer} step", distances))
+        rows.append(comparison.row(4, f"one {optimizer} step", distances, decided.note))
     return rows

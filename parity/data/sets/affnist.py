@@ -29,7 +29,7 @@ SOURCE = locate.Source(
 )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Placed(Split):
     """Digits with a border of `EDGE`, over all of which training moves them."""
 

@@ -28,7 +28,7 @@ REACH = {"shift": EDGE, "efficient": 6}  # of MNIST's digits, only the empty bor
 CLASSES = 10
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PairBatch(Batch):
     """A batch of pairs: labels 0/1 [B, J], and the two digits of each.
 
@@ -48,7 +48,7 @@ class PairBatch(Batch):
         return self.digits, self.parts
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Pairs(Split):
     """Each digit of a split with a partner of another class.
 

@@ -7,7 +7,7 @@ Mazzia, Salvetti, Chiaberge, "Efficient-CapsNet: capsule network with self-atten
 import math
 from dataclasses import dataclass
 
-from parity.spec.checks import FROM_ZERO, check, normalise, require
+from parity.spec.checks import FROM_ZERO, check, check_count, normalise, require
 from parity.spec.layers import Conv, Depthwise, Norm, Pixels, Tensor, Upsampling
 from parity.spec.losses import Loss
 from parity.spec.networks.network import NetworkSpec
@@ -78,6 +78,17 @@ class Efficient(NetworkSpec):
     def side(self) -> int:
         """Height and width of what the dense layers give to the upsampling."""
         return math.isqrt((self.decoder or (0,))[-1])
+
+    def check_batch(self, images: int) -> None:
+        """Raises SpecError where a norm has no variance in a training batch of so many images."""
+        if self.norm.kind == "batch":
+            for sizes in self.convolutions().values():
+                check_count(images * math.prod(sizes.places))
+
+    def rectified(self) -> tuple[str, ...]:
+        """The taps whose numbers a relu takes, leaky or not."""
+        what = "norm" if self.norm.first else "conv"
+        return tuple(f"stem.{n}.{what}" for n in range(len(self.stem) if self.slope < 1 else 0))
 
     def tensors(self) -> dict[str, Tensor]:
         """Name -> Tensor for every parameter and all state, in the order of execution.

@@ -116,6 +116,13 @@ class NetworkSpec:
             yield name, conv, sizes
             image, channels = sizes.places, conv.channels
 
+    def check_batch(self, images: int) -> None:
+        """Raises SpecError where a norm has no variance in a training batch of so many images."""
+
+    def rectified(self) -> tuple[str, ...]:
+        """The taps whose numbers a relu takes or makes: above 0 they pass, else not."""
+        return tuple(f"stem.{n}" for n in range(len(self.stem)))
+
     def convolutions(self) -> dict[str, Sizes]:
         """The sizes of each convolution over all channels, by the name of its layer."""
         layers = self._convolutions()

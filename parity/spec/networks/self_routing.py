@@ -88,6 +88,12 @@ class Hahn2019(NetworkSpec):
         for name, conv in (("activation", activation), ("primary", first)):
             yield name, conv, _padded(conv, (height, width), channels)
 
+    def rectified(self) -> tuple[str, ...]:
+        """The taps that a relu takes or makes, as those of every network."""
+        stem = tuple(f"stem.{n}.activation" for n in range(len(self.stem)))
+        pairs = ((f"block.{n}.conv.0.activation", f"block.{n}") for n in range(len(self.blocks)))
+        return stem + tuple(name for pair in pairs for name in pair)
+
     @property
     def windows(self) -> tuple[Window, ...]:
         """Of each capsule layer, on its padded grid; the last, of the classes, holds all of it."""

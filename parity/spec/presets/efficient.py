@@ -4,7 +4,7 @@ from parity.spec.layers import Conv, Depthwise, Norm, Pixels, Upsampling
 from parity.spec.losses import Loss
 from parity.spec.networks import Efficient
 from parity.spec.presets.card import Preset
-from parity.spec.training import TrainingSpec
+from parity.spec.training import Augmentation, TrainingSpec
 
 _PAPER = (
     "Mazzia, Salvetti, Chiaberge, Efficient-CapsNet: capsule network with self-attention routing, "
@@ -12,7 +12,7 @@ _PAPER = (
 )
 
 
-def _recipe(dataset: str, steps: int, augment: str = "efficient") -> TrainingSpec:
+def _recipe(dataset: str, steps: int, augment: Augmentation = "efficient") -> TrainingSpec:
     """Their training on a data set whose epoch has so many steps."""
     return TrainingSpec(
         dataset=dataset,
@@ -49,8 +49,9 @@ PRESETS = {
             loss=Loss(reconstruction=0.196 / 1296),
         ),
         _recipe("multi-mnist", 3_750),
-        source=f"{_PAPER}; ours: digits shifted as in the 2017 paper, and two digits of a pair are "
-        "never of one class (theirs may be in training, with a target of 2)",
+        source=f"{_PAPER}; ours: a pair of one class has a target of 1 (theirs 2), test digits are "
+        "shifted by up to 4 pixels (theirs 6), an epoch has a pair for each digit (theirs ten); "
+        "an image answers rightly where both digits are (theirs: the mean share of them)",
         command="python train.py --preset efficient-multimnist --dataset multi-mnist "
         "--data-dir DIR",
         time="",

@@ -3,7 +3,7 @@
 from parity.spec.layers import CapsuleLayer, Conv, Primary
 from parity.spec.networks import Hinton2018
 from parity.spec.presets.card import Preset
-from parity.spec.training import TrainingSpec
+from parity.spec.training import Spread, TrainingSpec
 
 _PAPER = "Hinton, Sabour, Frosst, Matrix capsules with EM routing, ICLR 2018, figure 1"
 _OURS = (
@@ -17,7 +17,7 @@ _SMALL = {
 }
 
 
-def _recipe(dataset: str, epochs: int, spread: str, steps: int) -> TrainingSpec:
+def _recipe(dataset: str, epochs: int, spread: Spread, steps: int) -> TrainingSpec:
     return TrainingSpec(
         dataset=dataset,
         epochs=epochs,

@@ -11,7 +11,16 @@ from specs import PRIMES
 from mutants.patch import Mutant, applied
 from parity import compare
 from parity.compare import subject
-from parity.spec import Loss, Primary, Routing, TrainingSpec
+from parity.spec import (
+    Conv,
+    Depthwise,
+    Efficient,
+    Loss,
+    Pixels,
+    Primary,
+    Routing,
+    TrainingSpec,
+)
 
 # Every option at work at once: bias, scaled primary layer, the loss over classes, clipping.
 SPEC = dataclasses.replace(
@@ -21,6 +30,20 @@ SPEC = dataclasses.replace(
     loss=Loss(scale=0.5, class_mean=True, reconstruction=0.01),
 )
 TRAINING = TrainingSpec(clip_norm=1e-2, decay_steps=7, weight_decay=0.1, epsilon_hat=True)
+EFFICIENT = Efficient(
+    image=(11, 11, 2),
+    pixels=Pixels(mean=(0.1, 0.2), deviation=(256 / 255, 0.9)),
+    stem=(Conv(5, 3), Conv(6, 3, 2)),
+    primary=Depthwise(types=3, size=2, kernel=4),
+    classes=5,
+    pose=7,
+    decoder=(11,),
+    loss=Loss(reconstruction=0.01),
+)
+SUBJECTS = {
+    "sabour2017": (SPEC, TRAINING),
+    "efficient": (EFFICIENT, TrainingSpec(epsilon=1e-7, epsilon_hat=True, ema=0.9)),
+}
 RUNGS = (0, 1, 2, 3, 4)
 
 
@@ -46,9 +69,9 @@ class Caught:
         return "caught" if self.right else f"[red]expected {expected}[/red]"
 
 
-def ladder(rungs: Iterable[int] = RUNGS) -> compare.Report:
+def ladder(rungs: Iterable[int] = RUNGS, network: str = "sabour2017") -> compare.Report:
     """The ladder in float64, both wings in this process."""
-    whole = subject.of(SPEC, TRAINING, source="mutants")
+    whole = subject.of(*SUBJECTS[network], source="mutants")
     how = {"precisions": ("float64",), "modes": ("lean", "fourier"), "isolated": False}
     return compare.ladder(whole, rungs=rungs, gpu=None, **how)
 
@@ -67,7 +90,7 @@ def hunt(mutant: Mutant) -> Caught:
     """Make the mistake, check the ladder, take it back."""
     with applied(mutant), _forgetting(mutant):
         # From below always: a rung that breaks earlier than expected is to be seen.
-        report = ladder(sorted({*RUNGS, mutant.rung}))
+        report = ladder(sorted({*RUNGS, mutant.rung}), mutant.network)
     for row in report.rows:
         if row.fails:
             return Caught(mutant, row.rung, row.first or row.why)

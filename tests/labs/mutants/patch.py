@@ -22,6 +22,7 @@ class Mutant:
     old    text that stands in the file exactly once, and `new` what it becomes
     rung   the first that must break
     at     what the row must name: a part of the first tensor beyond the tolerance
+    network  that the ladder is of, one of `hunt.SUBJECTS`
     """
 
     name: str
@@ -30,6 +31,7 @@ class Mutant:
     new: str
     rung: int
     at: str
+    network: str = "sabour2017"
 
     @property
     def module(self) -> str:

@@ -2,6 +2,7 @@
 each step of squash, routing, losses, weights, schedule, optimiser, batches and resuming.
 """
 
+from mutants import efficient
 from mutants.patch import Mutant
 
 MUTANTS = [
@@ -453,8 +454,8 @@ MUTANTS = [
     Mutant(
         "the first iteration's coupling without the number of outputs",
         "torch lean._dynamic",
-        "sums = [first_JDB / (options.outputs + options.leaky) + bias_JD1]",
-        "sums = [first_JDB / (options.outputs + 1) + bias_JD1]",
+        "first_PD = first_BM.view(-1, size) / (outputs + options.leaky)",
+        "first_PD = first_BM.view(-1, size) / (outputs + 1)",
         1,
         "lean dynamic num_iters=1: value",
     ),
@@ -469,8 +470,8 @@ MUTANTS = [
     Mutant(
         "no gradient through the logits",
         "torch lean._dynamic",
-        "return coupling_CJB * (slope_CJB - mean_CB)",
-        "return 0 * coupling_CJB * (slope_CJB - mean_CB)",
+        "return coupling * (slope - (coupling * slope).sum(-2, keepdim=True))",
+        "return 0 * coupling * (slope - (coupling * slope).sum(-2, keepdim=True))",
         1,
         "lean dynamic num_iters=2: gradient",
     ),
@@ -485,8 +486,8 @@ MUTANTS = [
     Mutant(
         "lean routing with one iteration too few",
         "torch lean._dynamic",
-        "_Options(num_iters, leaky, detach, block, outputs, compiling)",
-        "_Options(max(1, num_iters - 1), leaky, detach, block, outputs, compiling)",
+        "_Options(num_iters, leaky, detach, block)",
+        "_Options(max(1, num_iters - 1), leaky, detach, block)",
         1,
         "lean dynamic num_iters=2: value",
     ),
@@ -501,8 +502,8 @@ MUTANTS = [
     Mutant(
         "the leak forgotten in the first iteration's lean gradient",
         "torch lean._dynamic",
-        "g_MB = g_TJDB[0].flatten(0, 1) / (options.outputs + options.leaky)",
-        "g_MB = g_TJDB[0].flatten(0, 1) / options.outputs",
+        "/ (kernel_IJKD.shape[1] + options.leaky)",
+        "/ kernel_IJKD.shape[1]",
         1,
         "lean dynamic num_iters=1 leaky: gradient",
     ),
@@ -517,8 +518,8 @@ MUTANTS = [
     Mutant(
         "lean gradient through detached couplings",
         "torch lean._dynamic",
-        "        if not detach:\n",
-        "        if True:\n",
+        "    if detach:\n",
+        "    if False:\n",
         1,
         "lean dynamic num_iters=2 detach: gradient",
     ),
@@ -530,4 +531,5 @@ MUTANTS = [
         1,
         "lean dynamic num_iters=3 detach: gradient",
     ),
+    *efficient.MUTANTS,
 ]

@@ -1,0 +1,1 @@
+"""The wheel, installed and used as a user does."""
