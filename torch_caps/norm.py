@@ -69,19 +69,30 @@ def batch(
     """
     if not train:
         return _apply(x, mean, variance, scale, shift, epsilon), mean, variance
-    count, axes = x.numel() // x.shape[-1], tuple(range(x.ndim - 1))
+    count = x.numel() // x.shape[-1]
     n = x.new_tensor(float(count))
     if total is None:
         check_count(count)
-        now = x.mean(axes)
-        spread = ((x - now) ** 2).mean(axes)
+        now = _sum(x) / n
+        spread = _sum((x - now) ** 2) / n
     else:
         n = total(n)
-        now = total(x.sum(axes)) / n
-        spread = total(((x - now) ** 2).sum(axes)) / n
+        now = total(_sum(x)) / n
+        spread = total(_sum((x - now) ** 2)) / n
     y = _apply(x, now, spread, scale, shift, epsilon)
     mean = keep * mean + (1 - keep) * now.detach()
     return y, mean, keep * variance + (1 - keep) * spread.detach() * (n / (n - 1))
+
+
+def _sum(x: Tensor) -> Tensor:
+    """The sum of each channel.
+
+    One axis after the other: compiled, a sum over all of them adds the numbers one by one, and
+    thousands of float32 lose a digit.
+    """
+    for axis in range(x.ndim - 2, -1, -1):
+        x = x.sum(axis)
+    return x
 
 
 def layer(x: Tensor, scale: Tensor | None, shift: Tensor | None, *, epsilon: float) -> Tensor:

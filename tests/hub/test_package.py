@@ -119,7 +119,7 @@ def test_every_direct_dependency_is_pinned_to_a_version_it_allows():
 def test_the_version_is_the_same_wherever_it_is_written():
     citation = (ROOT / "CITATION.cff").read_text()
     assert re.search(r"^version: (.+)$", citation, re.M)[1] == PROJECT["version"]  # type: ignore
-    assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text()
+    assert f"## [{PROJECT['version']}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
 @pytest.mark.parametrize("name", parity.MOVED)
