@@ -15,10 +15,15 @@ Tap = Callable[[str, Array], Array]
 
 
 class Capsules(NamedTuple):
-    """Capsules: their poses [..., D], and activations [...], None for the lengths of the poses."""
+    """Capsules: their poses [..., D], None for those that have none, and activations [...].
 
-    poses: Array
+    Without activations they are as active as their poses are long. Where activations may underflow
+    their logarithms say more, and a loss takes these.
+    """
+
+    poses: Array | None
     activations: Array | None = None
+    log_activations: Array | None = None
 
 
 def no_tap(name: str, x: Array) -> Array:

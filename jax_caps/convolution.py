@@ -230,6 +230,64 @@ def depthwise(x_BHWC: Array, kernel: Array, stride: int) -> Array:
     return y.reshape(x_BHWC.shape[0], height, width, -1)
 
 
+def padded(x_BHWC: Array, padding: int) -> Array:
+    """A map with `padding` rows and columns of zeros on each side; any axes after H and W."""
+    sides = [(0, 0), (padding, padding), (padding, padding)]
+    return jnp.pad(x_BHWC, sides + [(0, 0)] * (x_BHWC.ndim - 3))
+
+
+def windows(x_BHWC: Array, kernel: tuple[int, int], stride: int) -> Array:
+    """The windows of a map, without padding: its slices, shifted by each place of the kernel.
+
+    Args:
+        x_BHWC: [B, H, W, ...].
+        kernel: Height and width of a window.
+        stride: Places from one window to the next, in both directions.
+
+    Returns:
+        [B, H', W', kh * kw, ...], the places of a window row by row.
+    """
+    rows, columns = (
+        [slice(tap, tap + size - taps + 1, stride) for tap in range(taps)]
+        for size, taps in zip(x_BHWC.shape[1:3], kernel, strict=True)
+    )
+    return jnp.stack([x_BHWC[:, row, column] for row in rows for column in columns], 3)
+
+
+def overlap(
+    x_BYXM: Array,
+    grid: tuple[int, int],
+    kernel: tuple[int, int],
+    stride: int,
+    largest: bool = False,
+) -> Array:
+    """The sum over all windows that hold a place, or the largest: `windows` the other way round.
+
+    Args:
+        x_BYXM: A number for each place of each window, [B, H', W', kh * kw, ...].
+        grid: Height and width of the map.
+        kernel: Height and width of a window.
+        stride: Places from one window to the next, in both directions.
+        largest: Whether the largest is taken, without a gradient, instead of the sum.
+
+    Returns:
+        [B, H, W, ...]; a place in no window has 0, or the smallest number.
+    """
+    smallest = jnp.finfo(x_BYXM.dtype).min if largest else 0.0
+    empty = jnp.asarray(smallest, x_BYXM.dtype)
+    total = jnp.full((x_BYXM.shape[0], *grid, *x_BYXM.shape[4:]), empty)
+    # A padded array for each place of the kernel: no scatter, whose order on a GPU is not fixed.
+    for place in range(x_BYXM.shape[3]):
+        sides = [(0, 0, 0)] * (total.ndim)
+        for axis, (tap, count, size) in enumerate(
+            zip(divmod(place, kernel[1]), x_BYXM.shape[1:3], grid, strict=True), 1
+        ):
+            sides[axis] = (tap, size - tap - (count - 1) * stride - 1, stride - 1)
+        here = lax.pad(x_BYXM[:, :, :, place], empty, sides)
+        total = jnp.maximum(total, here) if largest else total + here
+    return total
+
+
 def double_size(x_BHWC: Array) -> Array:
     """An image at twice its height and width, by bilinear interpolation.
 

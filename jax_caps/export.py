@@ -9,7 +9,7 @@ from jax import Array
 from jax import export as jax_export
 
 from jax_caps.arrays import from_numpy, to_numpy
-from jax_caps.capsules import lengths, longest
+from jax_caps.capsules import longest
 from jax_caps.networks import Network, build
 
 __all__ = ["Forward", "serialize"]
@@ -35,11 +35,14 @@ class Forward(nnx.Module):
     def __call__(self, images_BHWC: Array) -> dict[str, Array]:
         """Poses [B, J, D], scores [B, J], with a decoder the reconstruction of the answer.
 
+        Of class capsules without poses the scores alone.
         That is [B, H, W, C], from the longest capsule alone; [B, P, H, W, C] of several, the
         longest first.
         """
-        poses_BJD = self.net(images_BHWC)
-        scores_BJ = lengths(poses_BJD, self.net.spec.length_epsilon)
+        capsules, _ = self.net.capsules(images_BHWC)
+        scores_BJ, poses_BJD = self.net.ranked(capsules), capsules.poses
+        if poses_BJD is None:
+            return {"scores": scores_BJ}
         found = {"poses": poses_BJD, "scores": scores_BJ}
         if self.net.decoder is not None:
             best = longest(scores_BJ, self.things)

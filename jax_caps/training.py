@@ -139,6 +139,9 @@ class Trainer:
         self._poses = compiled(
             lambda params, state, images: nnx.merge(self.graph, params, state)(images)
         )
+        self._scores = compiled(
+            lambda params, state, images: nnx.merge(self.graph, params, state).scores(images)
+        )
         self._couplings = compiled(self._coupled)
         self._decode = compiled(self._decoded)
         self._transform = compiled(self._transformed, static_argnums=2)
@@ -169,7 +172,8 @@ class Trainer:
         batch = self._batch(images_BHWC, targets, parts)
         rate = schedule.learning_rate(self.training, self.step_count)
         kept = self.params, self.state, self.slots, self.averages
-        kept, loss, accuracy = self._step(*kept, batch, rate)
+        margin = schedule.spread(self.training, self.spec.loss.spread, self.step_count)
+        kept, loss, accuracy = self._step(*kept, batch, rate, margin)
         self.params, self.state, self.slots, self.averages = kept
         self.step_count += 1
         return {"loss": float(loss), "accuracy": float(accuracy), "learning_rate": rate}
@@ -189,8 +193,12 @@ class Trainer:
         return {name: float(value) for name, value in sums.items()}
 
     def poses(self, images_BHWC: np.ndarray) -> np.ndarray:
-        """The class capsules of images [B, H, W, C]: [B, J, D]."""
+        """The class capsules of images [B, H, W, C], as a call of the network: [B, J, D]."""
         return arrays.numpy(self._poses(*self._weights(), self._placed(images_BHWC)))
+
+    def scores(self, images_BHWC: np.ndarray) -> np.ndarray:
+        """What accuracy ranks, lengths or activations of the class capsules: [B, J]."""
+        return arrays.numpy(self._scores(*self._weights(), self._placed(images_BHWC)))
 
     def couplings(self, images_BHWC: np.ndarray) -> np.ndarray:
         """The routing coefficients of each iteration: [T, B, I, J]."""
@@ -329,14 +337,21 @@ class Trainer:
         )
 
     def _update(
-        self, params: Any, state: Any, slots: Any, averages: Any, batch: dict[str, Any], rate: Array
+        self,
+        params: Any,
+        state: Any,
+        slots: Any,
+        averages: Any,
+        batch: dict[str, Any],
+        rate: Array,
+        margin: Array,
     ):
         total = None if self.group is None else self.group.total
 
         # The loss of this device's rows, then the means over all: equal shares of the batch.
         def loss(params: Any) -> tuple[Array, tuple[Array, dict[str, Array]]]:
             net = nnx.merge(self.graph, params, state)
-            terms = net.terms(**batch, train=True, total=total)
+            terms = net.terms(**batch, train=True, total=total, margin=margin)
             value, accuracy = net.weigh(terms)
             return value, (accuracy, terms["state"])
 
@@ -345,6 +360,9 @@ class Trainer:
             value, accuracy, gradients = lax.pmean((value, accuracy, gradients), "batch")
         if self.training.clip_norm is not None:
             gradients = clip(gradients, self.training.clip_norm)
+        if self.training.l2 > 0:
+            l2 = self.training.l2
+            gradients = jax.tree.map(lambda slope, p: slope + l2 * p, gradients, params)
         # optax gives a direction without rate and sign: the rate is this step's, from the schedule.
         direction, slots = self.optimizer.update(gradients, slots, params)
         params = jax.tree.map(lambda p, d: p - rate * d, params, direction)
@@ -379,7 +397,7 @@ class Trainer:
         for name, known in spectra.items():
             layers[name].spectra = nnx.data(known)
         terms = net.terms(**batch)
-        loss = terms["margin"]
+        loss = terms["classes"]
         if "reconstruction" in terms:
             loss = loss + self.spec.loss.reconstruction * terms["reconstruction"]
         sums = {
@@ -393,7 +411,7 @@ class Trainer:
         couplings: list[Array] = []
 
         def tap(name: str, x: Array) -> Array:
-            if name.endswith(".coupling"):
+            if name.startswith("routing.") and name.endswith(".coupling"):
                 couplings.append(x)
             return x
 

@@ -30,6 +30,35 @@ spec.PRESETS["tiny"] = spec.Preset(
     *("ours", "none", "seconds", "none"),
 )
 
+# Networks of capsules with activations: of tiny-stripes, 11x9 of one channel in three classes.
+ACTIVE = {
+    "tiny-selfrouting": (
+        spec.Hahn2019(
+            image=(11, 9, 1),
+            stem=(spec.Conv(5, 3),),
+            blocks=(spec.Block(7, 2),),
+            primary=spec.Primary(types=2, size=3, kernel=3, stride=1),
+            capsules=(spec.CapsuleLayer(types=3, size=5),),
+            classes=3,
+        ),
+        {"optimizer": "sgd", "l2": 1e-4, "schedule": "milestones", "milestones": (20, 30)},
+    ),
+    "tiny-em": (
+        spec.Hinton2018(
+            image=(11, 9, 1),
+            stem=(spec.Conv(5, 3, 2),),
+            primary=spec.Primary(types=2, size=4, kernel=1, stride=1),
+            capsules=(spec.CapsuleLayer(types=3, size=4, kernel=2),),
+            classes=3,
+        ),
+        {"spread": "linear", "spread_steps": 20},
+    ),
+}
+for name, (network, changes) in ACTIVE.items():
+    training = dataclasses.replace(spec.PRESETS["tiny"].training, **changes)
+    spec.PRESETS[name] = dataclasses.replace(
+        spec.PRESETS["tiny"], network=network, training=training
+    )
 # With state beside its weights: the running numbers of a batch norm.
 spec.PRESETS["tiny-efficient"] = dataclasses.replace(
     spec.PRESETS["tiny"],

@@ -9,7 +9,7 @@
 from pathlib import Path
 
 TABLE = "parity/spec/routings.py"
-END = ")}\n"  # of the table: for kind in (Dynamic, ...)}
+END = ")\n}\n"  # of the table: for kind in (Dynamic, ...)
 DATACLASS = '''@dataclass(frozen=True)
 class Scaled(Routing):
     """One pass of attention with a learnt prior."""

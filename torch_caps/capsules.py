@@ -15,10 +15,15 @@ Tap = Callable[[str, Tensor], Tensor]
 
 
 class Capsules(NamedTuple):
-    """Capsules: their poses [..., D], and activations [...], None for the lengths of the poses."""
+    """Capsules: their poses [..., D], None for those that have none, and activations [...].
 
-    poses: Tensor
+    Without activations they are as active as their poses are long. Where activations may underflow
+    their logarithms say more, and a loss takes these.
+    """
+
+    poses: Tensor | None
     activations: Tensor | None = None
+    log_activations: Tensor | None = None
 
 
 def no_tap(name: str, x: Tensor) -> Tensor:

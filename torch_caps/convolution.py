@@ -87,6 +87,61 @@ def depthwise(x_BHWC: Tensor, kernel: Tensor, stride: int) -> Tensor:
     return torch.einsum("bhwcmn,cmn->bhwc", windows, kernel)
 
 
+def padded(x_BHWC: Tensor, padding: int) -> Tensor:
+    """A map with `padding` rows and columns of zeros on each side; any axes after H and W."""
+    return F.pad(x_BHWC, (0, 0) * (x_BHWC.ndim - 3) + (padding,) * 4)
+
+
+def windows(x_BHWC: Tensor, kernel: tuple[int, int], stride: int) -> Tensor:
+    """The windows of a map, without padding: its slices, shifted by each place of the kernel.
+
+    Args:
+        x_BHWC: [B, H, W, ...].
+        kernel: Height and width of a window.
+        stride: Places from one window to the next, in both directions.
+
+    Returns:
+        [B, H', W', kh * kw, ...], the places of a window row by row.
+    """
+    rows, columns = (
+        [slice(tap, tap + size - taps + 1, stride) for tap in range(taps)]
+        for size, taps in zip(x_BHWC.shape[1:3], kernel, strict=True)
+    )
+    return torch.stack([x_BHWC[:, row, column] for row in rows for column in columns], 3)
+
+
+def overlap(
+    x_BYXM: Tensor,
+    grid: tuple[int, int],
+    kernel: tuple[int, int],
+    stride: int,
+    largest: bool = False,
+) -> Tensor:
+    """The sum over all windows that hold a place, or the largest: `windows` the other way round.
+
+    Args:
+        x_BYXM: A number for each place of each window, [B, H', W', kh * kw, ...].
+        grid: Height and width of the map.
+        kernel: Height and width of a window.
+        stride: Places from one window to the next, in both directions.
+        largest: Whether the largest is taken, without a gradient, instead of the sum.
+
+    Returns:
+        [B, H, W, ...]; a place in no window has 0, or the smallest number.
+    """
+    shape = (x_BYXM.shape[0], *grid, *x_BYXM.shape[4:])
+    total = x_BYXM.new_full(shape, torch.finfo(x_BYXM.dtype).min if largest else 0.0)
+    # A slice for each place of the kernel: no index_add, whose order on a GPU is not fixed.
+    for place, x_BYX in enumerate(x_BYXM.unbind(3)):
+        rows, columns = (
+            slice(tap, tap + (count - 1) * stride + 1, stride)
+            for tap, count in zip(divmod(place, kernel[1]), x_BYX.shape[1:3], strict=True)
+        )
+        here = total[:, rows, columns]
+        total[:, rows, columns] = torch.maximum(here, x_BYX) if largest else here + x_BYX
+    return total
+
+
 def double_size(x_BHWC: Tensor) -> Tensor:
     """An image at twice its height and width, by bilinear interpolation.
 

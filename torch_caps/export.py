@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from torch_caps.arrays import from_numpy, to_numpy
-from torch_caps.capsules import lengths, longest
+from torch_caps.capsules import longest
 from torch_caps.networks import Network, build
 
 __all__ = ["Forward", "serialize"]
@@ -37,11 +37,14 @@ class Forward(nn.Module):
     def forward(self, images_BHWC: Tensor) -> dict[str, Tensor]:
         """Poses [B, J, D], scores [B, J], with a decoder the reconstruction of the answer.
 
+        Of class capsules without poses the scores alone.
         That is [B, H, W, C], from the longest capsule alone; [B, P, H, W, C] of several, the
         longest first.
         """
-        poses_BJD = self.net(images_BHWC)
-        scores_BJ = lengths(poses_BJD, self.net.spec.length_epsilon)
+        capsules, _ = self.net.capsules(images_BHWC)
+        scores_BJ, poses_BJD = self.net.ranked(capsules), capsules.poses
+        if poses_BJD is None:
+            return {"scores": scores_BJ}
         found = {"poses": poses_BJD, "scores": scores_BJ}
         if self.net.decoder is not None:
             best = longest(scores_BJ, self.things)
@@ -60,7 +63,7 @@ def serialize(net: Network, things: int = 1) -> bytes:
         things: Classes that each image shows.
     """
     forward = Forward(net, things).eval()
-    example = torch.zeros(2, *net.spec.image, dtype=net.digit.kernel.dtype)
+    example = torch.zeros(2, *net.spec.image, dtype=next(net.parameters()).dtype)
     sizes = {"images_BHWC": {0: torch.export.Dim("batch")}}
     with _readable():
         program = torch.export.export(forward, (example,), dynamic_shapes=sizes)

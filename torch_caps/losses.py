@@ -1,4 +1,4 @@
-"""Margin and reconstruction loss, for each sample and as the mean over a batch.
+"""Losses of classes and of reconstructions, for each sample and as the mean over a batch.
 
 Equations and sections are those of Sabour, Frosst, Hinton, "Dynamic Routing Between Capsules"
 (2017).
@@ -87,6 +87,54 @@ def margin(
         down_weight=down_weight,
         scale=scale,
     ).mean()
+
+
+def negative_log_likelihood_each(log_activations_BJ: Tensor, targets: Tensor) -> Tensor:
+    """-log a_y of each sample, [B]; see `negative_log_likelihood`."""
+    check_targets(concrete(targets), log_activations_BJ.shape[-1], len(log_activations_BJ))
+    present_BJ = one_hot(targets, log_activations_BJ.shape[-1], log_activations_BJ.dtype)
+    # No product: an absent class's logarithm may be -inf.
+    return -torch.where(present_BJ > 0, log_activations_BJ, 0.0).sum(-1)
+
+
+def negative_log_likelihood(log_activations_BJ: Tensor, targets: Tensor) -> Tensor:
+    """The negative log-likelihood of the class: -log a_y, mean over the batch.
+
+    Of activations that sum to 1 over the classes, by their logarithms, as they may underflow.
+
+    Args:
+        log_activations_BJ: Logarithms of the class capsules' activations.
+        targets: Integer labels [B], or 0/1 [B, J] where several classes may be present: summed.
+
+    Returns:
+        A scalar.
+    """
+    return negative_log_likelihood_each(log_activations_BJ, targets).mean()
+
+
+def spread_each(activations_BJ: Tensor, targets: Tensor, *, margin: float | Tensor = 0.9) -> Tensor:
+    """The spread loss of each sample, [B]; see `spread`."""
+    check_targets(concrete(targets), activations_BJ.shape[-1], len(activations_BJ))
+    present_BJ = one_hot(targets, activations_BJ.shape[-1], activations_BJ.dtype)
+    gap_BJJ = F.relu(margin - (activations_BJ[:, :, None] - activations_BJ[:, None])) ** 2
+    return (present_BJ[:, :, None] * (1.0 - present_BJ[:, None]) * gap_BJJ).sum((1, 2))
+
+
+def spread(activations_BJ: Tensor, targets: Tensor, *, margin: float | Tensor = 0.9) -> Tensor:
+    """The spread loss (Hinton, Sabour, Frosst 2018, Eq. 3): mean over the batch.
+
+    The sum over classes i but the target t of relu(margin - (a_t - a_i))^2. The target's own term,
+    margin^2, is left out.
+
+    Args:
+        activations_BJ: Of the class capsules.
+        targets: Integer labels [B], or 0/1 [B, J]: of every pair of a present and an absent class.
+        margin: By how much the target's activation has to be larger.
+
+    Returns:
+        A scalar.
+    """
+    return spread_each(activations_BJ, targets, margin=margin).mean()
 
 
 def correct_each(lengths_BJ: Tensor, targets: Tensor) -> Tensor:

@@ -155,6 +155,10 @@ class Trainer:
                 # sqrt(v) + eps before the bias correction c is sqrt(v / c) + eps / sqrt(c) after it
                 correction = 1 - self.training.beta2 ** (self.step_count + 1)
                 group["eps"] = self.training.epsilon / correction**0.5
+        if self.spec.loss.kind == "spread":
+            margin = schedule.spread(self.training, self.spec.loss.spread, self.step_count)
+            like = next(self.net.parameters())
+            batch["margin"] = torch.tensor(margin, dtype=like.dtype, device=like.device)
         loss, accuracy, state = self.loss(**batch)
         self.optimizer.zero_grad()
         loss.backward()
@@ -163,6 +167,8 @@ class Trainer:
                 parameter.grad for parameter in self.net.parameters() if parameter.grad is not None
             ]
             clip(gradients, self.training.clip_norm)
+        if self.training.l2 > 0:
+            self._decay(self.training.l2)
         self.optimizer.step()
         self._keep(state)
         if self.training.ema is not None:
@@ -184,8 +190,8 @@ class Trainer:
     ) -> dict[str, float]:
         """Weighted sums of `loss`, `correct` and `count`; padding has weight 0."""
         terms = self.net.terms(**self._batch(images_BHWC, targets, parts))
-        weight = arrays.given(weights_B).to(terms["margin"])
-        loss = terms["margin"]
+        weight = arrays.given(weights_B).to(terms["classes"])
+        loss = terms["classes"]
         if "reconstruction" in terms:
             loss = loss + self.spec.loss.reconstruction * terms["reconstruction"]
         sums = {
@@ -199,8 +205,13 @@ class Trainer:
 
     @torch.no_grad()
     def poses(self, images_BHWC: np.ndarray) -> np.ndarray:
-        """The class capsules of images [B, H, W, C]: [B, J, D]."""
+        """The class capsules of images [B, H, W, C], as a call of the network: [B, J, D]."""
         return arrays.numpy(self.net(images_BHWC))
+
+    @torch.no_grad()
+    def scores(self, images_BHWC: np.ndarray) -> np.ndarray:
+        """What accuracy ranks, lengths or activations of the class capsules: [B, J]."""
+        return arrays.numpy(self.net.scores(images_BHWC))
 
     @torch.no_grad()
     def couplings(self, images_BHWC: np.ndarray) -> np.ndarray:
@@ -208,7 +219,7 @@ class Trainer:
         couplings: list[Tensor] = []
 
         def tap(name: str, x: Tensor) -> Tensor:
-            if name.endswith(".coupling"):
+            if name.startswith("routing.") and name.endswith(".coupling"):
                 couplings.append(x)
             return x
 
@@ -219,7 +230,7 @@ class Trainer:
     def reconstruct(self, poses_BJD: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """The decoder's images from the capsules of the labels, as the network's."""
         check_labels(arrays.concrete(labels), self.spec.classes)
-        poses = arrays.given(poses_BJD).to(self.net.digit.kernel)
+        poses = arrays.given(poses_BJD).to(next(self.net.parameters()))
         return arrays.numpy(self.net.reconstruct(poses, labels))
 
     def trace(
@@ -275,6 +286,13 @@ class Trainer:
     def _keep(self, state: Mapping[str, Tensor]) -> None:
         for name, buffer in self.net.named_buffers():
             buffer.copy_(state[name])
+
+    @torch.no_grad()
+    def _decay(self, l2: float) -> None:
+        """Adds l2 times each parameter to its gradient."""
+        for parameter in self.net.parameters():
+            if parameter.grad is not None:
+                parameter.grad.add_(parameter, alpha=l2)
 
     def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:
         return self.optimizer.state[parameter]

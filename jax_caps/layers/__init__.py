@@ -6,20 +6,26 @@ are NHWC.
 
 from jax_caps.layers.capsules import DigitCapsules
 from jax_caps.layers.decoder import Decoder, Dense, UpsamplingDecoder, dense, mask
+from jax_caps.layers.matrix import MatrixCapsules
 from jax_caps.layers.norm import Norm, NormalConv, NormalStem, leaky, standardised
 from jax_caps.layers.primary import DepthwiseCapsules, PrimaryCapsules, primary_poses
+from jax_caps.layers.residual import Block
+from jax_caps.layers.self_routing import SelfRoutingCapsules
 from jax_caps.layers.stem import Conv, Stem, one_line, parameter
 
 __all__ = [
+    "Block",
     "Conv",
     "Decoder",
     "Dense",
     "DepthwiseCapsules",
     "DigitCapsules",
+    "MatrixCapsules",
     "Norm",
     "NormalConv",
     "NormalStem",
     "PrimaryCapsules",
+    "SelfRoutingCapsules",
     "Stem",
     "UpsamplingDecoder",
     "dense",

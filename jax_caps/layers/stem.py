@@ -10,7 +10,7 @@ from flax import nnx
 from jax import Array
 
 from jax_caps.capsules import Tap, no_tap
-from jax_caps.convolution import conv
+from jax_caps.convolution import conv, padded
 from parity.spec import Method, Sabour2017
 
 
@@ -29,7 +29,7 @@ def one_line(self: nnx.Module) -> str:
 
 
 class Conv(nnx.Module):
-    """A convolution with a kernel HWIO and a bias.
+    """A convolution with a kernel HWIO, and a bias unless it has none.
 
     Args:
         width: Channels of what it reads.
@@ -38,6 +38,8 @@ class Conv(nnx.Module):
         stride: Pixels, in both directions.
         compute: dtype of its products.
         method: "direct", "fourier" or "auto", as in `convolution.conv`.
+        bias: Whether there is one.
+        padding: Rows and columns of zeros on each side of what it reads.
     """
 
     __repr__ = __str__ = one_line
@@ -50,21 +52,26 @@ class Conv(nnx.Module):
         stride: int,
         compute: jnp.dtype,
         method: Method = "auto",
+        bias: bool = True,
+        padding: int = 0,
     ):
         self.kernel = parameter(size, size, width, out)
-        self.bias = parameter(out)
+        if bias:
+            self.bias = parameter(out)
         self.stride, self.compute = stride, compute
         self.method: Method = method
+        self.padding = padding
         self.spectra = None  # of the kernel, where a Trainer has made them
         self.processes = 1  # that share a batch; a Trainer of several says so
 
     def __call__(self, x_BHWC: Array, tap: Tap = no_tap) -> Array:
-        """[B, H, W, in] -> [B, H', W', out], without padding; "auto" with a tap is direct."""
+        """[B, H, W, in] -> [B, H', W', out]; "auto" with a tap is direct."""
         return self.convolved(x_BHWC, tap, self.bias[...])
 
     def convolved(self, x_BHWC: Array, tap: Tap, bias: Array | None = None) -> Array:
         """The convolution, by the method asked for; "auto" is direct where a tap looks on."""
         method = "direct" if tap is not no_tap and self.method == "auto" else self.method
+        x_BHWC = padded(x_BHWC, self.padding) if self.padding else x_BHWC
         how = method, self.processes, self.spectra
         return conv(x_BHWC, self.kernel[...], self.stride, self.compute, bias, *how)
 

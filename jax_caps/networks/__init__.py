@@ -3,14 +3,28 @@
 from typing import Any
 
 from jax_caps.networks.efficient import EfficientNetwork
+from jax_caps.networks.matrix import MatrixNetwork
 from jax_caps.networks.network import Network
 from jax_caps.networks.sabour2017 import CapsuleNetwork
+from jax_caps.networks.self_routing import SelfRoutingNetwork
 from parity.spec import Method, NetworkSpec, Precision
 
-__all__ = ["CapsuleNetwork", "EfficientNetwork", "Network", "build"]
+__all__ = [
+    "CapsuleNetwork",
+    "EfficientNetwork",
+    "MatrixNetwork",
+    "Network",
+    "SelfRoutingNetwork",
+    "build",
+]
 
 # The class of each row of `parity.spec.NETWORKS`.
-_CLASSES: dict[str, Any] = {"sabour2017": CapsuleNetwork, "efficient": EfficientNetwork}
+_CLASSES: dict[str, Any] = {
+    "sabour2017": CapsuleNetwork,
+    "efficient": EfficientNetwork,
+    "self_routing": SelfRoutingNetwork,
+    "matrix": MatrixNetwork,
+}
 
 
 def build(

@@ -6,7 +6,7 @@ Axes: B batch, H W C image.
 from jax import Array
 
 from jax_caps.arrays import from_numpy
-from jax_caps.capsules import Tap
+from jax_caps.capsules import Capsules, Tap
 from jax_caps.layers import (
     Decoder,
     DepthwiseCapsules,
@@ -62,7 +62,7 @@ class EfficientNetwork(Network):
 
     def _encode(
         self, x_BHWC: Array, train: bool, tap: Tap, total: Total | None
-    ) -> tuple[Array, dict[str, Array]]:
+    ) -> tuple[Capsules, dict[str, Array]]:
         x_BHWC = tap("pixels", standardised(x_BHWC, self.pixels, self.epsilon))
         x_BHWC, state = self.stem(x_BHWC, train=train, tap=tap, total=total)
-        return self.digit(self.primary(x_BHWC, tap), tap), state
+        return Capsules(self.digit(self.primary(x_BHWC, tap), tap)), state

@@ -46,8 +46,14 @@ class Network(nnx.Module):
     __str__ = __repr__
 
     def __call__(self, images_BHWC: Any, tap: Tap = no_tap) -> Array:
-        """Images in [0, 1], floating [B, H, W, C] -> class capsules [B, J, D]."""
-        return self.capsules(images_BHWC, tap=tap)[0].poses
+        """Images in [0, 1], floating [B, H, W, C] -> class capsules [B, J, D].
+
+        Of class capsules without poses their activations [B, J].
+        """
+        capsules = self.capsules(images_BHWC, tap=tap)[0]
+        poses = capsules.activations if capsules.poses is None else capsules.poses
+        assert poses is not None
+        return poses
 
     def capsules(
         self,
@@ -68,19 +74,18 @@ class Network(nnx.Module):
             total: The sum of a tensor over the processes that share a batch; None for one process.
 
         Returns:
-            Capsules of poses [B, J, D], and new state by the names of its rows; {} in evaluation,
-            and where a network has none.
+            Capsules of poses [B, J, D], or None, and activations [B, J], or None; and new state by
+            the names of its rows, {} in evaluation and where a network has none.
 
         Raises:
             SpecError: Where images do not fit the network.
         """
-        poses, state = self._encode(tap("image", self.images(images_BHWC)), train, tap, total)
-        return Capsules(poses), state
+        return self._encode(tap("image", self.images(images_BHWC)), train, tap, total)
 
     def _encode(
         self, x_BHWC: Array, train: bool, tap: Tap, total: Total | None
-    ) -> tuple[Array, dict[str, Array]]:
-        """The class poses of checked images, and new state; arguments as of `capsules`."""
+    ) -> tuple[Capsules, dict[str, Array]]:
+        """The class capsules of checked images, and new state; arguments as of `capsules`."""
         raise NotImplementedError
 
     def convolutions(self) -> dict[str, Any]:
@@ -89,8 +94,15 @@ class Network(nnx.Module):
         return dict(zip(self.spec.convolutions(), layers, strict=False))
 
     def scores(self, images_BHWC: Any) -> Array:
-        """What accuracy ranks: the lengths of the class capsules, [B, J]."""
-        return lengths(self(images_BHWC), self.spec.length_epsilon)
+        """What accuracy ranks: lengths or activations of the class capsules, [B, J]."""
+        return self.ranked(self.capsules(images_BHWC)[0])
+
+    def ranked(self, capsules: Capsules) -> Array:
+        """What accuracy ranks of class capsules: their activations, or the lengths of poses."""
+        if capsules.activations is not None:
+            return capsules.activations
+        assert capsules.poses is not None
+        return lengths(capsules.poses, self.spec.length_epsilon)
 
     def reconstruct(self, poses_BJD: Array, labels: Any) -> Array:
         """The decoder's images, from the capsules of the labels alone.
@@ -135,6 +147,7 @@ class Network(nnx.Module):
         *,
         train: bool = False,
         total: Total | None = None,
+        margin: float | Array | None = None,
     ) -> dict[str, Any]:
         """The losses of each sample, not yet weighted, and whether it is right.
 
@@ -147,10 +160,12 @@ class Network(nnx.Module):
                 then there is a reconstruction of each, from the capsule of its label.
             train: Whether this is a training step, as in `capsules`.
             total: As in `capsules`.
+            margin: Of a spread loss; None for the spec's.
 
         Returns:
-            `margin`, `correct` (0 or 1) and, with a decoder, `reconstruction`, each [B]; in
-            training also `state`, new state by the names of its rows.
+            `classes` (by the spec's loss), `correct` (0 or 1) and, with a decoder,
+            `reconstruction`, each [B]; in training also `state`, new state by the names of its
+            rows.
 
         Raises:
             SpecError: Where images, targets or parts do not fit the network.
@@ -159,22 +174,16 @@ class Network(nnx.Module):
         # Looked at before JAX cuts 64 bits down to 32, where 2**40 would be class 0.
         check_targets(concrete(targets), self.spec.classes, len(images))
         targets = given(targets)
-        # The class capsules, whose lengths say which classes are present.
-        poses, state = self._encode(images, train, tap, total)
-        lengths_BJ = tap("lengths", lengths(poses, self.spec.length_epsilon))
+        # The class capsules, whose lengths or activations say which classes are present.
+        capsules, state = self._encode(images, train, tap, total)
+        poses, scores_BJ = capsules.poses, self._scored(capsules, tap)
         terms: dict[str, Any] = {
-            "margin": losses.margin_each(
-                lengths_BJ,
-                targets,
-                positive=self.spec.loss.positive,
-                negative=self.spec.loss.negative,
-                down_weight=self.spec.loss.down_weight,
-                scale=self.spec.margin_scale,
-            ),
-            "correct": losses.correct_each(lengths_BJ, targets),
+            "classes": self._classes(scores_BJ, targets, margin),
+            "correct": losses.correct_each(scores_BJ, targets),
         }
         # The decoder, from the capsules of the labels, in evaluation too.
         if self.decoder is not None:
+            assert poses is not None
             if parts is None:
                 goal, decoded = images, self.decoder(mask(poses, targets))
             else:
@@ -184,9 +193,35 @@ class Network(nnx.Module):
             terms["reconstruction"] = losses.reconstruction_each(decoded, goal)
         return {**terms, "state": state} if train else terms
 
+    def _scored(self, capsules: Capsules, tap: Tap) -> Array:
+        """What the loss of the classes takes: lengths, or activations or their logarithms."""
+        if capsules.log_activations is not None:
+            return capsules.log_activations
+        if capsules.activations is not None:
+            return capsules.activations
+        assert capsules.poses is not None
+        return tap("lengths", lengths(capsules.poses, self.spec.length_epsilon))
+
+    def _classes(self, scores_BJ: Array, targets: Array, margin: float | Array | None) -> Array:
+        """The loss of each sample's class capsules by the spec, not yet of the batch."""
+        loss = self.spec.loss
+        if loss.kind == "spread":
+            margin = loss.spread if margin is None else margin
+            return losses.spread_each(scores_BJ, targets, margin=margin)
+        if loss.kind == "negative_log_likelihood":
+            return losses.negative_log_likelihood_each(scores_BJ, targets)
+        return losses.margin_each(
+            scores_BJ,
+            targets,
+            positive=loss.positive,
+            negative=loss.negative,
+            down_weight=loss.down_weight,
+            scale=self.spec.margin_scale,
+        )
+
     def weigh(self, terms: dict[str, Any], tap: Tap = no_tap) -> tuple[Array, Array]:
-        """The loss of a batch (margin and weighted reconstruction) and its accuracy, of `terms`."""
-        loss = tap("loss.margin", terms["margin"].mean())
+        """The loss of a batch, classes and weighted reconstruction, and accuracy, of `terms`."""
+        loss = tap(f"loss.{self.spec.loss.kind}", terms["classes"].mean())
         if "reconstruction" in terms:
             reconstruction = tap("loss.reconstruction", terms["reconstruction"].mean())
             loss = loss + self.spec.loss.reconstruction * reconstruction
@@ -201,7 +236,7 @@ class Network(nnx.Module):
         *,
         train: bool = False,
     ) -> tuple[Array, Array]:
-        """The loss of a batch (margin and weighted reconstruction) and its accuracy.
+        """The loss of a batch (classes and weighted reconstruction) and its accuracy.
 
         Arguments are those of `terms`.
         """

@@ -6,7 +6,7 @@ Axes: B batch, H W C image.
 from jax import Array
 
 from jax_caps.arrays import from_numpy
-from jax_caps.capsules import Tap
+from jax_caps.capsules import Capsules, Tap
 from jax_caps.layers import Decoder, DigitCapsules, PrimaryCapsules, Stem
 from jax_caps.networks.network import Network, Total
 from jax_caps.numerics import dtypes
@@ -54,5 +54,5 @@ class CapsuleNetwork(Network):
 
     def _encode(
         self, x_BHWC: Array, train: bool, tap: Tap, total: Total | None
-    ) -> tuple[Array, dict[str, Array]]:
-        return self.digit(self.primary(self.stem(x_BHWC, tap), tap), tap), {}
+    ) -> tuple[Capsules, dict[str, Array]]:
+        return Capsules(self.digit(self.primary(self.stem(x_BHWC, tap), tap), tap)), {}

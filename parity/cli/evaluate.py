@@ -16,7 +16,7 @@ from parity.data.windows import translate
 from parity.loop import scoring
 from parity.saved import find
 from parity.spec import Backend, TwincapsError
-from parity.wing.trainer import Trainer
+from parity.wing.trainer import Trainer, scores
 
 
 def evaluate(
@@ -94,9 +94,9 @@ def shifted(trainer: Trainer, split: Split, batch_size: int, reach: int) -> dict
     moves = [np.full((batch_size, 2), offset) for offset in itertools.product(steps, steps)]
     right = count = 0.0
     for batch in batches.evaluation(split, batch_size):
-        poses = (trainer.poses(translate(batch.images, offsets_B2)) for offsets_B2 in moves)
-        lengths_BJ = np.mean([reference.lengths(poses_BJD) for poses_BJD in poses], axis=0)
-        right += (reference.correct(lengths_BJ, batch.labels) * batch.weights).sum()
+        seen = (scores(trainer, translate(batch.images, offsets_B2)) for offsets_B2 in moves)
+        scores_BJ = np.mean(list(seen), axis=0)
+        right += (reference.correct(scores_BJ, batch.labels) * batch.weights).sum()
         count += batch.weights.sum()
     return {"accuracy": round(right) / round(count), "count": round(count)}
 

@@ -15,7 +15,7 @@ from parity.traces.first import first_beyond
 from parity.traces.measure import INFINITE, worst
 from parity.traces.recording import Trace
 from parity.traces.show import DIFFERS, HOLDS
-from parity.weights import Arrays, state
+from parity.weights import Arrays, state, table
 
 RAISES, SKIPPED = "raises", "skipped"
 
@@ -77,7 +77,8 @@ class Comparison:
 
     def row(self, rung: int, what: str, distances: Mapping[str, float], why: str = "") -> Row:
         """The row of these differences, which stand in the order of execution."""
-        tolerance = RUNGS[rung].tolerance(self.precision)
+        norms = sum(name.endswith(".norm.scale") for name in table(self.subject.spec))
+        tolerance = RUNGS[rung].tolerance(self.precision, norms)
         name, apart = worst(distances)
         first = first_beyond(distances, tolerance)
         verdict = HOLDS if first is None else DIFFERS

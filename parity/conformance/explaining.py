@@ -34,7 +34,8 @@ def explain(kind: Kind, wrong: Collection[str], answers: Answers) -> tuple[list[
             if _same(finite, factor, settings):
                 constant = [f"off by a constant factor {factor:.6g}"] if scaled else []
                 return [*mistakes, *names, *constant], factor != 0
-    if kind.mistakes and set(wrong) & set(finite) <= {SHORT, ZERO}:
+    epsilons = any(name.startswith("epsilon") for name in kind.mistakes)
+    if epsilons and set(wrong) & set(finite) <= {SHORT, ZERO}:
         return [*mistakes, "epsilon in the norm, of an unknown size or place"], True
     return mistakes, False
 

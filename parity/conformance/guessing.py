@@ -174,11 +174,11 @@ def _takes_number(parameter: inspect.Parameter) -> bool:
 def _names(kind: Kind, function: Callable[..., Any], theirs: Parameters) -> dict[str, str]:
     """The arguments of a routing besides votes: the function's name -> ours.
 
-    All that the routing owns, and each option that the function has; a switch that is off only
-    where the function has no default for it.
+    All that the routing takes and owns, and each option that the function has; a switch that is off
+    only where the function has no default for it.
     """
     routing, names = kind.routing or Routing(), {}
-    for name, owned in routing.owned.items():
+    for name, owned in routing.arguments.items():
         ours = owned.argument(name)
         likely = next((word for word in (ours, name) if word in theirs), None)
         if likely is None and not _takes_any(function):

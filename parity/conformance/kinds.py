@@ -2,7 +2,7 @@
 
 Of dynamic routing many mistakes are known, and `mistakes.py` has its cases with them. The cases of
 any other routing come from its dataclass: its default options, two and three iterations where it
-has a number of them, and a random value in each parameter that it owns.
+has a number of them, and a random value in each argument; `activated.py` has mistakes of some.
 
 Axes: I input capsules, J output capsules, K size of an input pose, D of an output pose.
 """
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from parity import reference
+from parity.conformance import activated
 from parity.conformance.mistakes import (
     CASES,
     MISTAKES,
@@ -31,7 +32,7 @@ from parity.spec import Routing, TwincapsError
 
 # The routing that is meant where none is named, and whose mistakes `mistakes.py` knows.
 USUAL = Routing().name
-SIZES = {**dict(zip("ijd", VOTES.shape[1:], strict=True)), "k": 4}
+SIZES = {**dict(zip("bijd", VOTES.shape, strict=True)), "k": 4}
 NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
 EXPECTED = {
     "squash": "f(x) with x [B, N, D], poses along the last axis, returning the same shape",
@@ -57,16 +58,16 @@ class ConformanceError(TwincapsError):
 
 @dataclass(frozen=True, eq=False)
 class Routed(Case):
-    """Votes for a routing with these options; `owned` by the arguments' names."""
+    """Votes for a routing with these options; its other arguments by name."""
 
     routing: Routing = field(default_factory=Routing)
-    owned: Mapping[str, Array] = field(default_factory=dict)
+    arguments: Mapping[str, Array] = field(default_factory=dict)
 
     def answer(self, x: Array, **settings: Any) -> tuple[Array, ...]:
-        """What the oracle's routing gives for votes `x`: poses and couplings."""
-        assert not settings, f"no mistakes of {self.routing.name} are known"
-        function = getattr(reference.routing, self.routing.name)
-        return function(x, **self.owned, **self.routing.options)
+        """What the oracle's routing gives for votes `x`, or with settings a wrong variant."""
+        name = self.routing.name
+        function = getattr(activated if settings else reference.routing, name)
+        return function(x, **self.arguments, **self.routing.options, **settings)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +108,7 @@ class Kind:
         names = {"votes": "votes [B, I, J, D], float32"}
         if self.count is not None:
             names["r"] = "the number of iterations"
-        for name, owned in self.routing.owns.items():
+        for name, owned in {**self.routing.takes, **self.routing.owns}.items():
             names[owned.argument(name)] = f"{name} [{', '.join(owned.axes.upper().split())}]"
         return names | {
             option: f"{option} of the routing"
@@ -120,8 +121,8 @@ class Kind:
         """Groups of inputs, of each of which one must stand in an expression."""
         if self.routing is None:
             return NEEDS[self.name]
-        owned = self.routing.owned.items()
-        return [("votes",), *((own.argument(name),) for name, own in owned)]
+        arguments = self.routing.arguments.items()
+        return [("votes",), *((own.argument(name),) for name, own in arguments)]
 
     def asked(self, inputs: Collection[str]) -> dict[str, Case]:
         """The cases for a call with these inputs: without r, those of the usual number."""
@@ -150,8 +151,11 @@ def kind_of(name: str, routing: str | None = None, inputs: Collection[str] = ())
     }
     usual = replace(usual, **switches)
     known = usual == Routing()
-    cases, mistakes = (CASES[name], MISTAKES[name]) if known else (_cases(usual), {})
-    return Kind(name, cases, OUTPUTS[name], mistakes, _expected(usual), usual)
+    if known:
+        return Kind(name, CASES[name], OUTPUTS[name], MISTAKES[name], _expected(usual), usual)
+    outputs = activated.OUTPUTS if usual.takes else OUTPUTS[name]
+    mistakes = activated.MISTAKES.get(usual.name, {})
+    return Kind(name, _cases(usual), outputs, mistakes, _expected(usual), usual)
 
 
 def iterations(routing: Routing) -> str | None:
@@ -168,7 +172,7 @@ def value(case: Case, name: str) -> Any:
     if name == "one_hot":
         return reference.one_hot(case.more[0], case.x.shape[1]).astype(np.float32)
     if isinstance(case, Routed):
-        return {**case.owned, **case.routing.options}[name]
+        return {**case.arguments, **case.routing.options}[name]
     return Routing().options[name]
 
 
@@ -179,29 +183,37 @@ def directions(case: Case) -> Array:
 
 
 def _cases(routing: Routing) -> dict[str, Case]:
-    owned = {
+    arguments = {
         own.argument(name): normal(10 + n, *own.shape(SIZES)) * np.float32(0.3)
-        for n, (name, own) in enumerate(routing.owned.items())
+        for n, (name, own) in enumerate(routing.arguments.items())
     }
+    for name in arguments.keys() & {"activations_BI"}:
+        arguments[name] = reference.sigmoid(3 * arguments[name]).astype(np.float32)
     count = iterations(routing)
 
     def case(x: Array, **options: int) -> Case:
         asked = replace(routing, **options)
         more = () if count is None else (asked.options[count],)
-        return Routed("routing", x, more, asked, owned)
+        return Routed("routing", x, more, asked, arguments)
 
     cases = {"default options": case(VOTES)}
     for n in (3, 2) if count else ():
         cases[f"{NUMBERS[n]} iterations"] = case(VOTES, **{str(count): n})
     cases[SHORT] = case(VOTES * np.float32(1e-8))
-    return {**cases, ZERO: case(zeroed(VOTES, 0, (1, slice(None), 1)))}
+    cases[ZERO] = case(zeroed(VOTES, 0, (1, slice(None), 1)))
+    if "logits_BIJ" in arguments:
+        far = arguments["logits_BIJ"] - np.float32(200) * (np.arange(SIZES["j"]) == 1)
+        unchosen = replace(case(VOTES), arguments={**arguments, "logits_BIJ": far})
+        cases[activated.UNCHOSEN] = unchosen
+    return cases
 
 
 def _expected(routing: Routing) -> str:
     """How a function for this routing is called, and what it returns."""
-    axes = {name: ", ".join(own.axes.upper().split()) for name, own in routing.owned.items()}
-    owned = {own.argument(name): axes[name] for name, own in routing.owned.items()}
-    alone = f"f({', '.join(['votes', *owned])})"
+    arguments = routing.arguments.items()
+    axes = {name: ", ".join(own.axes.upper().split()) for name, own in arguments}
+    given = {own.argument(name): axes[name] for name, own in arguments}
+    alone = f"f({', '.join(['votes', *given])})"
     count, called = iterations(routing), alone
     if count is not None:
         number = routing.options[count]
@@ -209,8 +221,9 @@ def _expected(routing: Routing) -> str:
             f"{alone[:-1]}, {count}) or {alone}, which is held to {NUMBERS.get(number, number)} "
             f"iteration{'s' * (number != 1)},"
         )
-    shapes = "".join(f", {name} [{shape}]" for name, shape in owned.items())
+    shapes = "".join(f", {name} [{shape}]" for name, shape in given.items())
+    more = ", activations [B, J]" if routing.takes else ""
     return (
         f"{called} with votes [B, I, J, D]{shapes}, returning poses [B, J, D] or "
-        "(poses, couplings [B, I, J])"
+        f"(poses{more}, couplings [B, I, J])"
     )

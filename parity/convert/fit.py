@@ -23,7 +23,9 @@ _CANONICAL = Layout("canonical", {}, capsules="h w type", channels="type k", pix
 def spell(name: str, axes: str, layout: Layout, last: int) -> str:
     """The pattern of one tensor; `last` is the number of the decoder's last layer."""
     layer = name.rpartition(".")[0]
-    spelt = {axis: axis for axis in _SHARED} | {"i": f"({layout.capsules})"}
+    spelt = {}
+    if layer in ("primary", "digit"):
+        spelt = {axis: axis for axis in _SHARED} | {"i": f"({layout.capsules})"}
     if layer == "primary":
         spelt["out"] = f"({layout.channels})"
     if layer == f"decoder.{last}":

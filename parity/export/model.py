@@ -35,13 +35,8 @@ def graph(spec: NetworkSpec, arrays: Arrays, things: int = 1, dtype: str = "floa
     Raises:
         TwincapsError: Where the network or its routing has no graph.
     """
-    known = {"network": (spec.network, GRAPHS), "routing": (spec.routing.name, routing.GRAPHS)}
-    for what, (name, graphs) in known.items():
-        if name not in graphs:
-            raise TwincapsError(
-                f"{what} {name} has no ONNX graph; expected one of {', '.join(graphs)}, or export "
-                "to .pt2 or .jax"
-            )
+    if why := ungraphed(spec):
+        raise TwincapsError(why)
     check(arrays, table(spec))
     g, network = Graph(dtype), GRAPHS[spec.network]
     images = g.input("images", ("batch", *spec.image), "pixels in 0 to 1")
@@ -57,6 +52,18 @@ def graph(spec: NetworkSpec, arrays: Arrays, things: int = 1, dtype: str = "floa
         about = "of the answer, from its capsule alone, in 0 to 1"
         g.output(drawn, ("batch", *several, *spec.image), about)
     return g
+
+
+def ungraphed(spec: NetworkSpec) -> str | None:
+    """Why a network has no graph, and what to do; None where it has one."""
+    known = {"network": (spec.network, GRAPHS), "routing": (spec.routing.name, routing.GRAPHS)}
+    for what, (name, graphs) in known.items():
+        if name not in graphs:
+            return (
+                f"{what} {name} has no ONNX graph; expected one of {', '.join(graphs)}, or export "
+                "to .pt2 or .jax"
+            )
+    return None
 
 
 def _masked(g: Graph, spec: NetworkSpec, things: int) -> str:

@@ -30,7 +30,8 @@ def export(
     known = writing.export(network, out, averaged=ema, force=force)
     count = sum(array.size for array in known.arrays.values())
     size, spec = Path(out).stat().st_size, known.spec
-    shapes = {"poses": [spec.classes, spec.pose], "scores": [spec.classes]}
+    shapes = {"poses": [spec.classes, spec.pose]} if spec.pose else {}
+    shapes |= {"scores": [spec.classes]}
     if spec.decoder is not None:
         things = known.trained_on.things
         shapes["reconstruction"] = [*([things] if things > 1 else []), *spec.image]

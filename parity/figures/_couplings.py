@@ -46,11 +46,12 @@ def couplings(net: Any, image_HWC: np.ndarray, names: Sequence[str] = ()) -> "Fi
     taken = []
 
     def tap(name: str, x: Any) -> Any:
-        if name.endswith(".coupling"):
+        if name.startswith("routing.") and name.endswith(".coupling"):
             taken.append(_array(x)[0])
         return x
 
-    lengths_J = np.linalg.norm(_array(net(np.asarray(image_HWC)[None], tap))[0], axis=-1)
+    capsules, _ = net.capsules(np.asarray(image_HWC)[None], tap=tap)
+    lengths_J = _array(net.ranked(capsules))[0]
     maps = strongest(np.stack(taken), net.spec)
     names = [style.legible(str(name)) for name in names]
     return draw(image_HWC, maps, lengths_J, [int(lengths_J.argmax())], net.spec, names, "")
@@ -67,14 +68,14 @@ def strongest(couplings_TIJ: np.ndarray, spec: NetworkSpec) -> np.ndarray:
     A mean over the types would hide it: most capsules have short poses, and split evenly.
     """
     iterations, _, classes = couplings_TIJ.shape
-    shape = iterations, *spec.grid, spec.primary.types, classes
+    shape = iterations, *spec.senders, classes
     return couplings_TIJ.reshape(shape).max(3).transpose(0, 3, 1, 2)
 
 
 def extent(spec: NetworkSpec) -> tuple[float, float, float, float]:
     """Left, right, lower and upper edge of the grid over the image, in pixels."""
     first, step = spec.cells
-    down, across = (first + step * n for n in spec.grid)
+    down, across = (first + step * n for n in spec.senders[:2])
     return first, across, down, first
 
 
@@ -108,8 +109,9 @@ def draw(
     height = tile * (low - high) / (right - left)
     room = len(maps) * (height + GAP) - GAP
     subtitle = (
-        f"the largest coupling coefficient of the {spec.primary.types} capsules at each place, "
-        f"white being the even split, {even:.2g}{apart}; under each class, its capsule's length"
+        f"the largest coupling coefficient of the {spec.senders[2]} capsules at each place, "
+        f"white being the even split, {even:.2g}{apart}; under each class, its capsule's "
+        f"{spec.ranked}"
     )
     figure = style.page("Where the primary capsules send", subtitle, note, TOP + room)
     _whole(figure, image, extent(spec))

@@ -11,6 +11,7 @@ import numpy as np
 
 from parity.data import Batch, Split, batches
 from parity.spec import NetworkSpec
+from parity.wing.trainer import scores
 
 
 @runtime_checkable
@@ -38,18 +39,15 @@ class Seen:
 
     Attributes:
         labels: [N], or 0/1 [N, J] where several classes are in an image.
-        poses: Of the class capsules, [N, J, D].
+        poses: Of the class capsules, [N, J, D]; D is 0 where they have none.
+        lengths: How sure the network is of each class, lengths or activations: [N, J].
     """
 
     model: Model
     split: Split
     labels: np.ndarray
     poses: np.ndarray
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """How sure the network is of each class: [N, J]."""
-        return np.linalg.norm(self.poses, axis=-1)
+    lengths: np.ndarray
 
     @property
     def answers(self) -> np.ndarray:
@@ -70,9 +68,13 @@ class Seen:
 def look(model: Model, split: Split, batch_size: int, most: int | None = None) -> Seen:
     """Shows a network the images of a split: all, or about the first `most`."""
     some = None if most is None else -(-most // batch_size)
-    poses, labels = [], []
+    poses, lengths, labels = [], [], []
+    by_length, classes = model.spec.ranks == "lengths", model.spec.classes
     for batch in islice(batches.evaluation(split, batch_size), some):
         real = batch.weights > 0
-        poses.append(model.poses(batch.images)[real])
+        seen = model.poses(batch.images) if model.spec.pose else np.zeros((len(real), classes, 0))
+        sure = np.linalg.norm(seen, axis=-1) if by_length else scores(model, batch.images)
+        poses.append(seen[real])
+        lengths.append(sure[real])
         labels.append(batch.labels[real])
-    return Seen(model, split, np.concatenate(labels), np.concatenate(poses))
+    return Seen(model, split, *map(np.concatenate, (labels, poses, lengths)))

@@ -21,6 +21,7 @@ from parity.saved import Known, find
 from parity.spec import BACKENDS, Backend, RunOptions, TrainingSpec, TwincapsError, printable
 from parity.traces.measure import difference
 from parity.wing.load import EXTRAS
+from parity.wing.trainer import scores
 
 AT_ONCE = 128
 
@@ -35,25 +36,29 @@ class Prediction:
 
     Attributes:
         image: [H, W, C].
-        poses: [J, D] by wing.
+        poses: [J, D] by wing; activations [J] where the class capsules have no poses.
         reconstructions: [P, H, W, C], by the first wing, from the capsules of its answers; None
             where the network has no decoder.
         things: How many classes the image shows, P.
+        activations: [J] by wing; None of a network whose capsules are as active as they are long.
     """
 
     image: np.ndarray
     poses: dict[str, np.ndarray]
     reconstructions: np.ndarray | None
     things: int = 1
+    activations: dict[str, np.ndarray] | None = None
 
     @property
     def lengths(self) -> dict[str, np.ndarray]:
-        """The lengths [J] of the poses, by wing."""
+        """The lengths [J] of the poses, or the activations, by wing."""
+        if self.activations is not None:
+            return self.activations
         return {wing: reference.lengths(poses) for wing, poses in self.poses.items()}
 
     @property
     def answers(self) -> dict[str, tuple[int, ...]]:
-        """The classes of the `things` longest poses, in order, by wing."""
+        """The classes of the `things` longest capsules, in order, by wing."""
         return {
             wing: tuple(np.sort(reference.longest(lengths, self.things)).tolist())
             for wing, lengths in self.lengths.items()
@@ -61,7 +66,7 @@ class Prediction:
 
     @property
     def difference(self) -> float | None:
-        """Of the two wings' poses, by the ladder's measure; None where one was asked."""
+        """Of the two wings' capsules, by the ladder's measure; None where one was asked."""
         return difference(*self.poses.values()) if len(self.poses) == 2 else None
 
 
@@ -75,7 +80,7 @@ def predict(
     out: Annotated[str | None, _shown("DIR", "write nothing")] = None,
     json: bool = False,
 ) -> None:
-    """Say what pictures show: the class or classes, and each capsule's length.
+    """Say what pictures show: the class or classes, and each capsule's length or activation.
 
     Args:
         images: Pictures, PNG for example, of any size: drawn dark on light or light on dark.
@@ -131,16 +136,18 @@ def asked(backend: Literal[Backend, "both"] | None) -> list[Backend]:
 
 def see(known: Known, images: np.ndarray, backends: list[Backend]) -> list[Prediction]:
     """What each of these wings makes of images [N, H, W, C], in float32."""
-    poses, reconstructions = {}, None
+    poses, activations, reconstructions = {}, {}, None
+    active = known.spec.ranks == "activations"
     for wing in backends:
         model = known.trainer(TrainingSpec(), RunOptions(backend=wing))
         assert isinstance(model, Model)
         parts = [images[n : n + AT_ONCE] for n in range(0, len(images), AT_ONCE)]
         poses[wing] = np.concatenate([model.poses(part) for part in parts])
+        if active:
+            activations[wing] = np.concatenate([scores(model, part) for part in parts])
         if reconstructions is None and known.spec.decoder is not None:
-            answers = np.sort(
-                reference.longest(reference.lengths(poses[wing]), known.trained_on.things)
-            )
+            lengths = activations[wing] if active else reference.lengths(poses[wing])
+            answers = np.sort(reference.longest(lengths, known.trained_on.things))
             reconstructions = np.stack(
                 [model.reconstruct(poses[wing], labels) for labels in answers.T], 1
             )
@@ -150,6 +157,7 @@ def see(known: Known, images: np.ndarray, backends: list[Backend]) -> list[Predi
             {wing: poses_NJD[n] for wing, poses_NJD in poses.items()},
             None if reconstructions is None else reconstructions[n],
             known.trained_on.things,
+            {wing: each[n] for wing, each in activations.items()} if active else None,
         )
         for n, image in enumerate(images)
     ]
@@ -222,7 +230,8 @@ def _show(path: str, prediction: Prediction, files: dict[str, str], names: tuple
     }
     says = " or ".join(dict.fromkeys(answers.values()))
     console.print(Text.assemble(f"{printable(path)}: ", (says, "bold")))
-    table = Table("class", *(f"length, {wing}" for wing in answers))
+    ranked = "length" if prediction.activations is None else "activation"
+    table = Table("class", *(f"{ranked}, {wing}" for wing in answers))
     for label, name in enumerate(names):
         style = "bold" if any(label in labels for labels in prediction.answers.values()) else "none"
         cells = (f"{lengths[label]:.4f}" for lengths in prediction.lengths.values())

@@ -22,9 +22,16 @@ from parity.reference.capsules import (
     squash,
     votes,
 )
-from parity.reference.convolution import conv, depthwise, double_size
+from parity.reference.convolution import conv, depthwise, double_size, overlap, padded, windows
 from parity.reference.derivative import derivative, gradient
-from parity.reference.losses import correct, margin, one_hot, reconstruction
+from parity.reference.losses import (
+    correct,
+    margin,
+    negative_log_likelihood,
+    one_hot,
+    reconstruction,
+    spread,
+)
 from parity.reference.networks import decode, encode, forward, mask
 from parity.reference.routing._dynamic import softmax
 
@@ -47,14 +54,19 @@ __all__ = [
     "longest",
     "margin",
     "mask",
+    "negative_log_likelihood",
     "no_tap",
     "norm",
     "one_hot",
+    "overlap",
+    "padded",
     "reconstruction",
     "relu",
     "routing",
     "sigmoid",
     "softmax",
+    "spread",
     "squash",
     "votes",
+    "windows",
 ]

@@ -4,12 +4,25 @@ Axes: B batch, I input capsules, J output capsules, K size of an input pose, D o
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from parity.reference.arrays import Array, double
 
 Tap = Callable[[str, Array], Array]
+
+
+class Capsules(NamedTuple):
+    """Capsules: their poses [..., D], None for those that have none, and activations [...].
+
+    Without activations they are as active as their poses are long. Where activations may underflow
+    their logarithms say more, and a loss takes these.
+    """
+
+    poses: Array | None
+    activations: Array | None = None
+    log_activations: Array | None = None
 
 
 def no_tap(name: str, x: Array) -> Array:

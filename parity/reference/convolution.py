@@ -46,6 +46,62 @@ def depthwise(x_BHWC, kernel, stride: int) -> Array:
     return np.einsum("bhwcmn,mnc->bhwc", windows, kernel)
 
 
+def padded(x_BHWC, padding: int) -> Array:
+    """A map with `padding` rows and columns of zeros on each side; any axes after H and W."""
+    x_BHWC = double(x_BHWC)
+    sides = [(0, 0), (padding, padding), (padding, padding)]
+    return np.pad(x_BHWC, sides + [(0, 0)] * (x_BHWC.ndim - 3))
+
+
+def windows(x_BHWC, kernel: tuple[int, int], stride: int) -> Array:
+    """The windows of a map, without padding: its slices, shifted by each place of the kernel.
+
+    Args:
+        x_BHWC: [B, H, W, ...].
+        kernel: Height and width of a window.
+        stride: Places from one window to the next, in both directions.
+
+    Returns:
+        [B, H', W', kh * kw, ...], the places of a window row by row.
+    """
+    x_BHWC = double(x_BHWC)
+    found = np.lib.stride_tricks.sliding_window_view(x_BHWC, kernel, (1, 2))
+    found = np.moveaxis(found[:, ::stride, ::stride], (-2, -1), (3, 4))
+    return found.reshape(*found.shape[:3], -1, *x_BHWC.shape[3:])
+
+
+def overlap(
+    x_BYXM,
+    grid: tuple[int, int],
+    kernel: tuple[int, int],
+    stride: int,
+    largest: bool = False,
+) -> Array:
+    """The sum over all windows that hold a place, or the largest: `windows` the other way round.
+
+    Args:
+        x_BYXM: A number for each place of each window, [B, H', W', kh * kw, ...].
+        grid: Height and width of the map.
+        kernel: Height and width of a window.
+        stride: Places from one window to the next, in both directions.
+        largest: Whether the largest is taken, without a gradient, instead of the sum.
+
+    Returns:
+        [B, H, W, ...]; a place in no window has 0, or the smallest number.
+    """
+    x_BYXM = double(x_BYXM)
+    batch, rows, columns = x_BYXM.shape[:3]
+    first = np.finfo(np.float64).min if largest else 0
+    total = np.full((batch, *grid, *x_BYXM.shape[4:]), first, x_BYXM.dtype)
+    for y, x, m, n in np.ndindex(rows, columns, *kernel):
+        h, w, each = y * stride + m, x * stride + n, x_BYXM[:, y, x, m * kernel[1] + n]
+        seen = total[:, h, w]
+        total[:, h, w] = (
+            np.where(np.real(each) > np.real(seen), each, seen) if largest else (seen + each)
+        )
+    return total
+
+
 def double_size(x_BHWC) -> Array:
     """An image at twice its height and width, by bilinear interpolation.
 

@@ -1,4 +1,4 @@
-"""Margin and reconstruction loss, means over a batch, and correct answers.
+"""Losses of classes and of reconstructions, means over a batch, and correct answers.
 
 Equations and sections are those of Sabour, Frosst, Hinton, "Dynamic Routing Between Capsules"
 (2017).
@@ -63,6 +63,43 @@ def margin(
     short, long = relu(positive - lengths_BJ), relu(lengths_BJ - negative)
     terms = present * short * short + down_weight * (1 - present) * long * long
     return scale * terms.sum(1).mean()
+
+
+def negative_log_likelihood(log_activations_BJ, targets) -> Array:
+    """The negative log-likelihood of the class: -log a_y, mean over the batch.
+
+    Of activations that sum to 1 over the classes, by their logarithms, as they may underflow.
+
+    Args:
+        log_activations_BJ: Logarithms of the class capsules' activations.
+        targets: Integer labels [B], or 0/1 [B, J] where several classes may be present: summed.
+
+    Returns:
+        A scalar.
+    """
+    log_activations_BJ = double(log_activations_BJ)
+    present = one_hot(targets, log_activations_BJ.shape[1])
+    return -np.where(present > 0, log_activations_BJ, 0).sum(1).mean()
+
+
+def spread(activations_BJ, targets, *, margin: float = 0.9) -> Array:
+    """The spread loss (Hinton, Sabour, Frosst 2018, Eq. 3): mean over the batch.
+
+    The sum over classes i but the target t of relu(margin - (a_t - a_i))^2. The target's own term,
+    margin^2, is left out.
+
+    Args:
+        activations_BJ: Of the class capsules.
+        targets: Integer labels [B], or 0/1 [B, J]: of every pair of a present and an absent class.
+        margin: By how much the target's activation has to be larger.
+
+    Returns:
+        A scalar.
+    """
+    activations_BJ = double(activations_BJ)
+    present = one_hot(targets, activations_BJ.shape[1])
+    gap = relu(margin - (activations_BJ[:, :, None] - activations_BJ[:, None]))
+    return (present[:, :, None] * (1 - present[:, None]) * gap * gap).sum((1, 2)).mean()
 
 
 def correct(lengths_BJ, targets) -> Array:

@@ -14,7 +14,9 @@ from parity.spec.checks import (
 )
 from parity.spec.convolution import Method
 from parity.spec.inputs import (
+    check_activations,
     check_images,
+    check_iterations,
     check_labels,
     check_parts,
     check_precision,
@@ -22,6 +24,8 @@ from parity.spec.inputs import (
 )
 from parity.spec.layers import (
     NORMS,
+    Block,
+    CapsuleLayer,
     Conv,
     Depthwise,
     Norm,
@@ -30,13 +34,32 @@ from parity.spec.layers import (
     Primary,
     Tensor,
     Upsampling,
+    Window,
 )
-from parity.spec.losses import Loss
+from parity.spec.losses import LOSSES, Loss
 from parity.spec.members import members
-from parity.spec.networks import NETWORKS, Efficient, Init, NetworkSpec, Sabour2017
+from parity.spec.networks import (
+    NETWORKS,
+    Efficient,
+    Hahn2019,
+    Hinton2018,
+    Init,
+    MatrixInit,
+    NetworkSpec,
+    Sabour2017,
+)
 from parity.spec.plain import from_dict, to_dict
 from parity.spec.presets import PRESETS, Preset, preset, preset_card
-from parity.spec.routings import ROUTINGS, Dynamic, Owned, Routing, RoutingName, SelfAttention
+from parity.spec.routings import (
+    EM,
+    ROUTINGS,
+    Dynamic,
+    Owned,
+    Routing,
+    RoutingName,
+    SelfAttention,
+    SelfRouting,
+)
 from parity.spec.trained_on import Sample, TrainedOn
 from parity.spec.training import (
     BACKENDS,
@@ -53,6 +76,8 @@ from parity.spec.training import (
 
 __all__ = [
     "BACKENDS",
+    "EM",
+    "LOSSES",
     "NETWORKS",
     "NORMS",
     "OPTIMIZERS",
@@ -61,12 +86,17 @@ __all__ = [
     "ROUTINGS",
     "Augmentation",
     "Backend",
+    "Block",
+    "CapsuleLayer",
     "Conv",
     "Depthwise",
     "Dynamic",
     "Efficient",
+    "Hahn2019",
+    "Hinton2018",
     "Init",
     "Loss",
+    "MatrixInit",
     "Method",
     "NetworkSpec",
     "Norm",
@@ -84,14 +114,18 @@ __all__ = [
     "Sample",
     "Schedule",
     "SelfAttention",
+    "SelfRouting",
     "SpecError",
     "Tensor",
     "TrainedOn",
     "TrainingSpec",
     "TwincapsError",
     "Upsampling",
+    "Window",
+    "check_activations",
     "check_count",
     "check_images",
+    "check_iterations",
     "check_labels",
     "check_parts",
     "check_precision",

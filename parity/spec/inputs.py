@@ -20,6 +20,22 @@ def check_precision(precision: Any) -> None:
         )
 
 
+def check_iterations(num_iters: int) -> None:
+    """Raises SpecError unless a routing has an iteration."""
+    if num_iters < 1:
+        raise SpecError(f"num_iters is {num_iters}; expected at least 1")
+
+
+def check_activations(activations: Any) -> None:
+    """Raises SpecError for activations outside of 0 to 1; those without values yet are let by."""
+    if hasattr(activations, "tolist") and type(activations).__module__ == "numpy":
+        low, high = float(activations.min(initial=0)), float(activations.max(initial=0))
+        if not (low >= 0 and high <= 1):
+            raise SpecError(
+                f"activations are from {low:.6g} to {high:.6g}; expected 0 to 1, a sigmoid's"
+            )
+
+
 def check_images(images_BHWC: Any, spec: NetworkSpec) -> None:
     """Raises SpecError unless images are floating [B, H, W, C] of the spec's size."""
     shape, dtype = _shape(images_BHWC), getattr(images_BHWC, "dtype", None)

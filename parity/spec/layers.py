@@ -1,7 +1,8 @@
 """The parts of networks: tensors, convolutions, the first capsules."""
 
+import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from parity.spec.checks import (
     COUNT,
@@ -76,6 +77,78 @@ class Primary:
     def channels(self) -> int:
         """Output channels of the convolution: channel = type * size + component."""
         return self.types * self.size
+
+
+class Window(NamedTuple):
+    """The windows of a grid of capsules, without padding: the children of each parent place.
+
+    A child in no window, as a stride may leave some, has no parent and sends nothing.
+
+    Attributes:
+        grid: Height and width of the children's grid.
+        kernel: Height and width of a window.
+        stride: Places from one window to the next, in both directions.
+    """
+
+    grid: tuple[int, int]
+    kernel: tuple[int, int]
+    stride: int = 1
+
+    @property
+    def places(self) -> tuple[int, int]:
+        """Height and width of the parents' grid."""
+        height, width = (
+            (size - taps) // self.stride + 1
+            for size, taps in zip(self.grid, self.kernel, strict=True)
+        )
+        return height, width
+
+    @property
+    def left_out(self) -> int:
+        """Child places that lie in no window."""
+        covered = (
+            len({place * self.stride + tap for place in range(places) for tap in range(taps)})
+            for places, taps in zip(self.places, self.kernel, strict=True)
+        )
+        return math.prod(self.grid) - math.prod(covered)
+
+
+@dataclass(frozen=True)
+class CapsuleLayer:
+    """Capsules between the first and the classes: votes of the children of a window.
+
+    Attributes:
+        types: Capsules at each place.
+        size: Length of a pose.
+        kernel: Height and width of a window.
+        stride: Places from one window to the next.
+    """
+
+    types: int = 32
+    size: int = 16
+    kernel: int = 3
+    stride: int = 1
+
+    def __post_init__(self) -> None:
+        normalise(self)
+        check("capsules", COUNT, **vars(self))
+
+
+@dataclass(frozen=True)
+class Block:
+    """Two convolutions of 3x3 beside a shortcut (He et al. 2016, figure 2).
+
+    Attributes:
+        channels: Of both.
+        stride: Of the first, and of the shortcut's subsampling.
+    """
+
+    channels: int
+    stride: int = 1
+
+    def __post_init__(self) -> None:
+        normalise(self)
+        check("block", COUNT, **vars(self))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ each wing; `lean/_NAME.py` of a wing may hold a twin that does not store the vot
 networks, traces, rung 1 of the ladder, `conformance` and the tests read this table; nothing else
 names a routing but the stubs of these packages, which `make stubs` writes.
 
-Axes: i input capsules, j output capsules, k size of an input pose, d of an output pose.
+Axes: b batch, i input capsules, j output capsules, k size of an input pose, d of an output pose.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from parity.spec.checks import COUNT, POSITIVE, check, normalise, require
 
 @dataclass(frozen=True)
 class Owned:
-    """A parameter of a routing: `axes` of i, j, k, d; how its first values are drawn.
+    """An argument of a routing: `axes` of b, i, j, k, d; of a parameter also its first values.
 
     Attributes:
         std: Standard deviation of a normal cut at two of them; 0 for a constant.
@@ -42,7 +42,7 @@ class Owned:
 
 
 # The names of ROUTINGS, for type checkers and editors.
-RoutingName = Literal["dynamic", "self_attention"]
+RoutingName = Literal["dynamic", "self_attention", "self_routing", "em"]
 
 
 @dataclass(frozen=True, init=False)
@@ -50,14 +50,17 @@ class Routing:
     """A routing of `ROUTINGS` with options: Routing("dynamic") is a Dynamic.
 
     A subclass gives `name` its default, says its `source`, and `owns` its parameters by name;
-    one with a field of the same name, a bool, is there where that is true. `shares` says whether
-    the coefficients of an input are its shares: none below 0, in all at most 1.
+    one with a field of the same name, a bool, is there where that is true. What it `takes` of a
+    batch beside the votes is nothing where capsules are as active as they are long; a routing that
+    takes activations returns poses, activations and coefficients. `shares` says whether the
+    coefficients of an input are its shares: none below 0, in all at most 1.
     """
 
     name: str = "dynamic"
     TAG: ClassVar[str] = "name"
     source: ClassVar[str] = ""
     owns: ClassVar[Mapping[str, Owned]] = {}
+    takes: ClassVar[Mapping[str, Owned]] = {}
     shares: ClassVar[bool] = True
 
     def __new__(cls, name: RoutingName = "dynamic", *options: Any, **named: Any) -> "Routing":
@@ -90,6 +93,11 @@ class Routing:
         return {
             name: parameter for name, parameter in self.owns.items() if getattr(self, name, True)
         }
+
+    @property
+    def arguments(self) -> dict[str, Owned]:
+        """What it is given beside votes and options, by name: what it takes, then what it owns."""
+        return {**self.takes, **self.owned}
 
     @property
     def label(self) -> str:
@@ -172,4 +180,50 @@ class SelfAttention(Routing):
             check("routing", POSITIVE, scale=self.scale)
 
 
-ROUTINGS: dict[str, type[Routing]] = {kind.name: kind for kind in (Dynamic, SelfAttention)}
+@dataclass(frozen=True)
+class SelfRouting(Routing):
+    """Self-routing: a child's own pose says where it sends, whatever the others vote for."""
+
+    source: ClassVar[str] = "Hahn, Pyeon, Kim 2019 (self-routing capsule networks), their own code"
+    takes: ClassVar[Mapping[str, Owned]] = {
+        "activations": Owned("b i"),
+        "logits": Owned("b i j"),
+    }
+
+    name: str = "self_routing"
+
+
+@dataclass(frozen=True)
+class EM(Routing):
+    """EM routing: parents are Gaussians of the votes of their children.
+
+    Attributes:
+        num_iters: r, at least 1.
+        inverse_temperature: The last one; that of iteration t is this times 1 - 0.95^(t + 1).
+        min_variance: Added to each variance; the paper has none.
+        released: As the authors' released code, in six ways that change the result.
+    """
+
+    source: ClassVar[str] = "Hinton, Sabour, Frosst 2018 (matrix capsules), procedure 1"
+    takes: ClassVar[Mapping[str, Owned]] = {"activations": Owned("b i")}
+    owns: ClassVar[Mapping[str, Owned]] = {
+        "beta_a": Owned("j", value=0.0, feeds="routing.0.logit"),
+        "beta_u": Owned("j", value=0.0, feeds="routing.0.logit"),
+    }
+
+    name: str = "em"
+    num_iters: int = field(default=3, metadata={"examples": (1, 3)})
+    inverse_temperature: float = 0.01
+    min_variance: float = 5e-4
+    released: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check("routing", COUNT, num_iters=self.num_iters)
+        numbers = {name: getattr(self, name) for name in ("inverse_temperature", "min_variance")}
+        check("routing", POSITIVE, **numbers)
+
+
+ROUTINGS: dict[str, type[Routing]] = {
+    kind.name: kind for kind in (Dynamic, SelfAttention, SelfRouting, EM)
+}

@@ -10,13 +10,15 @@ from parity.spec.plain import LATER
 Precision = Literal["float32", "float64", "bfloat16"]
 Optimizer = Literal["adam", "adamw", "sgd"]
 Backend = Literal["torch", "jax"]
-Schedule = Literal["exponential", "staircase"]
+Schedule = Literal["exponential", "staircase", "milestones"]
 Augmentation = Literal["shift", "efficient"]
+Spread = Literal["constant", "linear", "sigmoid"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 OPTIMIZERS: tuple[Optimizer, ...] = get_args(Optimizer)
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
 SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
 AUGMENTATIONS: tuple[Augmentation, ...] = get_args(Augmentation)
+SPREADS: tuple[Spread, ...] = get_args(Spread)
 
 
 @dataclass(frozen=True)
@@ -24,17 +26,22 @@ class TrainingSpec:
     """A training besides its network: equal specs make the same run.
 
     The rate of step t (from 0) is max(learning_rate * decay_rate ** (t / decay_steps),
-    minimum_rate); the `schedule` "staircase" takes the whole part of t / decay_steps. See
-    `parity.schedule`. `epsilon_hat` adds Adam's epsilon to the root of the second moment before its
-    bias correction, as Keras does; see Kingma and Ba 2015, the end of section 2.
+    minimum_rate); the `schedule` "staircase" takes the whole part of t / decay_steps, "milestones"
+    the number of `milestones`, steps in rising order, that are not after t. See `parity.schedule`.
+    `epsilon_hat` adds Adam's epsilon to the root of the second moment before its bias correction,
+    as Keras does; see Kingma and Ba 2015, the end of section 2.
     `augment` is what is random about a training image: "shift", or "efficient", the transformations
     of Efficient-CapsNet (`parity.data.distortion`). `shift` is the largest random translation of a
     training image, in pixels, where `augment` is "shift"; data sets that crop or place their images
     at random do not use it.
-    `weight_decay` is decoupled, and used by adamw alone. `ema` is the decay of an average of the
-    weights that moves beside them, e.g. 0.999: it begins at the first weights, without a bias
-    correction, and after each step average += (1 - ema) * (weights - average). `validation` is how
-    many training images are held out to choose the best checkpoint by; none of them is trained on.
+    `weight_decay` is decoupled, and used by adamw alone. `l2` is the weight decay in the gradient:
+    l2 times a parameter is added to its gradient, after clipping, whatever the optimiser.
+    `spread` is how a spread loss's margin grows: "constant"; "linear" from 0.2 over `spread_steps`
+    steps; "sigmoid", around four times so many of them. See `parity.schedule`.
+    `ema` is the decay of an average of the weights that moves beside them, e.g. 0.999: it begins at
+    the first weights, without a bias correction, and after each step average += (1 - ema) *
+    (weights - average). `validation` is how many training images are held out to choose the best
+    checkpoint by; none of them is trained on.
     """
 
     dataset: str = "mnist-mini"
@@ -59,6 +66,10 @@ class TrainingSpec:
     schedule: Schedule = field(default="exponential", metadata=LATER)
     epsilon_hat: bool = field(default=False, metadata=LATER)
     augment: Augmentation = field(default="shift", metadata=LATER)
+    l2: float = field(default=0.0, metadata=LATER)
+    milestones: tuple[int, ...] = field(default=(), metadata=LATER)
+    spread: Spread = field(default="constant", metadata=LATER)
+    spread_steps: int = field(default=50_000, metadata=LATER)
 
     def __post_init__(self) -> None:
         normalise(self)
@@ -67,13 +78,14 @@ class TrainingSpec:
             ("precision", self.precision, PRECISIONS),
             ("schedule", self.schedule, SCHEDULES),
             ("augment", self.augment, AUGMENTATIONS),
+            ("spread", self.spread, SPREADS),
         ):
             require(
                 value in known, f"{name} {value!r} is unknown; expected one of {', '.join(known)}"
             )
         above_zero = "learning_rate decay_rate epsilon"
-        from_zero = "minimum_rate beta1 beta2 momentum weight_decay"
-        check("training", COUNT, **fields(self, "epochs batch_size decay_steps"))
+        from_zero = "minimum_rate beta1 beta2 momentum weight_decay l2"
+        check("training", COUNT, **fields(self, "epochs batch_size decay_steps spread_steps"))
         check("training", WHOLE, **fields(self, "shift seed validation"))
         check("training", POSITIVE, **fields(self, above_zero))
         check("training", FROM_ZERO, **fields(self, from_zero))
@@ -87,6 +99,13 @@ class TrainingSpec:
                 value is None or value < 1,
                 f"training: {name} is {value}; expected a number below 1",
             )
+        check("training", WHOLE, **{f"milestone {n}": x for n, x in enumerate(self.milestones)})
+        rising = list(self.milestones) == sorted(set(self.milestones))
+        require(
+            rising and (bool(self.milestones) == (self.schedule == "milestones")),
+            f"training: milestones are {self.milestones} with the schedule {self.schedule}; "
+            "expected rising steps with the schedule milestones, and none with another",
+        )
         require(
             self.schedule != "staircase" or self.decay_rate <= 1,
             f"training: decay_rate is {self.decay_rate}; expected at most 1 with the schedule "

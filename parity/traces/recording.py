@@ -26,7 +26,10 @@ REQUEST = (*SHARED, "backend", "mode", "device", "source")
 OPTIONAL = {"train"}  # False for a pass of an evaluation, absent for one of a training step
 
 # What a parameter feeds: the beginning of its name -> the first tap that depends on it.
-FEEDS = {"primary": "primary.conv", "digit.kernel": "votes", "decoder": "reconstruction"}
+FEEDS = {
+    **{"primary.kernel": "primary.conv", "primary.bias": "primary.conv"},
+    **{"digit.kernel": "votes", "decoder": "reconstruction"},
+}
 
 
 class TraceError(TwincapsError):

@@ -4,6 +4,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from parity import reference
 from parity.data import Dataset
 from parity.runs.disk import RunError
 from parity.spec import NetworkSpec, TrainingSpec
@@ -42,6 +43,13 @@ class Trainer(Protocol):
     def set_state(self, state: Any, /) -> None:
         """Goes on from a state of either wing."""
         ...
+
+
+def scores(trainer: Any, images: Any) -> np.ndarray:
+    """What accuracy ranks of a Trainer's class capsules, lengths or activations: [B, J]."""
+    if trainer.spec.ranks == "activations":
+        return trainer.scores(images)
+    return reference.lengths(trainer.poses(images))
 
 
 def check(spec: NetworkSpec, dataset: Dataset) -> None:

@@ -183,7 +183,7 @@ def test_a_training_of_before_there_were_averages_is_read():
 
 
 REFUSED = {
-    "routing 'em' is unknown; expected one of dynamic": lambda: Routing("em"),
+    "routing 'other' is unknown; expected one of dynamic": lambda: Routing("other"),
     "routing: num_iters is 0; expected a whole number above 0": lambda: Routing(num_iters=0),
     "routing: num_iters is 2.0;": lambda: Routing(num_iters=2.0),  # type: ignore
     "stem: channels is 0;": lambda: Conv(0, 3),

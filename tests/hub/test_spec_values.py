@@ -43,7 +43,7 @@ def dressed(value: Any, draw: st.DrawFn) -> Any:
     dresses: dict[type, tuple[Any, ...]] = {
         bool: (bool, np.bool_),
         int: (int, np.int64, np.uint64, np.array),
-        float: (float, np.float64, np.array, lambda x: int(x) if x == int(x) else x),
+        float: (float, np.float64, np.array, lambda x: int(x) if str(x) == f"{int(x)}.0" else x),
         str: (str, np.str_),
         tuple: (tuple, list),
     }

@@ -133,9 +133,9 @@ def test_a_parameter_that_it_does_not_take_is_named(function):
 
 def test_an_unknown_routing_and_one_of_another_kind():
     with pytest.raises(
-        SpecError, match=r"routing 'em' is unknown; expected one of dynamic, .*primed"
+        SpecError, match=r"routing 'other' is unknown; expected one of dynamic, .*primed"
     ):
-        check_callable("routing", ROUTE, "em")
+        check_callable("routing", ROUTE, "other")
     with pytest.raises(ConformanceError, match="routing is 'primed', of a squash"):
         check_callable("squash", ROUTE, "primed")
 

@@ -95,7 +95,7 @@ def test_answers_of_pairs_stand_at_the_digit_they_name(monkeypatch):
         poses[n, first, 0], poses[n, second, 0] = 0.9, 0.8
     fake = Fake(spec, poses)
     batch = pairs.batch(np.arange(4))
-    at = model.Seen(fake, pairs, batch.labels, poses)
+    at = model.Seen(fake, pairs, batch.labels, poses, np.linalg.norm(poses, axis=-1))
     kept = {}
     draw = separations.draw
     monkeypatch.setattr(

@@ -244,7 +244,7 @@ def test_first_weights_are_uniform_where_the_authors_draw_them_so():
         assert 0.5 * rows[name].bound < np.abs(drawn[name]).max() <= rows[name].bound
 
 
-def batch(spec=TINY, count: int = 6, seed: int = 0):
+def batch(spec: NetworkSpec = TINY, count: int = 6, seed: int = 0):
     random = np.random.default_rng(seed)
     images = random.random((count, *spec.image), np.float32)
     return images, random.integers(0, spec.classes, count)

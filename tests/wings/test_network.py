@@ -9,15 +9,15 @@ import math
 import numpy as np
 import pytest
 import wings
-from specs import NETWORKS, PRIMES, QUICK
+from specs import NETWORKS, OF_POSES, PRIMES, QUICK
 
 from parity import reference
 from parity import spec as specs
-from parity.spec import ROUTINGS, SpecError
+from parity.spec import SpecError
 from parity.weights import table
 
 # float64 shows what is computed, and so looks at every network; XLA takes seconds for each.
-USUAL = [label for kind in ROUTINGS.values() if (label := kind().label) in NETWORKS]
+USUAL = [label for kind in OF_POSES if (label := kind().label) in NETWORKS]
 IN_FLOAT32 = ("primes", "leaky bias detach", "three stem layers", "official", *USUAL)
 CASES = [
     *((name, "float32") for name in IN_FLOAT32),

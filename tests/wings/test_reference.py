@@ -272,16 +272,23 @@ def test_samples_do_not_meet():
 @pytest.mark.parametrize("routing", SWITCHED, ids=lambda routing: routing.label)
 def test_every_routing_takes_each_sample_on_its_own(routing):
     function, votes = getattr(reference.routing, routing.name), normal(5, I, J, D)
-    sizes = {"i": I, "j": J, "k": 4, "d": D}
-    options = {
+    sizes = {"b": 5, "i": I, "j": J, "k": 4, "d": D}
+    given = {
         each.argument(name): normal(*each.shape(sizes), seed=n)
-        for n, (name, each) in enumerate(routing.owned.items())
+        for n, (name, each) in enumerate(routing.arguments.items())
     } | routing.options
-    poses, coupling = function(votes, **options)
-    assert (poses.shape, coupling.shape) == ((5, J, D), (5, I, J))
-    alone = [function(votes[b : b + 1], **options) for b in range(5)]
-    close(poses, np.concatenate([p for p, _ in alone]))
-    close(coupling, np.concatenate([c for _, c in alone]))
+    if "activations_BI" in given:
+        given["activations_BI"] = reference.sigmoid(given["activations_BI"])
+    taken = [each.argument(name) for name, each in routing.takes.items()]
+    whole = function(votes, **given)
+    shapes = [(5, J, D), *([(5, J)] if taken else []), (5, I, J)]
+    assert [each.shape for each in whole] == shapes
+    alone = [
+        function(votes[b : b + 1], **given | {name: given[name][b : b + 1] for name in taken})
+        for b in range(5)
+    ]
+    for n, each in enumerate(whole):
+        close(each, np.concatenate([one[n] for one in alone]))
 
 
 # Mistakes of the caller.

@@ -40,6 +40,7 @@ def formula(spec, state, gradients):
         gradients = {name: g * min(1, spec.clip_norm / norm) for name, g in gradients.items()}
     for name, g in gradients.items():
         p = state["weights"][name].astype("float64")
+        g = g + spec.l2 * p  # the weight decay in the gradient, after the clipping
         if spec.optimizer == "sgd":
             direction = spec.momentum * slots[f"sgd.momentum/{name}"].astype("float64") + g
             slots[f"sgd.momentum/{name}"] = direction
@@ -77,7 +78,8 @@ def random_state(trainer, seed=1):
 )
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_step_is_the_published_formula(wing, optimizer, clip_norm, hat):
-    spec = training(optimizer, "float64", clip_norm=clip_norm, epsilon_hat=hat)
+    l2 = 0.03 if hat else 0.0
+    spec = training(optimizer, "float64", clip_norm=clip_norm, epsilon_hat=hat, l2=l2)
     trainer = wing.training.Trainer(PRIMES, spec, lean=False)
     [(images, labels)] = batches(1)
     before = random_state(trainer)

@@ -6,20 +6,26 @@ NHWC between layers.
 
 from torch_caps.layers.capsules import DigitCapsules
 from torch_caps.layers.decoder import Decoder, Dense, UpsamplingDecoder, dense, mask
+from torch_caps.layers.matrix import MatrixCapsules
 from torch_caps.layers.norm import Norm, NormalConv, NormalStem, leaky, standardised
 from torch_caps.layers.primary import DepthwiseCapsules, PrimaryCapsules, primary_poses
+from torch_caps.layers.residual import Block
+from torch_caps.layers.self_routing import SelfRoutingCapsules
 from torch_caps.layers.stem import Conv, Stem, one_line, parameter
 
 __all__ = [
+    "Block",
     "Conv",
     "Decoder",
     "Dense",
     "DepthwiseCapsules",
     "DigitCapsules",
+    "MatrixCapsules",
     "Norm",
     "NormalConv",
     "NormalStem",
     "PrimaryCapsules",
+    "SelfRoutingCapsules",
     "Stem",
     "UpsamplingDecoder",
     "dense",

@@ -60,21 +60,28 @@ class NormalConv(Conv):
     Args:
         width: Channels of what it reads.
         layer: Its sizes.
-        spec: The network, for its norm and its activation.
+        norm: The normalisation, and where it stands.
+        slope: Of the activation below 0; None for no activation.
         compute: dtype of its products.
         method: "direct", "fourier" or "auto", as in `convolution.conv`.
+        bias: Whether there is one.
+        padding: As in `Conv`.
     """
 
     def __init__(
         self,
         width: int,
-        layer: specs.Conv,
-        spec: specs.Efficient,
+        layer: specs.Conv | specs.Primary,
+        norm: specs.Norm,
+        slope: float | None,
         compute: torch.dtype,
         method: specs.Method = "auto",
+        bias: bool = True,
+        padding: int = 0,
     ):
-        super().__init__(width, layer.channels, layer.kernel, layer.stride, compute, method)
-        self.norm, self.slope = Norm(spec.norm, layer.channels), spec.slope
+        sizes = width, layer.channels, layer.kernel, layer.stride
+        super().__init__(*sizes, compute, method, bias, padding)
+        self.norm, self.slope, self.biased = Norm(norm, layer.channels), slope, bias
 
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
@@ -94,15 +101,16 @@ class NormalConv(Conv):
             tap: Sees NAME.conv, NAME.activation, NAME.norm and new running numbers.
             total: The sum over processes, as in `norm.batch`.
         """
-        # In the dtype of the bias from here on: half precision would lose a norm's variance.
-        y = self.convolved(x_BHWC, tap).to(self.bias.dtype)
-        y = tap(f"{name}.conv", y + self.bias)
-        if not self.norm.spec.first:
+        # In the dtype of the kernel from here on: half precision would lose a norm's variance.
+        y = self.convolved(x_BHWC, tap).to(self.kernel.dtype)
+        y = tap(f"{name}.conv", y + self.bias if self.biased else y)
+        first = self.norm.spec.first
+        if not first and self.slope is not None:
             y = tap(f"{name}.activation", leaky(y, self.slope))
         y, state = self.norm(y, train=train, total=total)
         state = {f"{name}.norm.{key}": tap(f"{name}.norm.{key}", x) for key, x in state.items()}
         y = tap(f"{name}.norm", y)
-        if self.norm.spec.first:
+        if first and self.slope is not None:
             y = tap(f"{name}.activation", leaky(y, self.slope))
         return y, state
 
@@ -115,7 +123,7 @@ class NormalStem(nn.ModuleList):
     def __init__(self, spec: specs.Efficient, compute: torch.dtype, method: specs.Method = "auto"):
         widths = [spec.image[2], *(each.channels for each in spec.stem)]
         super().__init__(
-            NormalConv(width, each, spec, compute, method)
+            NormalConv(width, each, spec.norm, spec.slope, compute, method)
             for width, each in zip(widths, spec.stem, strict=False)
         )
 

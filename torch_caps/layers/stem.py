@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from parity.spec import Method, Sabour2017
 from torch_caps.capsules import Tap, no_tap
-from torch_caps.convolution import conv
+from torch_caps.convolution import conv, padded
 
 
 def parameter(*shape: int) -> nn.Parameter:
@@ -27,7 +27,7 @@ def one_line(self: nn.Module) -> str:
 
 
 class Conv(nn.Module):
-    """A convolution with a kernel OIHW and a bias.
+    """A convolution with a kernel OIHW, and a bias unless it has none.
 
     Args:
         width: Channels of what it reads.
@@ -36,6 +36,8 @@ class Conv(nn.Module):
         stride: Pixels, in both directions.
         compute: dtype of its products.
         method: "direct", "fourier" or "auto", as in `convolution.conv`.
+        bias: Whether there is one.
+        padding: Rows and columns of zeros on each side of what it reads.
     """
 
     __repr__ = one_line
@@ -48,22 +50,27 @@ class Conv(nn.Module):
         stride: int,
         compute: torch.dtype,
         method: Method = "auto",
+        bias: bool = True,
+        padding: int = 0,
     ):
         super().__init__()
         kernel = torch.empty(out, size, size, width)  # in memory, as the convolution reads it
         self.kernel = nn.Parameter(kernel.permute(0, 3, 1, 2))
-        self.bias = parameter(out)
+        if bias:
+            self.bias = parameter(out)
         self.stride, self.compute = stride, compute
         self.method: Method = method
+        self.padding = padding
         self.processes = 1  # that share a batch; a Trainer of several says so
 
     def forward(self, x_BHWC: Tensor, tap: Tap = no_tap) -> Tensor:
-        """[B, H, W, in] -> [B, H', W', out], without padding; "auto" with a tap is direct."""
+        """[B, H, W, in] -> [B, H', W', out]; "auto" with a tap is direct."""
         return self.convolved(x_BHWC, tap, self.bias)
 
     def convolved(self, x_BHWC: Tensor, tap: Tap, bias: Tensor | None = None) -> Tensor:
         """The convolution, by the method asked for; "auto" is direct where a tap looks on."""
         method = "direct" if tap is not no_tap and self.method == "auto" else self.method
+        x_BHWC = padded(x_BHWC, self.padding) if self.padding else x_BHWC
         how = method, self.processes
         return conv(x_BHWC, self.kernel, self.stride, self.compute, bias, *how)
 

@@ -4,13 +4,27 @@ from typing import Any
 
 from parity.spec import Method, NetworkSpec, Precision
 from torch_caps.networks.efficient import EfficientNetwork
+from torch_caps.networks.matrix import MatrixNetwork
 from torch_caps.networks.network import Network
 from torch_caps.networks.sabour2017 import CapsuleNetwork
+from torch_caps.networks.self_routing import SelfRoutingNetwork
 
-__all__ = ["CapsuleNetwork", "EfficientNetwork", "Network", "build"]
+__all__ = [
+    "CapsuleNetwork",
+    "EfficientNetwork",
+    "MatrixNetwork",
+    "Network",
+    "SelfRoutingNetwork",
+    "build",
+]
 
 # The class of each row of `parity.spec.NETWORKS`.
-_CLASSES: dict[str, Any] = {"sabour2017": CapsuleNetwork, "efficient": EfficientNetwork}
+_CLASSES: dict[str, Any] = {
+    "sabour2017": CapsuleNetwork,
+    "efficient": EfficientNetwork,
+    "self_routing": SelfRoutingNetwork,
+    "matrix": MatrixNetwork,
+}
 
 
 def build(

@@ -8,7 +8,7 @@ from torch import Tensor
 from parity.spec import Efficient, Method, Precision, SpecError
 from parity.weights import draw
 from torch_caps.arrays import from_numpy
-from torch_caps.capsules import Tap
+from torch_caps.capsules import Capsules, Tap
 from torch_caps.layers import (
     Decoder,
     DepthwiseCapsules,
@@ -63,7 +63,7 @@ class EfficientNetwork(Network):
 
     def _encode(
         self, x_BHWC: Tensor, train: bool, tap: Tap, total: Total | None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    ) -> tuple[Capsules, dict[str, Tensor]]:
         x_BHWC = tap("pixels", standardised(x_BHWC, self.pixels, self.epsilon))
         x_BHWC, state = self.stem(x_BHWC, train=train, tap=tap, total=total)
-        return self.digit(self.primary(x_BHWC, tap), tap), state
+        return Capsules(self.digit(self.primary(x_BHWC, tap), tap)), state

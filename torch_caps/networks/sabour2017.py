@@ -8,7 +8,7 @@ from torch import Tensor
 from parity.spec import Method, NetworkSpec, Precision, Sabour2017, SpecError
 from parity.weights import draw
 from torch_caps.arrays import from_numpy
-from torch_caps.capsules import Tap
+from torch_caps.capsules import Capsules, Tap
 from torch_caps.layers import Decoder, DigitCapsules, PrimaryCapsules, Stem
 from torch_caps.networks.network import Network, Total
 from torch_caps.numerics import dtypes
@@ -55,5 +55,5 @@ class CapsuleNetwork(Network):
 
     def _encode(
         self, x_BHWC: Tensor, train: bool, tap: Tap, total: Total | None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.digit(self.primary(self.stem(x_BHWC, tap), tap), tap), {}
+    ) -> tuple[Capsules, dict[str, Tensor]]:
+        return Capsules(self.digit(self.primary(self.stem(x_BHWC, tap), tap), tap)), {}

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from parity import reference
-from parity.spec import ROUTINGS, Routing
+from parity.spec import ROUTINGS, Routing, Window
 from parity.weights import Arrays, generator
 
 SHAPES = {"votes": (2, 5, 3, 7), "inputs": (2, 5, 4), "kernel": (5, 3, 4, 7)}
@@ -100,6 +100,13 @@ def _maps() -> Iterator[tuple[str, Case]]:
     """What is done to feature maps."""
     x = _normal("map", 2, 5, 7, 3)
     yield "an image at twice its size", Case("convolution", "double_size", {"x": x})
+    yield "a padded map", Case("convolution", "padded", {"x": x}, {"padding": 2})
+    grid = _normal("grid", 2, 5, 7, 3, 2)
+    for stride in (1, 2):
+        options = {"kernel": (3, 2), "stride": stride}
+        for each, what in ((x, "a map"), (grid, "a grid of capsules")):
+            case = Case("convolution", "windows", {"x": each}, options)
+            yield f"windows of {what}, stride {stride}", case
 
 
 def _routings() -> Iterator[tuple[str, Case]]:
@@ -110,7 +117,9 @@ def _routings() -> Iterator[tuple[str, Case]]:
     for kind in ROUTINGS.values():
         for routing in kind.examples():
             inputs, options = {"votes": votes, **_owned(routing)}, routing.options
-            yield routing.label, Case("routing", routing.name, inputs, options)
+            for part, what in enumerate(("", ", activations")[: 1 + bool(kind.takes)]):
+                case = Case("routing", routing.name, inputs, options, part=part)
+                yield f"{routing.label}{what}", case
         for routing in kind.switched():
             inputs, options = {"votes": some, **_owned(routing)}, routing.options
             name = f"{routing.label} of zero votes"
@@ -119,13 +128,45 @@ def _routings() -> Iterator[tuple[str, Case]]:
         owned, options = _owned(kind()), kind().options
         case = Case("routing", kind.name, {"votes": 30 * votes, **owned}, options)
         yield f"{kind.name} of large votes", replace(case, fixed=tuple(owned))
+    yield from _unchosen(votes)
+    yield from _competing()
+
+
+def _competing() -> Iterator[tuple[str, Case]]:
+    """EM routing where the windows of a grid compete for their children."""
+    window = Window((3, 3), (2, 2), 1)  # the middle child is in all four
+    inputs = {"votes": _normal("votes in windows", 2, 4, 4, 2, 3)}
+    inputs["activations_BI"] = np.clip(0.5 + 0.2 * _normal("active", 2, 4, 4), 0.05, 0.95)
+    inputs |= {f"beta_{x}_J": 0.3 * _normal(f"beta {x}", 2) for x in "au"}
+    for released in (False, True):
+        # Warm: a type that competes alone cancels its threshold where activations hardly differ.
+        options = {"window": window, "released": released, "num_iters": 2}
+        options["inverse_temperature"] = 5.0
+        for part, what in enumerate(("", ", activations")):
+            name = f"em in windows{' released' * released}{what}"
+            yield name, Case("routing", "em", inputs, options, part=part)
+
+
+def _unchosen(votes: np.ndarray) -> Iterator[tuple[str, Case]]:
+    """Self-routing where c underflows for a class, and where children are not active."""
+    given = _owned(Routing("self_routing"))
+    far, none = given["logits_BIJ"].copy(), given["activations_BI"].copy()
+    far[..., 1], none[0], none[1, 2] = -150, 0, 0
+    for name, changed in (
+        ("a class that no child chooses", {"logits_BIJ": far}),
+        ("children that are not active", {"activations_BI": none}),
+    ):
+        inputs = {"votes": votes, **given, **changed}
+        for part, what in enumerate(("", ", activations")):
+            case = Case("routing", "self_routing", inputs, part=part)
+            yield f"self_routing of {name}{what}", case
 
 
 def _lean() -> Iterator[tuple[str, Case]]:
     """The routings that store no votes, with every option, in blocks of two inputs."""
     inputs = {name: _normal(name, *SHAPES[name]) for name in ("inputs", "kernel")}
     for kind in ROUTINGS.values():
-        for routing in kind.examples():
+        for routing in () if kind.takes else kind.examples():
             given = {**inputs, **_owned(routing)}
             options = {**routing.options, "block": 2}
             name = f"lean {routing.label}"
@@ -133,13 +174,15 @@ def _lean() -> Iterator[tuple[str, Case]]:
 
 
 def _owned(routing: Routing) -> Arrays:
-    """Random values of what a routing owns, by its arguments' names."""
-    sizes = dict(zip("ijkd", SHAPES["kernel"], strict=True))
-    shapes = {
-        parameter.argument(name): parameter.shape(sizes)
-        for name, parameter in routing.owned.items()
+    """Random values of what a routing takes and owns, by its arguments' names."""
+    sizes = dict(zip("ijkd", SHAPES["kernel"], strict=True)) | {"b": SHAPES["votes"][0]}
+    values = {
+        own.argument(name): 0.3 * _normal(own.argument(name), *own.shape(sizes))
+        for name, own in routing.arguments.items()
     }
-    return {name: 0.3 * _normal(name, *shape) for name, shape in shapes.items()}
+    for name in values.keys() & {"activations_BI"}:
+        values[name] = np.clip(0.5 + values[name], 0.05, 0.95)
+    return values
 
 
 def _losses() -> Iterator[tuple[str, Case]]:
@@ -153,6 +196,14 @@ def _losses() -> Iterator[tuple[str, Case]]:
     ):
         inputs = {"lengths": lengths}
         yield f"margin with {name}", Case("losses", "margin", inputs, options, targets)
+    logs = np.log(np.array([[0.1, 0.7, 0.2], [1e-30, 1e-37, 1.0]], np.float32))
+    for name, targets in (("labels", labels), ("several classes", several)):
+        case = Case("losses", "negative_log_likelihood", {"logs": logs}, targets=targets)
+        yield f"negative log-likelihood with {name}", case
+    for name, targets in (("labels", labels), ("several classes", several)):
+        options = {"margin": 0.43}
+        case = Case("losses", "spread", {"activations": lengths}, options, targets)
+        yield f"spread with {name}", case
     images = {name: np.abs(_normal(name, 5, 3, 2, 2)) for name in ("reconstructions", "images")}
     yield "reconstruction", Case("losses", "reconstruction", images)
 

@@ -13,6 +13,7 @@ from parity.compare.rungs import GPU_STEPS, RUNGS
 from parity.compare.rungs.single_step import gradients
 from parity.compare.rungs.trajectories import along
 from parity.export import build
+from parity.export.model import ungraphed
 from parity.reference import lengths
 from parity.spec import BACKENDS
 from parity.traces.first import first_difference
@@ -60,6 +61,8 @@ def _exported(comparison: Comparison, plain: Mapping[str, Arrays]) -> list[Row]:
         what = what.format("plain")
         return [Row(7, comparison.precision, what, verdict=SKIPPED, why=why)]
     subject, names = comparison.subject, ["poses", "scores"]
+    if why := ungraphed(subject.spec):
+        return [Row(7, comparison.precision, what.format("plain"), verdict=SKIPPED, why=why)]
     model = build(subject.spec, subject.cast(comparison.precision), dtype=comparison.precision)
     images, _ = subject.at(0)
     outputs = evaluator(model).run(names, {"images": images.astype(comparison.precision)})

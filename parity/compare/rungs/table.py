@@ -16,8 +16,10 @@ class Rung:
     float64: float
     float32: float
 
-    def tolerance(self, precision: str) -> float:
-        """The largest difference that holds."""
+    def tolerance(self, precision: str, norms: int = 0) -> float:
+        """The largest difference that holds, for a network with so many normalisations."""
+        if (self.number, precision) == (3, "float64") and norms > DEEP:
+            return DEEP_GRADIENTS
         return getattr(self, precision)
 
 
@@ -34,6 +36,9 @@ RUNGS = (
     Rung(8, "GPU, TF32 off", 1e-11, 2e-5),
 )
 
+# Each normalisation amplifies rounding: two float64 implementations of twenty in one framework have
+# gradients 8.6e-13 apart (Hahn et al. 2019, their code against another), so rung 3 asks less there.
+DEEP, DEEP_GRADIENTS = 10, 1e-11
 # The gradients that rung 4 looks at: of at least this share of their tensor's largest.
 SHARE_OF_LARGEST = 1e-3
 BATCH = 8

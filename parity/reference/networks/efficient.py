@@ -10,24 +10,24 @@ import numpy as np
 
 from parity.reference import norm
 from parity.reference.arrays import Array, double, leaky, relu, sigmoid
-from parity.reference.capsules import Tap, exponential_squash, no_tap
+from parity.reference.capsules import Capsules, Tap, exponential_squash, no_tap
 from parity.reference.convolution import conv, depthwise, double_size
 from parity.reference.networks import sabour2017
-from parity.spec import Efficient
+from parity.spec import Efficient, Norm, Pixels
 
 
 def encode(
     spec: Efficient, arrays: Mapping[str, Array], images, tap: Tap = no_tap, *, train: bool = False
-) -> Array:
+) -> Capsules:
     """The class capsules of images; arguments as those of `networks.encode`."""
-    x = tap("pixels", _pixels(spec, tap("image", double(images))))
+    x = tap("pixels", standardised(tap("image", double(images)), spec.pixels, spec.norm.epsilon))
     for n, layer in enumerate(spec.stem):
         x = conv(x, arrays[f"stem.{n}.kernel"], layer.stride) + arrays[f"stem.{n}.bias"]
         x = tap(f"stem.{n}.conv", x)
         # The authors normalise what relu has left.
         for what in ("norm", "activation") if spec.norm.first else ("activation", "norm"):
             if what == "norm":
-                x = _normal(spec, arrays, x, f"stem.{n}.norm", tap, train)
+                x = normal(spec.norm, arrays, x, f"stem.{n}.norm", tap, train)
             else:
                 x = tap(f"stem.{n}.activation", leaky(x, spec.slope))
     x = depthwise(x, arrays["primary.kernel"], spec.primary.stride)
@@ -37,23 +37,22 @@ def encode(
     return sabour2017.class_capsules(spec, arrays, tap("primary.poses", poses_BIK), tap)
 
 
-def _pixels(spec: Efficient, x_BHWC: Array) -> Array:
-    x_BHWC = (x_BHWC - np.array(spec.pixels.mean)) / np.array(spec.pixels.deviation)
-    if spec.pixels.own:
-        x_BHWC = norm.instance(x_BHWC, None, None, epsilon=spec.norm.epsilon)
-    return x_BHWC
+def standardised(x_BHWC: Array, pixels: Pixels, epsilon: float) -> Array:
+    """What a network's first layer makes of images in [0, 1]: see `parity.spec.Pixels`."""
+    x_BHWC = (x_BHWC - np.array(pixels.mean)) / np.array(pixels.deviation)
+    return norm.instance(x_BHWC, None, None, epsilon=epsilon) if pixels.own else x_BHWC
 
 
-def _normal(
-    spec: Efficient, arrays: Mapping[str, Array], x: Array, name: str, tap: Tap, train: bool
+def normal(
+    spec: Norm, arrays: Mapping[str, Array], x: Array, name: str, tap: Tap, train: bool
 ) -> Array:
-    """A normalisation of the stem; its new running numbers pass the tap by their names."""
+    """The normalisation of this name; its new running numbers pass the tap by their names."""
     own = {part: arrays[f"{name}.{part}"] for part in ("scale", "shift")}
-    if spec.norm.kind != "batch":
-        function = getattr(norm, spec.norm.kind)
-        return tap(name, function(x, **own, epsilon=spec.norm.epsilon))
+    if spec.kind != "batch":
+        function = getattr(norm, spec.kind)
+        return tap(name, function(x, **own, epsilon=spec.epsilon))
     running = (arrays[f"{name}.mean"], arrays[f"{name}.variance"])
-    keep, epsilon = spec.norm.keep, spec.norm.epsilon
+    keep, epsilon = spec.keep, spec.epsilon
     y, mean, variance = norm.batch(
         x, own["scale"], own["shift"], *running, train=train, keep=keep, epsilon=epsilon
     )

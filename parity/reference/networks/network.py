@@ -10,11 +10,16 @@ import numpy as np
 
 from parity.reference import losses
 from parity.reference.arrays import Array, double
-from parity.reference.capsules import Tap, lengths, no_tap
-from parity.reference.networks import efficient, sabour2017
+from parity.reference.capsules import Capsules, Tap, lengths, no_tap
+from parity.reference.networks import efficient, matrix, sabour2017, self_routing
 from parity.spec import NetworkSpec
 
-_FILES: dict[str, ModuleType] = {"sabour2017": sabour2017, "efficient": efficient}
+_FILES: dict[str, ModuleType] = {
+    "sabour2017": sabour2017,
+    "efficient": efficient,
+    "self_routing": self_routing,
+    "matrix": matrix,
+}
 
 
 def mask(poses_BJD, targets) -> Array:
@@ -35,6 +40,20 @@ def encode(
     *,
     train: bool = False,
 ) -> Array:
+    """The poses [B, J, D] of the class capsules of images; arguments as those of `capsules`."""
+    poses_BJD = capsules(spec, arrays, images, tap, train=train).poses
+    assert poses_BJD is not None, f"the class capsules of {spec.network} have no poses"
+    return poses_BJD
+
+
+def capsules(
+    spec: NetworkSpec,
+    arrays: Mapping[str, Array],
+    images,
+    tap: Tap = no_tap,
+    *,
+    train: bool = False,
+) -> Capsules:
     """The class capsules of images.
 
     Args:
@@ -46,7 +65,7 @@ def encode(
         train: Whether this is a training step, for networks where that differs.
 
     Returns:
-        Poses [B, J, D].
+        Poses [B, J, D], or None, and activations [B, J], or None.
     """
     return _FILES[spec.network].encode(spec, arrays, images, tap, train=train)
 
@@ -100,11 +119,22 @@ def forward(
         return seen[name]
 
     arrays = {name: double(array) for name, array in arrays.items()}
-    poses_BJD = encode(spec, arrays, images, keep, train=train)
-    lengths_BJ = keep("lengths", lengths(poses_BJD, spec.length_epsilon))
+    found = capsules(spec, arrays, images, keep, train=train)
+    poses_BJD = found.poses
+    if spec.loss.kind == "margin":
+        assert poses_BJD is not None
+        lengths_BJ = keep("lengths", lengths(poses_BJD, spec.length_epsilon))
+        names = ("positive", "negative", "down_weight")
+        margins = {name: getattr(spec.loss, name) for name in names}
+        loss = losses.margin(lengths_BJ, labels, **margins, scale=spec.margin_scale)
+    elif spec.loss.kind == "spread":
+        loss = losses.spread(found.activations, labels, margin=spec.loss.spread)
+    else:
+        loss = losses.negative_log_likelihood(found.log_activations, labels)
     # The decoder, from the capsules of the labels or of each part.
     goal = seen["image"]
     if spec.decoder is not None:
+        assert poses_BJD is not None
         if parts is None:
             decoded = decode(spec, arrays, mask(poses_BJD, labels))
         else:
@@ -113,9 +143,7 @@ def forward(
             decoded = np.stack(each, 1)
         keep("reconstruction", decoded)
     # The losses; only the reconstruction is weighted here, as `margin` takes its own scale.
-    margins = {name: getattr(spec.loss, name) for name in ("positive", "negative", "down_weight")}
-    loss = losses.margin(lengths_BJ, labels, **margins, scale=spec.margin_scale)
-    loss = keep("loss.margin", loss)
+    loss = keep(f"loss.{spec.loss.kind}", loss)
     if spec.decoder is not None:
         error = losses.reconstruction(seen["reconstruction"], goal)
         loss = loss + spec.loss.reconstruction * keep("loss.reconstruction", error)

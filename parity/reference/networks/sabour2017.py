@@ -8,14 +8,14 @@ from collections.abc import Mapping
 
 from parity.reference import routing
 from parity.reference.arrays import Array, double, relu, sigmoid
-from parity.reference.capsules import Tap, no_tap, squash, votes
+from parity.reference.capsules import Capsules, Tap, no_tap, squash, votes
 from parity.reference.convolution import conv
 from parity.spec import NetworkSpec, Sabour2017
 
 
 def encode(
     spec: Sabour2017, arrays: Mapping[str, Array], images, tap: Tap = no_tap, *, train: bool = False
-) -> Array:
+) -> Capsules:
     """The class capsules of images (figure 1); arguments as those of `networks.encode`."""
     x = tap("image", double(images))
     for n, layer in enumerate(spec.stem):
@@ -30,7 +30,7 @@ def encode(
 
 def class_capsules(
     spec: NetworkSpec, arrays: Mapping[str, Array], poses_BIK: Array, tap: Tap = no_tap
-) -> Array:
+) -> Capsules:
     """The class capsules [B, J, D] that the primary ones [B, I, K] vote for, by the routing."""
     owned = {
         own.argument(name): arrays[f"digit.{name}"] for name, own in spec.routing.owned.items()
@@ -38,7 +38,7 @@ def class_capsules(
     votes_BIJD = tap("votes", votes(poses_BIK, arrays["digit.kernel"]))
     route = getattr(routing, spec.routing.name)
     poses_BJD, _ = route(votes_BIJD, **owned, **spec.routing.options, tap=tap)
-    return poses_BJD
+    return Capsules(poses_BJD)
 
 
 def decode(spec: NetworkSpec, arrays: Mapping[str, Array], masked_BJD: Array) -> Array:

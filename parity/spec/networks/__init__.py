@@ -1,9 +1,25 @@
 """The sizes of networks: a file a paper, named as in the wings and the oracle."""
 
 from parity.spec.networks.efficient import Efficient
+from parity.spec.networks.matrix import Hinton2018, MatrixInit
 from parity.spec.networks.network import NetworkSpec
 from parity.spec.networks.sabour2017 import Init, Sabour2017
+from parity.spec.networks.self_routing import Hahn2019
 
-NETWORKS: dict[str, type[NetworkSpec]] = {"sabour2017": Sabour2017, "efficient": Efficient}
+NETWORKS: dict[str, type[NetworkSpec]] = {
+    "sabour2017": Sabour2017,
+    "efficient": Efficient,
+    "self_routing": Hahn2019,
+    "matrix": Hinton2018,
+}
 
-__all__ = ["NETWORKS", "Efficient", "Init", "NetworkSpec", "Sabour2017"]
+__all__ = [
+    "NETWORKS",
+    "Efficient",
+    "Hahn2019",
+    "Hinton2018",
+    "Init",
+    "MatrixInit",
+    "NetworkSpec",
+    "Sabour2017",
+]

@@ -1,5 +1,6 @@
 """What every network is, and the numbers that follow from its sizes."""
 
+import dataclasses
 import math
 import typing
 from collections.abc import Iterator
@@ -38,6 +39,7 @@ class NetworkSpec:
     decoder: tuple[int, ...] | None
     upsampling: Upsampling | None = None  # what follows the decoder's dense layers
     length_epsilon: float = 0.0  # under the root of a class capsule's length
+    ranks: str = "lengths"  # what accuracy ranks of the class capsules, or their "activations"
     loss: Loss
 
     def __new__(cls, *fields: Any, **named: Any) -> Self:
@@ -69,7 +71,10 @@ class NetworkSpec:
         )
         height, width, channels = self.image
         check("image", COUNT, height=height, width=width, channels=channels)
-        check("network", COUNT, classes=self.classes, pose=self.pose)
+        check("network", COUNT, classes=self.classes)
+        if "pose" in {field.name for field in dataclasses.fields(self)}:  # else they have none
+            check("network", COUNT, pose=self.pose)
+        self._check_ranks()
         check("decoder", COUNT, **{f"width {i}": n for i, n in enumerate(self.decoder or ())})
         for name, conv, sizes in self._convolutions():
             kernel, (rows, columns) = conv.kernel, sizes.image
@@ -80,8 +85,27 @@ class NetworkSpec:
                 f"{height}x{width}",
             )
 
+    def _check_ranks(self) -> None:
+        """Refuses a routing or a loss of capsules of the other kind."""
+        active = self.ranks == "activations"
+        name, expected = self.routing.name, "" if active else "no "
+        require(
+            bool(self.routing.takes) == active,
+            f"network {self.network} has {expected}capsules with activations, and {name} "
+            f"{'takes none' if active else 'routes by them'}; use another routing",
+        )
+        kind = self.loss.kind
+        require(
+            (kind != "margin") == active,
+            f"loss: kind is {kind!r}, of {'lengths' if active else 'activations'}; network "
+            f"{self.network} has {self.ranks} to rank",
+        )
+
     def _convolutions(self) -> Iterator[tuple[str, Conv | Primary | Depthwise, Sizes]]:
-        """The stem's convolutions and the primary layer's, with sizes, in order."""
+        """The stem's convolutions and the primary layer's, with sizes, in order.
+
+        The image in the sizes is that with its padding.
+        """
         image, channels = self.image[:2], self.image[2]
         named: dict[str, Conv | Primary | Depthwise] = {
             f"stem.{n}": conv for n, conv in enumerate(self.stem)
@@ -111,8 +135,18 @@ class NetworkSpec:
         return last.places
 
     @property
+    def senders(self) -> tuple[int, int, int]:
+        """Height and width of the grid that the class capsules see, and types at each place."""
+        return (*self.grid, self.primary.types)
+
+    @property
+    def ranked(self) -> str:
+        """What accuracy ranks, of one capsule: "length" or "activation"."""
+        return self.ranks.removesuffix("s")
+
+    @property
     def cells(self) -> tuple[float, int]:
-        """The grid over the image, in pixels: its upper left edge, and a cell's side.
+        """The grid of the senders over the image, in pixels: its upper left edge, a cell's side.
 
         A cell is as wide as the step between neighbours, around the middle of what its capsules
         see.

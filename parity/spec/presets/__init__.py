@@ -2,10 +2,16 @@
 
 from parity.spec.checks import require
 from parity.spec.networks import NetworkSpec
-from parity.spec.presets import efficient, sabour2017, small
+from parity.spec.presets import efficient, matrix, sabour2017, self_routing, small
 from parity.spec.presets.card import Preset as Preset
 
-PRESETS = {**sabour2017.PRESETS, **small.PRESETS, **efficient.PRESETS}
+PRESETS = {
+    **sabour2017.PRESETS,
+    **small.PRESETS,
+    **efficient.PRESETS,
+    **self_routing.PRESETS,
+    **matrix.PRESETS,
+}
 
 
 def preset_card(name: str) -> Preset:

@@ -1,0 +1,100 @@
+"""The mistakes of public code in routings by activations, each one switch away from the oracle.
+
+Each function is the oracle's of its name with switches that make it wrong, as in `mistakes.py`.
+
+Axes: B batch, I input capsules, J output capsules, D size of a pose.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from parity import reference
+
+Array = np.ndarray
+OUTPUTS = ("poses", "activations", "couplings")
+UNCHOSEN = "a class that no child chooses"
+
+
+def self_routing(
+    votes_BIJD: Array,
+    activations_BI: Array,
+    logits_BIJ: Array,
+    *,
+    softmax_over: str = "outputs",
+    divide_by: str = "activations",
+    weigh_by: str = "both",
+) -> tuple[Array, ...]:
+    """Self-routing with wrong coefficients, a wrong mean or wrong weights of poses."""
+    votes_BIJD, activations_BI = map(reference.double, (votes_BIJD, activations_BI))
+    logits_BIJ = reference.double(logits_BIJ)
+    coupling = reference.softmax(logits_BIJ)
+    if softmax_over == "inputs":
+        coupling = reference.softmax(logits_BIJ.swapaxes(1, 2)).swapaxes(1, 2)
+    sent = coupling * activations_BI[..., None]
+    children = activations_BI.shape[1]
+    divisor = {"activations": activations_BI.sum(1, keepdims=True), "children": children, "": 1}
+    weights = {"both": sent, "coupling": coupling}[weigh_by]
+    poses = np.einsum("bij,bijd->bjd", weights, votes_BIJD) / weights.sum(1)[..., None]
+    return poses, sent.sum(1) / divisor[divide_by], coupling
+
+
+def em(
+    votes_BIJD: Array,
+    activations_BI: Array,
+    *,
+    beta_a_J: Array,
+    beta_u_J: Array,
+    num_iters: int,
+    inverse_temperature: float,
+    min_variance: float,
+    released: bool,
+    cancel: bool = False,
+    cost: str = "components",
+    heat: str = "growing",
+    last_step: str = "m",
+    distance: str = "variance",
+) -> tuple[Array, ...]:
+    """EM routing, procedure 1 for one parent place, with wrong steps."""
+    assert not released
+    votes, activations = map(reference.double, (votes_BIJD, activations_BI))
+    coupling = np.full(votes.shape[:3], 1 / votes.shape[2])
+    mean = variance = logit = np.zeros(0)
+    for t in range(num_iters):
+        sent = coupling * activations[..., None]
+        # Divided by its sum over the parents, a child's activation cancels.
+        sent = sent / sent.sum(-1, keepdims=True) if cancel else sent
+        mass = sent.sum(1)[..., None] + 1e-7
+        mean = np.einsum("bij,bijd->bjd", sent, votes) / mass
+        apart = votes - mean[:, None]
+        variance = np.einsum("bij,bijd->bjd", sent, apart * apart) / mass + min_variance
+        logs = np.log(variance) / 2
+        costs = (beta_u_J[:, None] + logs) * mass
+        if cost == "parents":
+            costs = logs * mass + beta_u_J[:, None] * mass / votes.shape[3]
+        warm = {"growing": 1 - 0.95 ** (t + 1), "late": 1 - 0.95 ** (t + 2), "constant": 1.0}[heat]
+        logit = inverse_temperature * warm * (beta_a_J - costs.sum(-1))
+        if t < num_iters - 1 or last_step == "e":
+            twice = 2 * variance if distance == "variance" else np.sqrt(variance)
+            log_density = -(apart * apart / twice[:, None]).sum(-1) - logs.sum(-1)[:, None]
+            coupling = reference.softmax(log_density - np.log1p(np.exp(-logit))[:, None])
+    return mean, reference.sigmoid(logit), coupling
+
+
+MISTAKES: dict[str, dict[str, Mapping[str, Any]]] = {
+    "self_routing": {
+        "softmax over input capsules": {"softmax_over": "inputs"},
+        "activations divided by the number of children": {"divide_by": "children"},
+        "activations not divided by their sum": {"divide_by": ""},
+        "poses weighted by the couplings alone": {"weigh_by": "coupling"},
+    },
+    "em": {
+        "a child's activation cancels: assignments normalised after it": {"cancel": True},
+        "beta_u once a parent instead of once a component": {"cost": "parents"},
+        "a constant inverse temperature": {"heat": "constant"},
+        "the inverse temperature of the next iteration": {"heat": "late"},
+        "an E-step after the last M-step": {"last_step": "e"},
+        "the deviation for twice the variance in the E-step": {"distance": "deviation"},
+    },
+}

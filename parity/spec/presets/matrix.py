@@ -1,0 +1,63 @@
+"""Presets of matrix capsules with EM routing."""
+
+from parity.spec.layers import CapsuleLayer, Conv, Primary
+from parity.spec.networks import Hinton2018
+from parity.spec.presets.card import Preset
+from parity.spec.training import Spread, TrainingSpec
+
+_PAPER = "Hinton, Sabour, Frosst, Matrix capsules with EM routing, ICLR 2018, figure 1"
+_OURS = (
+    "the paper's rule with the constants, first weights and schedule of the authors' released "
+    "code; ours: weight decay of every parameter, theirs of kernels alone"
+)
+_SMALL = {
+    "stem": (Conv(64, 5, 2),),
+    "primary": Primary(types=8, size=16, kernel=1, stride=1),
+    "capsules": (CapsuleLayer(16, stride=2), CapsuleLayer(16)),
+}
+
+
+def _recipe(dataset: str, epochs: int, spread: Spread, steps: int) -> TrainingSpec:
+    return TrainingSpec(
+        dataset=dataset,
+        epochs=epochs,
+        batch_size=64,
+        learning_rate=3e-3,
+        decay_steps=20_000,
+        l2=2e-7,
+        spread=spread,
+        spread_steps=steps,
+    )
+
+
+PRESETS = {
+    "hinton2018": Preset(
+        Hinton2018(),
+        _recipe("smallnorb", 800, "sigmoid", 50_000),
+        source=f"{_PAPER}: A = B = C = D = 32; {_OURS}, and each channel of an image standardised "
+        "by itself, windows alone as augmentation (theirs changes brightness and contrast too)",
+        command="python train.py --preset hinton2018 --dataset smallnorb --data-dir DIR",
+        time="",
+        score="1.8 % test error in the paper (table 1)",
+    ),
+    "hinton2018-small": Preset(
+        Hinton2018(**_SMALL),
+        _recipe("smallnorb", 800, "sigmoid", 50_000),
+        source=f"{_PAPER}: A = 64, B = 8, C = D = 16, the paper's network of 68 K; as hinton2018",
+        command="python train.py --preset hinton2018-small --dataset smallnorb --data-dir DIR",
+        time="",
+        score="2.2 % test error in the paper",
+    ),
+    "hinton2018-mnist": Preset(
+        Hinton2018(image=(28, 28, 1), classes=10, **_SMALL),
+        _recipe("mnist", 10, "linear", 5_000),
+        source=f"{_PAPER}: the small network on 28x28; {_OURS}",
+        command="python train.py --preset hinton2018-mnist --dataset mnist --data-dir DIR",
+        time="",
+        score="",
+        recipes={
+            "mnist-mini": {"epochs": 30, "spread_steps": 1_000},
+            "fashion-mnist": {"epochs": 20, "spread_steps": 10_000},
+        },
+    ),
+}

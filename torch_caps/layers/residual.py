@@ -1,0 +1,71 @@
+"""Residual blocks: two normalised convolutions beside a shortcut without parameters.
+
+Axes: B batch, H W C feature map.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from parity import spec as specs
+from torch_caps.capsules import Tap, no_tap
+from torch_caps.layers.norm import NormalConv, State
+from torch_caps.norm import Total
+
+
+class Block(nn.Module):
+    """relu(norm(conv(relu(norm(conv x)))) + shortcut x), 3x3 with padding 1 and without bias.
+
+    Args:
+        width: Channels of what it reads.
+        spec: Its channels and stride.
+        norm: Of both convolutions.
+        compute: dtype of their products.
+        method: "direct", "fourier" or "auto", as in `convolution.conv`.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        spec: specs.Block,
+        norm: specs.Norm,
+        compute: torch.dtype,
+        method: specs.Method = "auto",
+    ):
+        super().__init__()
+        first, second = specs.Conv(spec.channels, 3, spec.stride), specs.Conv(spec.channels, 3)
+        how: Any = compute, method, False, 1
+        self.spec = spec
+        self.conv = nn.ModuleList(
+            [
+                NormalConv(width, first, norm, 0.0, *how),
+                NormalConv(spec.channels, second, norm, None, *how),
+            ]
+        )
+
+    def forward(
+        self,
+        x_BHWC: Tensor,
+        name: str,
+        *,
+        train: bool = False,
+        tap: Tap = no_tap,
+        total: Total | None = None,
+    ) -> tuple[Tensor, State]:
+        """[B, H, W, in] -> [B, H', W', out], and new running numbers; see `NormalConv`."""
+        y, state = x_BHWC, {}
+        for n, layer in enumerate(self.conv):
+            y, new = layer(y, f"{name}.conv.{n}", train=train, tap=tap, total=total)
+            state |= new
+        short = shortcut(x_BHWC, self.spec.channels, self.spec.stride)
+        return tap(name, F.relu(y + short)), state
+
+
+def shortcut(x_BHWC: Tensor, channels: int, stride: int) -> Tensor:
+    """Every stride-th pixel, and the missing channels as zeros, half before and half after."""
+    x_BHWC = x_BHWC[:, ::stride, ::stride]
+    missing = channels - x_BHWC.shape[3]
+    before, after = missing // 2, missing - missing // 2
+    return F.pad(x_BHWC, (before, after)) if missing else x_BHWC
