@@ -86,7 +86,9 @@ def test_the_flags_are_these_and_help_shows_each(capsys):
     shown = capsys.readouterr().out
     assert all(f"{flag} " in shown or f"{flag}," in shown for flag in FLAGS)
     assert "None" not in shown
-    assert set(spec.PRESETS) - {"fake"} <= set(re.split(r"[\s,.]+", shown))
+    # The tests' own presets come after the help was made.
+    presets = {name for name in spec.PRESETS if not name.startswith(("fake", "tiny"))}
+    assert presets <= set(re.split(r"[\s,.]+", shown))
 
 
 @pytest.mark.parametrize(

@@ -208,8 +208,8 @@ MUTANTS = [
     _Mutant(
         "lengths without their epsilon",
         "torch networks.network",
-        "lengths(poses, self.spec.length_epsilon)",
-        "lengths(poses)",
+        'tap("lengths", lengths(capsules.poses, self.spec.length_epsilon))',
+        'tap("lengths", lengths(capsules.poses))',
         2,
         "lengths",
     ),
