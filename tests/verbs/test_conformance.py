@@ -243,6 +243,7 @@ def test_a_gradient_alone_can_be_wrong(framework):
     assert report.mistakes == []
 
 
+@wings.jax_slow
 def test_each_wing_conforms(wing):
     for kind, function, routing in (
         ("squash", wing.capsules.squash, None),

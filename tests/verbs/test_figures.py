@@ -305,6 +305,7 @@ def test_couplings_are_drawn_by_iteration_for_the_classes_of_the_longest_capsule
     assert any(f"even split, {1 / (14 if leaky else 13):.2g}" in each for each in texts(figure))
 
 
+@wings.jax_slow
 @pytest.mark.parametrize("precision", wings.wide(["float32", "bfloat16"], "float32".__eq__))
 @pytest.mark.parametrize("case", wings.wide(NETWORKS, "primes".__eq__))
 def test_one_call_draws_the_couplings_that_the_oracle_has(wing, case, precision):

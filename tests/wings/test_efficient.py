@@ -250,6 +250,7 @@ def batch(spec: NetworkSpec = TINY, count: int = 6, seed: int = 0):
     return images, random.integers(0, spec.classes, count)
 
 
+@wings.jax_slow
 @pytest.mark.parametrize("optimizer", wings.wide(["adam", "sgd"], "adam".__eq__))
 def test_state_moves_with_a_step_and_has_no_slot_but_an_average(wing, optimizer):
     training = TrainingSpec(optimizer=optimizer, ema=0.9, clip_norm=0.5)

@@ -198,6 +198,7 @@ def test_the_numbers_of_parameters_are_the_papers():
     assert Hinton2018().places[0] == pytest.approx((-0.08, -0.04, 0, 0.04))
 
 
+@wings.jax_slow
 @pytest.mark.parametrize("window", [Window((6, 5), (3, 3), 2), Window((4, 5), (3, 2), 1)])
 def test_the_assignments_of_a_child_sum_to_1_over_all_its_parents(wing, window):
     """Not over the types of one place, by which they would sum to the number of its windows."""

@@ -85,6 +85,7 @@ def test_it_is_as_accurate_as_the_direct_form(wing):
     assert errors["fourier"] < 2 * errors["direct"] < 1e-5
 
 
+@wings.jax_slow
 @pytest.mark.parametrize("value", wings.wide([np.inf, np.nan, 1e30], np.isinf))
 def test_pixels_that_no_output_reads_spoil_nothing(wing, value):
     x, kernel, stride, cotangent = case((2, 14, 12, 3, 3, 3, 5, 2), "float32")
