@@ -86,7 +86,7 @@ def networks(scale: Scale, peers: Mapping[str, str]) -> list[Group]:
     first = {card.network.network: name for name, card in reversed(PRESETS.items())}
     groups = []
     for name in first.values():
-        batch = min(scale.batch, PRESETS[name].training.batch_size)
+        batch = min(scale.batch, 32, PRESETS[name].training.batch_size)
         title = f"A training step of {name}, batch {batch}"
         groups.append(Group(title, both("step", name=name, batch=batch), images=batch))
     return groups
