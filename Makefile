@@ -38,7 +38,7 @@ PAGES := .venv/installed-docs
 setup: $(EXTRAS:%=.venv/installed-%)
 
 train: .venv/installed-$(BACKEND) $(PICTURES)
-	@echo 'By default: 3 epochs of 5,000 digits, 3 to 4 minutes on two cores, then pictures. Ctrl-C saves.'
+	@echo 'By default: 3 epochs of 5,000 digits, 2 to 4 minutes on two cores, then pictures. Ctrl-C saves.'
 	$(BIN)/python train.py --backend $(BACKEND) $(PRESET:%=--preset %) $(ARGS)
 
 # JAX's 64-bit types are a switch of the whole process, so the float64 tests have one of their own.
