@@ -272,11 +272,21 @@ def test_a_kernel_written_past_torch_s_count_of_versions_is_transformed_again():
 
 
 @pytest.mark.slow
-def test_a_tap_sees_direct_convolutions(wing):
+def test_a_tap_sees_direct_convolutions_unless_the_others_are_asked_for(wing, monkeypatch):
     """So that the first tensor that is not finite is named as the paper's sums make it."""
+    # These sizes are small: "auto" is made to take the Fourier form of them.
+    chosen = wing.convolution.chosen
+    always = lambda of, batch, compute, method: chosen(  # noqa: E731
+        of, batch, compute, "fourier" if method == "auto" else method
+    )
+    monkeypatch.setattr(wing.convolution, "chosen", always)
     images = np.random.default_rng(0).random((3, *fakes.SPEC.image), dtype=np.float32)
     seen = {}
-    for method in ("fourier", "direct"):
+    for method in ("auto", "fourier", "direct"):
         net = wing.CapsuleNetwork(fakes.SPEC, convolution=method)
         seen[method] = wings.numpy(net(images, lambda name, x: x))
-    assert np.array_equal(seen["fourier"], seen["direct"])
+        seen[f"{method}, no tap"] = wings.numpy(net(images))
+    assert np.array_equal(seen["auto"], seen["direct"])
+    assert np.array_equal(seen["auto, no tap"], seen["fourier, no tap"])
+    assert np.array_equal(seen["fourier"], seen["fourier, no tap"])
+    assert not np.array_equal(seen["fourier"], seen["direct"])
