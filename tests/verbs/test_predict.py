@@ -94,6 +94,7 @@ def test_the_drawn_digits_are_what_the_script_draws(monkeypatch):
     assert [paper[3:] for paper in papers] == [(), (), (0,)]  # light, dark, and none at all
 
 
+@wings.jax_slow
 def test_a_wing_is_right_about_digits_drawn_by_hand(wing, capsys):
     name = wing.__name__.removesuffix("_caps")
     said = found(capsys, *FILES, "--backend", name)

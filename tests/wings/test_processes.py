@@ -280,6 +280,7 @@ def test_a_run_goes_on_in_any_number_of_processes_and_either_framework(journey, 
     assert apart(journey.run, whole(ONE, "float64")) < 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("jax" not in wings.NAMES, reason="needs JAX")
 def test_the_devices_of_one_process_share_a_batch(whole, tmp_path):
     flags = environment()["XLA_FLAGS"]
