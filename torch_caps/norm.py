@@ -10,6 +10,7 @@ new running numbers come back as values, and a Trainer puts them into the networ
 Axes: the last is the channels C; the first of `layer` and `instance` is the images.
 """
 
+import math
 from collections.abc import Callable
 
 from torch import Tensor
@@ -69,29 +70,29 @@ def batch(
     """
     if not train:
         return _apply(x, mean, variance, scale, shift, epsilon), mean, variance
-    count = x.numel() // x.shape[-1]
+    count, axes = x.numel() // x.shape[-1], tuple(range(x.ndim - 1))
     n = x.new_tensor(float(count))
     if total is None:
         check_count(count)
-        now = _sum(x) / n
-        spread = _sum((x - now) ** 2) / n
+        now = _sum(x, axes) / n
+        spread = _sum((x - now) ** 2, axes) / n
     else:
         n = total(n)
-        now = total(_sum(x)) / n
-        spread = total(_sum((x - now) ** 2)) / n
+        now = total(_sum(x, axes)) / n
+        spread = total(_sum((x - now) ** 2, axes)) / n
     y = _apply(x, now, spread, scale, shift, epsilon)
     mean = keep * mean + (1 - keep) * now.detach()
     return y, mean, keep * variance + (1 - keep) * spread.detach() * (n / (n - 1))
 
 
-def _sum(x: Tensor) -> Tensor:
-    """The sum of each channel.
+def _sum(x: Tensor, axes: tuple[int, ...], keepdim: bool = False) -> Tensor:
+    """The sum over axes, which ascend.
 
     One axis after the other: compiled, a sum over all of them adds the numbers one by one, and
     thousands of float32 lose a digit.
     """
-    for axis in range(x.ndim - 2, -1, -1):
-        x = x.sum(axis)
+    for axis in reversed(axes):
+        x = x.sum(axis, keepdim=keepdim)
     return x
 
 
@@ -127,6 +128,7 @@ def _own(
     epsilon: float,
 ) -> Tensor:
     """The normalisation by an image's own mean and variance over these axes."""
-    mean = x.mean(axes, keepdim=True)
-    variance = ((x - mean) ** 2).mean(axes, keepdim=True)
+    n = math.prod(x.shape[axis] for axis in axes)
+    mean = _sum(x, axes, keepdim=True) / n
+    variance = _sum((x - mean) ** 2, axes, keepdim=True) / n
     return _apply(x, mean, variance, scale, shift, epsilon)
