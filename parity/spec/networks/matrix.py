@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from parity.spec.checks import FINITE, FROM_ZERO, check, fields, normalise, require
 from parity.spec.convolution import Sizes
-from parity.spec.layers import CapsuleLayer, Conv, Pixels, Primary, Tensor, Window
+from parity.spec.layers import CapsuleLayer, Conv, Pixels, Primary, Tensor
 from parity.spec.losses import Loss
 from parity.spec.networks.network import NetworkSpec
 from parity.spec.routings import Routing
@@ -122,30 +122,6 @@ class Hinton2018(NetworkSpec):
         activation = Conv(self.primary.types, first.kernel, first.stride)
         yield "activation", activation, sizes._replace(out=self.primary.types)
         yield "primary", self.primary, sizes
-
-    @property
-    def windows(self) -> tuple[Window, ...]:
-        """Of each capsule layer; the last, of the classes, holds all of its grid."""
-        grid, windows = self.grid, []
-        for layer in self.capsules:
-            windows.append(Window(grid, (layer.kernel, layer.kernel), layer.stride))
-            grid = windows[-1].places
-        return (*windows, Window(grid, grid))
-
-    @property
-    def senders(self) -> tuple[int, int, int]:
-        """Height and width of the grid that the class capsules see, and types at each place."""
-        last = self.capsules[-1] if self.capsules else self.primary
-        return (*self.windows[-1].grid, last.types)
-
-    @property
-    def cells(self) -> tuple[float, int]:
-        """The grid of the senders over the image, in pixels: its upper left edge, a cell's side."""
-        middle, step = 0.0, 1
-        for layer in (*self.stem, self.primary, *self.capsules):
-            middle += (layer.kernel - 1) / 2 * step
-            step *= layer.stride
-        return middle - step / 2, step
 
     @property
     def places(self) -> tuple[tuple[float, ...], tuple[float, ...]]:

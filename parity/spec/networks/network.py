@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 from parity.spec.checks import COUNT, check, require
 from parity.spec.convolution import Sizes
-from parity.spec.layers import Conv, Depthwise, Primary, Tensor, Upsampling
+from parity.spec.layers import CapsuleLayer, Conv, Depthwise, Primary, Tensor, Upsampling, Window
 from parity.spec.losses import Loss
 from parity.spec.routings import Routing
 
@@ -33,6 +33,8 @@ class NetworkSpec:
     image: tuple[int, int, int]
     stem: tuple[Conv, ...]
     primary: Any  # Primary or Depthwise
+    capsules: tuple[CapsuleLayer, ...] = ()  # between the first ones and the classes
+    padded: bool = False  # whether each of them has zeros around its grid, half a kernel wide
     classes: int
     pose: int
     routing: Routing
@@ -135,9 +137,21 @@ class NetworkSpec:
         return last.places
 
     @property
+    def windows(self) -> tuple[Window, ...]:
+        """Of each capsule layer, on its padded grid; the last, of the classes, holds all of it."""
+        grid, windows = self.grid, []
+        for layer in self.capsules:
+            around = layer.kernel // 2 if self.padded else 0
+            height, width = (size + 2 * around for size in grid)
+            windows.append(Window((height, width), (layer.kernel, layer.kernel), layer.stride))
+            grid = windows[-1].places
+        return (*windows, Window(grid, grid))
+
+    @property
     def senders(self) -> tuple[int, int, int]:
         """Height and width of the grid that the class capsules see, and types at each place."""
-        return (*self.grid, self.primary.types)
+        last = self.capsules[-1] if self.capsules else self.primary
+        return (*self.windows[-1].grid, last.types)
 
     @property
     def ranked(self) -> str:
@@ -152,9 +166,9 @@ class NetworkSpec:
         see.
         """
         middle, step = 0.0, 1
-        for conv in (*self.stem, self.primary):
-            middle += (conv.kernel - 1) / 2 * step
-            step *= conv.stride
+        for layer in (*self.stem, self.primary, *self.capsules):
+            middle += (layer.kernel - 1) / 2 * step
+            step *= layer.stride
         return middle - step / 2, step
 
     @property

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from parity.spec.checks import normalise, require
 from parity.spec.convolution import Sizes
-from parity.spec.layers import Block, CapsuleLayer, Conv, Norm, Pixels, Primary, Tensor, Window
+from parity.spec.layers import Block, CapsuleLayer, Conv, Norm, Pixels, Primary, Tensor
 from parity.spec.losses import Loss
 from parity.spec.networks.network import NetworkSpec
 from parity.spec.routings import Routing
@@ -56,6 +56,7 @@ class Hahn2019(NetworkSpec):
     # No fields, as they have no annotation: the class capsules have activations alone.
     pose = 0
     decoder = None
+    padded = True
     ranks = "activations"
 
     def __post_init__(self) -> None:
@@ -93,22 +94,6 @@ class Hahn2019(NetworkSpec):
         stem = tuple(f"stem.{n}.activation" for n in range(len(self.stem)))
         pairs = ((f"block.{n}.conv.0.activation", f"block.{n}") for n in range(len(self.blocks)))
         return stem + tuple(name for pair in pairs for name in pair)
-
-    @property
-    def windows(self) -> tuple[Window, ...]:
-        """Of each capsule layer, on its padded grid; the last, of the classes, holds all of it."""
-        grid, windows = self.grid, []
-        for layer in self.capsules:
-            height, width = (size + 2 * same(layer.kernel) for size in grid)
-            windows.append(Window((height, width), (layer.kernel, layer.kernel), layer.stride))
-            grid = windows[-1].places
-        return (*windows, Window(grid, grid))
-
-    @property
-    def senders(self) -> tuple[int, int, int]:
-        """Height and width of the grid that the class capsules see, and types at each place."""
-        last = self.capsules[-1] if self.capsules else self.primary
-        return (*self.windows[-1].grid, last.types)
 
     @property
     def cells(self) -> tuple[float, int]:
