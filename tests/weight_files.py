@@ -56,3 +56,18 @@ def make(folder: Path, name: str, spec: NetworkSpec = PRIMES, dtypes=FLOATS) -> 
     path = folder / FORMATS[name].file
     convert(source, path, to=FORMATS[name].to)
     return path
+
+
+def travels(wing, spec: NetworkSpec, arrays: weights.Arrays, folder: Path) -> None:
+    """Weights go into a network, its file, its framework's file and back, bit for bit."""
+    net = wing.build(spec, seed=4)
+    wing.weights.from_numpy(net, arrays)
+    wing.weights.save(net, folder / "a.safetensors")
+    loaded = wing.weights.to_numpy(wing.weights.load(folder / "a.safetensors"))
+    for name, array in arrays.items():
+        assert (loaded[name] == array).all(), name
+    native = folder / ("a.pt" if wing.__name__ == "torch_caps" else "a.msgpack")
+    convert(folder / "a.safetensors", native)
+    convert(native, folder / "b.safetensors")
+    first, second = ((folder / name).read_bytes() for name in ("a.safetensors", "b.safetensors"))
+    assert first == second

@@ -11,11 +11,11 @@ import pytest
 import wings
 from test_efficient import batch, near
 from test_golden import GOLDEN
+from weight_files import travels
 
 from parity import reference
 from parity.conformance import check_callable
 from parity.conformance.activated import MISTAKES, UNCHOSEN, self_routing
-from parity.convert import convert
 from parity.spec import (
     Block,
     CapsuleLayer,
@@ -296,18 +296,7 @@ def test_couplings_are_the_class_capsules(wing):
 
 @wings.jax_slow
 def test_weights_travel_through_files_of_every_kind(wing, tmp_path):
-    net = wing.build(TINY)
-    weights = random_weights(TINY)
-    wing.weights.from_numpy(net, weights)
-    wing.weights.save(net, tmp_path / "a.safetensors")
-    loaded = wing.weights.to_numpy(wing.weights.load(tmp_path / "a.safetensors"))
-    assert all((loaded[name] == array).all() for name, array in weights.items())
-    native = tmp_path / ("a.pt" if wing.__name__ == "torch_caps" else "a.msgpack")
-    convert(tmp_path / "a.safetensors", native)
-    convert(native, tmp_path / "b.safetensors")
-    names = "a.safetensors", "b.safetensors"
-    first, second = ((tmp_path / name).read_bytes() for name in names)
-    assert first == second
+    travels(wing, TINY, random_weights(TINY), tmp_path)
 
 
 def test_a_spec_comes_back_from_its_json():
