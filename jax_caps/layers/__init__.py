@@ -6,6 +6,7 @@ are NHWC.
 
 from jax_caps.layers.capsules import DigitCapsules
 from jax_caps.layers.decoder import Decoder, Dense, UpsamplingDecoder, dense, mask
+from jax_caps.layers.inverted import FirstCapsules, InvertedCapsules
 from jax_caps.layers.matrix import MatrixCapsules
 from jax_caps.layers.norm import Norm, NormalConv, NormalStem, leaky, standardised
 from jax_caps.layers.primary import DepthwiseCapsules, PrimaryCapsules, primary_poses
@@ -20,6 +21,8 @@ __all__ = [
     "Dense",
     "DepthwiseCapsules",
     "DigitCapsules",
+    "FirstCapsules",
+    "InvertedCapsules",
     "MatrixCapsules",
     "Norm",
     "NormalConv",

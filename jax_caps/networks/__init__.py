@@ -3,6 +3,7 @@
 from typing import Any
 
 from jax_caps.networks.efficient import EfficientNetwork
+from jax_caps.networks.inverted import InvertedNetwork
 from jax_caps.networks.matrix import MatrixNetwork
 from jax_caps.networks.network import Network
 from jax_caps.networks.sabour2017 import CapsuleNetwork
@@ -12,6 +13,7 @@ from parity.spec import Method, NetworkSpec, Precision
 __all__ = [
     "CapsuleNetwork",
     "EfficientNetwork",
+    "InvertedNetwork",
     "MatrixNetwork",
     "Network",
     "SelfRoutingNetwork",
@@ -24,6 +26,7 @@ _CLASSES: dict[str, Any] = {
     "efficient": EfficientNetwork,
     "self_routing": SelfRoutingNetwork,
     "matrix": MatrixNetwork,
+    "inverted": InvertedNetwork,
 }
 
 

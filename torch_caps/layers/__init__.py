@@ -6,6 +6,7 @@ NHWC between layers.
 
 from torch_caps.layers.capsules import DigitCapsules
 from torch_caps.layers.decoder import Decoder, Dense, UpsamplingDecoder, dense, mask
+from torch_caps.layers.inverted import FirstCapsules, InvertedCapsules
 from torch_caps.layers.matrix import MatrixCapsules
 from torch_caps.layers.norm import Norm, NormalConv, NormalStem, leaky, standardised
 from torch_caps.layers.primary import DepthwiseCapsules, PrimaryCapsules, primary_poses
@@ -20,6 +21,8 @@ __all__ = [
     "Dense",
     "DepthwiseCapsules",
     "DigitCapsules",
+    "FirstCapsules",
+    "InvertedCapsules",
     "MatrixCapsules",
     "Norm",
     "NormalConv",

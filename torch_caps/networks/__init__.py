@@ -4,6 +4,7 @@ from typing import Any
 
 from parity.spec import Method, NetworkSpec, Precision
 from torch_caps.networks.efficient import EfficientNetwork
+from torch_caps.networks.inverted import InvertedNetwork
 from torch_caps.networks.matrix import MatrixNetwork
 from torch_caps.networks.network import Network
 from torch_caps.networks.sabour2017 import CapsuleNetwork
@@ -12,6 +13,7 @@ from torch_caps.networks.self_routing import SelfRoutingNetwork
 __all__ = [
     "CapsuleNetwork",
     "EfficientNetwork",
+    "InvertedNetwork",
     "MatrixNetwork",
     "Network",
     "SelfRoutingNetwork",
@@ -24,6 +26,7 @@ _CLASSES: dict[str, Any] = {
     "efficient": EfficientNetwork,
     "self_routing": SelfRoutingNetwork,
     "matrix": MatrixNetwork,
+    "inverted": InvertedNetwork,
 }
 
 

@@ -1,8 +1,10 @@
 """The sizes of networks: a file a paper, named as in the wings and the oracle."""
 
 from parity.spec.networks.efficient import Efficient
+from parity.spec.networks.inverted import Tsai2020
 from parity.spec.networks.matrix import Hinton2018, MatrixInit
 from parity.spec.networks.network import NetworkSpec
+from parity.spec.networks.residual import Residual
 from parity.spec.networks.sabour2017 import Init, Sabour2017
 from parity.spec.networks.self_routing import Hahn2019
 
@@ -11,6 +13,7 @@ NETWORKS: dict[str, type[NetworkSpec]] = {
     "efficient": Efficient,
     "self_routing": Hahn2019,
     "matrix": Hinton2018,
+    "inverted": Tsai2020,
 }
 
 __all__ = [
@@ -21,5 +24,7 @@ __all__ = [
     "Init",
     "MatrixInit",
     "NetworkSpec",
+    "Residual",
     "Sabour2017",
+    "Tsai2020",
 ]
