@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from jax_caps.networks.deepcaps import DeepCapsNetwork
 from jax_caps.networks.efficient import EfficientNetwork
 from jax_caps.networks.matrix import MatrixNetwork
 from jax_caps.networks.network import Network
@@ -11,6 +12,7 @@ from parity.spec import Method, NetworkSpec, Precision
 
 __all__ = [
     "CapsuleNetwork",
+    "DeepCapsNetwork",
     "EfficientNetwork",
     "MatrixNetwork",
     "Network",
@@ -24,6 +26,7 @@ _CLASSES: dict[str, Any] = {
     "efficient": EfficientNetwork,
     "self_routing": SelfRoutingNetwork,
     "matrix": MatrixNetwork,
+    "deepcaps": DeepCapsNetwork,
 }
 
 

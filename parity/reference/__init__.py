@@ -22,7 +22,16 @@ from parity.reference.capsules import (
     squash,
     votes,
 )
-from parity.reference.convolution import conv, depthwise, double_size, overlap, padded, windows
+from parity.reference.convolution import (
+    conv,
+    depthwise,
+    double_size,
+    overlap,
+    padded,
+    same,
+    transposed,
+    windows,
+)
 from parity.reference.derivative import derivative, gradient
 from parity.reference.losses import (
     correct,
@@ -63,10 +72,12 @@ __all__ = [
     "reconstruction",
     "relu",
     "routing",
+    "same",
     "sigmoid",
     "softmax",
     "spread",
     "squash",
+    "transposed",
     "votes",
     "windows",
 ]

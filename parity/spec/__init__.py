@@ -33,6 +33,7 @@ from parity.spec.layers import (
     Pixels,
     Primary,
     Tensor,
+    Transposed,
     Upsampling,
     Window,
 )
@@ -46,6 +47,7 @@ from parity.spec.networks import (
     Init,
     MatrixInit,
     NetworkSpec,
+    Rajasegaran2019,
     Sabour2017,
 )
 from parity.spec.plain import from_dict, to_dict
@@ -54,6 +56,7 @@ from parity.spec.routings import (
     EM,
     ROUTINGS,
     Dynamic,
+    Dynamic3D,
     Owned,
     Routing,
     RoutingName,
@@ -91,6 +94,7 @@ __all__ = [
     "Conv",
     "Depthwise",
     "Dynamic",
+    "Dynamic3D",
     "Efficient",
     "Hahn2019",
     "Hinton2018",
@@ -107,6 +111,7 @@ __all__ = [
     "Precision",
     "Preset",
     "Primary",
+    "Rajasegaran2019",
     "Routing",
     "RoutingName",
     "RunOptions",
@@ -119,6 +124,7 @@ __all__ = [
     "Tensor",
     "TrainedOn",
     "TrainingSpec",
+    "Transposed",
     "TwincapsError",
     "Upsampling",
     "Window",

@@ -42,7 +42,7 @@ class Owned:
 
 
 # The names of ROUTINGS, for type checkers and editors.
-RoutingName = Literal["dynamic", "self_attention", "self_routing", "em"]
+RoutingName = Literal["dynamic", "self_attention", "self_routing", "em", "dynamic_3d"]
 
 
 @dataclass(frozen=True, init=False)
@@ -53,7 +53,8 @@ class Routing:
     one with a field of the same name, a bool, is there where that is true. What it `takes` of a
     batch beside the votes is nothing where capsules are as active as they are long; a routing that
     takes activations returns poses, activations and coefficients. `shares` says whether the
-    coefficients of an input are its shares: none below 0, in all at most 1.
+    coefficients of an input are its shares: none below 0, in all at most 1; `places` whether the
+    votes may be for the places of a grid, [B, P, I, J, D], which an input shares its votes among.
     """
 
     name: str = "dynamic"
@@ -62,6 +63,7 @@ class Routing:
     owns: ClassVar[Mapping[str, Owned]] = {}
     takes: ClassVar[Mapping[str, Owned]] = {}
     shares: ClassVar[bool] = True
+    places: ClassVar[bool] = False
 
     def __new__(cls, name: RoutingName = "dynamic", *options: Any, **named: Any) -> "Routing":
         """The dataclass of that name; raises SpecError with the known names."""
@@ -224,6 +226,31 @@ class EM(Routing):
         check("routing", POSITIVE, **numbers)
 
 
+@dataclass(frozen=True)
+class Dynamic3D(Routing):
+    """Routing by agreement to all places of a grid at once.
+
+    Attributes:
+        num_iters: r, at least 1.
+        bias: [J, D], added to the weighted sum before each squash (the authors' code).
+        released: As the authors' released code: one squash of a type's whole map; a layer also
+            reads its children in the memory's order.
+    """
+
+    source: ClassVar[str] = "Rajasegaran et al. 2019 (DeepCaps), 3-D convolutional routing"
+    owns: ClassVar[Mapping[str, Owned]] = {"bias": Owned("j d", feeds="routing.0.sum")}
+    places: ClassVar[bool] = True
+
+    name: str = "dynamic_3d"
+    num_iters: int = field(default=3, metadata={"examples": (1, 3)})
+    bias: bool = False
+    released: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check("routing", COUNT, num_iters=self.num_iters)
+
+
 ROUTINGS: dict[str, type[Routing]] = {
-    kind.name: kind for kind in (Dynamic, SelfAttention, SelfRouting, EM)
+    kind.name: kind for kind in (Dynamic, SelfAttention, SelfRouting, EM, Dynamic3D)
 }

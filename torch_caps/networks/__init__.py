@@ -3,6 +3,7 @@
 from typing import Any
 
 from parity.spec import Method, NetworkSpec, Precision
+from torch_caps.networks.deepcaps import DeepCapsNetwork
 from torch_caps.networks.efficient import EfficientNetwork
 from torch_caps.networks.matrix import MatrixNetwork
 from torch_caps.networks.network import Network
@@ -11,6 +12,7 @@ from torch_caps.networks.self_routing import SelfRoutingNetwork
 
 __all__ = [
     "CapsuleNetwork",
+    "DeepCapsNetwork",
     "EfficientNetwork",
     "MatrixNetwork",
     "Network",
@@ -24,6 +26,7 @@ _CLASSES: dict[str, Any] = {
     "efficient": EfficientNetwork,
     "self_routing": SelfRoutingNetwork,
     "matrix": MatrixNetwork,
+    "deepcaps": DeepCapsNetwork,
 }
 
 

@@ -1,5 +1,6 @@
 """The sizes of networks: a file a paper, named as in the wings and the oracle."""
 
+from parity.spec.networks.deepcaps import Rajasegaran2019
 from parity.spec.networks.efficient import Efficient
 from parity.spec.networks.matrix import Hinton2018, MatrixInit
 from parity.spec.networks.network import NetworkSpec
@@ -11,6 +12,7 @@ NETWORKS: dict[str, type[NetworkSpec]] = {
     "efficient": Efficient,
     "self_routing": Hahn2019,
     "matrix": Hinton2018,
+    "deepcaps": Rajasegaran2019,
 }
 
 __all__ = [
@@ -21,5 +23,6 @@ __all__ = [
     "Init",
     "MatrixInit",
     "NetworkSpec",
+    "Rajasegaran2019",
     "Sabour2017",
 ]

@@ -2,7 +2,7 @@
 
 from parity.spec.checks import require
 from parity.spec.networks import NetworkSpec
-from parity.spec.presets import efficient, matrix, sabour2017, self_routing, small
+from parity.spec.presets import deepcaps, efficient, matrix, sabour2017, self_routing, small
 from parity.spec.presets.card import Preset as Preset
 
 PRESETS = {
@@ -11,6 +11,7 @@ PRESETS = {
     **efficient.PRESETS,
     **self_routing.PRESETS,
     **matrix.PRESETS,
+    **deepcaps.PRESETS,
 }
 
 
