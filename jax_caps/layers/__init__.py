@@ -5,7 +5,15 @@ are NHWC.
 """
 
 from jax_caps.layers.capsules import DigitCapsules
-from jax_caps.layers.decoder import Decoder, Dense, UpsamplingDecoder, dense, mask
+from jax_caps.layers.cell import Cell, ConvCapsules, RoutedCapsules
+from jax_caps.layers.decoder import (
+    Decoder,
+    Dense,
+    TransposedDecoder,
+    UpsamplingDecoder,
+    dense,
+    mask,
+)
 from jax_caps.layers.inverted import FirstCapsules, InvertedCapsules
 from jax_caps.layers.matrix import MatrixCapsules
 from jax_caps.layers.norm import Norm, NormalConv, NormalStem, leaky, standardised
@@ -16,7 +24,9 @@ from jax_caps.layers.stem import Conv, Stem, one_line, parameter
 
 __all__ = [
     "Block",
+    "Cell",
     "Conv",
+    "ConvCapsules",
     "Decoder",
     "Dense",
     "DepthwiseCapsules",
@@ -28,8 +38,10 @@ __all__ = [
     "NormalConv",
     "NormalStem",
     "PrimaryCapsules",
+    "RoutedCapsules",
     "SelfRoutingCapsules",
     "Stem",
+    "TransposedDecoder",
     "UpsamplingDecoder",
     "dense",
     "leaky",

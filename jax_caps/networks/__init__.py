@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from jax_caps.networks.deepcaps import DeepCapsNetwork
 from jax_caps.networks.efficient import EfficientNetwork
 from jax_caps.networks.inverted import InvertedNetwork
 from jax_caps.networks.matrix import MatrixNetwork
@@ -12,6 +13,7 @@ from parity.spec import Method, NetworkSpec, Precision
 
 __all__ = [
     "CapsuleNetwork",
+    "DeepCapsNetwork",
     "EfficientNetwork",
     "InvertedNetwork",
     "MatrixNetwork",
@@ -27,6 +29,7 @@ _CLASSES: dict[str, Any] = {
     "self_routing": SelfRoutingNetwork,
     "matrix": MatrixNetwork,
     "inverted": InvertedNetwork,
+    "deepcaps": DeepCapsNetwork,
 }
 
 

@@ -23,7 +23,16 @@ from parity.reference.capsules import (
     squash,
     votes,
 )
-from parity.reference.convolution import conv, depthwise, double_size, overlap, padded, windows
+from parity.reference.convolution import (
+    conv,
+    depthwise,
+    double_size,
+    overlap,
+    padded,
+    same,
+    transposed,
+    windows,
+)
 from parity.reference.derivative import derivative, gradient
 from parity.reference.losses import (
     correct,
@@ -65,10 +74,12 @@ __all__ = [
     "reconstruction",
     "relu",
     "routing",
+    "same",
     "sigmoid",
     "softmax",
     "spread",
     "squash",
+    "transposed",
     "votes",
     "windows",
 ]

@@ -5,7 +5,15 @@ NHWC between layers.
 """
 
 from torch_caps.layers.capsules import DigitCapsules
-from torch_caps.layers.decoder import Decoder, Dense, UpsamplingDecoder, dense, mask
+from torch_caps.layers.cell import Cell, ConvCapsules, RoutedCapsules
+from torch_caps.layers.decoder import (
+    Decoder,
+    Dense,
+    TransposedDecoder,
+    UpsamplingDecoder,
+    dense,
+    mask,
+)
 from torch_caps.layers.inverted import FirstCapsules, InvertedCapsules
 from torch_caps.layers.matrix import MatrixCapsules
 from torch_caps.layers.norm import Norm, NormalConv, NormalStem, leaky, standardised
@@ -16,7 +24,9 @@ from torch_caps.layers.stem import Conv, Stem, one_line, parameter
 
 __all__ = [
     "Block",
+    "Cell",
     "Conv",
+    "ConvCapsules",
     "Decoder",
     "Dense",
     "DepthwiseCapsules",
@@ -28,8 +38,10 @@ __all__ = [
     "NormalConv",
     "NormalStem",
     "PrimaryCapsules",
+    "RoutedCapsules",
     "SelfRoutingCapsules",
     "Stem",
+    "TransposedDecoder",
     "UpsamplingDecoder",
     "dense",
     "leaky",

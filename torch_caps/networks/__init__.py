@@ -3,6 +3,7 @@
 from typing import Any
 
 from parity.spec import Method, NetworkSpec, Precision
+from torch_caps.networks.deepcaps import DeepCapsNetwork
 from torch_caps.networks.efficient import EfficientNetwork
 from torch_caps.networks.inverted import InvertedNetwork
 from torch_caps.networks.matrix import MatrixNetwork
@@ -12,6 +13,7 @@ from torch_caps.networks.self_routing import SelfRoutingNetwork
 
 __all__ = [
     "CapsuleNetwork",
+    "DeepCapsNetwork",
     "EfficientNetwork",
     "InvertedNetwork",
     "MatrixNetwork",
@@ -27,6 +29,7 @@ _CLASSES: dict[str, Any] = {
     "self_routing": SelfRoutingNetwork,
     "matrix": MatrixNetwork,
     "inverted": InvertedNetwork,
+    "deepcaps": DeepCapsNetwork,
 }
 
 

@@ -1,5 +1,6 @@
 """The sizes of networks: a file a paper, named as in the wings and the oracle."""
 
+from parity.spec.networks.deepcaps import Rajasegaran2019
 from parity.spec.networks.efficient import Efficient
 from parity.spec.networks.inverted import Tsai2020
 from parity.spec.networks.matrix import Hinton2018, MatrixInit
@@ -14,6 +15,7 @@ NETWORKS: dict[str, type[NetworkSpec]] = {
     "self_routing": Hahn2019,
     "matrix": Hinton2018,
     "inverted": Tsai2020,
+    "deepcaps": Rajasegaran2019,
 }
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "Init",
     "MatrixInit",
     "NetworkSpec",
+    "Rajasegaran2019",
     "Residual",
     "Sabour2017",
     "Tsai2020",
