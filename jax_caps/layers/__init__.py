@@ -6,7 +6,7 @@ are NHWC.
 
 from jax_caps.layers.capsules import DigitCapsules
 from jax_caps.layers.decoder import Decoder, Dense, UpsamplingDecoder, dense, mask
-from jax_caps.layers.matrix import MatrixCapsules
+from jax_caps.layers.matrix import MatrixCapsules, NormalMatrixCapsules, NormalPoses
 from jax_caps.layers.norm import Norm, NormalConv, NormalStem, leaky, standardised
 from jax_caps.layers.primary import DepthwiseCapsules, PrimaryCapsules, primary_poses
 from jax_caps.layers.residual import Block
@@ -23,6 +23,8 @@ __all__ = [
     "MatrixCapsules",
     "Norm",
     "NormalConv",
+    "NormalMatrixCapsules",
+    "NormalPoses",
     "NormalStem",
     "PrimaryCapsules",
     "SelfRoutingCapsules",

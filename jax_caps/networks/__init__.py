@@ -7,6 +7,7 @@ from jax_caps.networks.matrix import MatrixNetwork
 from jax_caps.networks.network import Network
 from jax_caps.networks.sabour2017 import CapsuleNetwork
 from jax_caps.networks.self_routing import SelfRoutingNetwork
+from jax_caps.networks.variational_bayes import VariationalBayesNetwork
 from parity.spec import Method, NetworkSpec, Precision
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "MatrixNetwork",
     "Network",
     "SelfRoutingNetwork",
+    "VariationalBayesNetwork",
     "build",
 ]
 
@@ -24,6 +26,7 @@ _CLASSES: dict[str, Any] = {
     "efficient": EfficientNetwork,
     "self_routing": SelfRoutingNetwork,
     "matrix": MatrixNetwork,
+    "variational_bayes": VariationalBayesNetwork,
 }
 
 

@@ -210,6 +210,8 @@ class Network(nnx.Module):
             return losses.spread_each(scores_BJ, targets, margin=margin)
         if loss.kind == "negative_log_likelihood":
             return losses.negative_log_likelihood_each(scores_BJ, targets)
+        if loss.kind == "cross_entropy":
+            return losses.cross_entropy_each(scores_BJ, targets)
         return losses.margin_each(
             scores_BJ,
             targets,

@@ -154,6 +154,7 @@ def kind_of(name: str, routing: str | None = None, inputs: Collection[str] = ())
     if known:
         return Kind(name, CASES[name], OUTPUTS[name], MISTAKES[name], _expected(usual), usual)
     outputs = activated.OUTPUTS if usual.takes else OUTPUTS[name]
+    outputs = activated.LOGITS if usual.logits else outputs
     mistakes = activated.MISTAKES.get(usual.name, {})
     return Kind(name, _cases(usual), outputs, mistakes, _expected(usual), usual)
 
@@ -222,7 +223,8 @@ def _expected(routing: Routing) -> str:
             f"iteration{'s' * (number != 1)},"
         )
     shapes = "".join(f", {name} [{shape}]" for name, shape in given.items())
-    more = ", activations [B, J]" if routing.takes else ""
+    kind = "logits" if routing.logits else "activations"
+    more = f", {kind} [B, J]" if routing.takes else ""
     return (
         f"{called} with votes [B, I, J, D]{shapes}, returning poses [B, J, D] or "
         f"(poses{more}, couplings [B, I, J])"

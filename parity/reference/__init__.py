@@ -26,6 +26,7 @@ from parity.reference.convolution import conv, depthwise, double_size, overlap, 
 from parity.reference.derivative import derivative, gradient
 from parity.reference.losses import (
     correct,
+    cross_entropy,
     margin,
     negative_log_likelihood,
     one_hot,
@@ -40,6 +41,7 @@ __all__ = [
     "Tap",
     "conv",
     "correct",
+    "cross_entropy",
     "decode",
     "depthwise",
     "derivative",

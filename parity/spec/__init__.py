@@ -44,13 +44,16 @@ from parity.spec.networks import (
     Hahn2019,
     Hinton2018,
     Init,
+    Matrix,
     MatrixInit,
     NetworkSpec,
+    Ribeiro2020,
     Sabour2017,
 )
 from parity.spec.plain import from_dict, to_dict
 from parity.spec.presets import PRESETS, Preset, preset, preset_card
 from parity.spec.routings import (
+    COVARIANCES,
     EM,
     ROUTINGS,
     Dynamic,
@@ -59,6 +62,8 @@ from parity.spec.routings import (
     RoutingName,
     SelfAttention,
     SelfRouting,
+    VariationalBayes,
+    check_covariance,
 )
 from parity.spec.trained_on import Sample, TrainedOn
 from parity.spec.training import (
@@ -76,6 +81,7 @@ from parity.spec.training import (
 
 __all__ = [
     "BACKENDS",
+    "COVARIANCES",
     "EM",
     "LOSSES",
     "NETWORKS",
@@ -96,6 +102,7 @@ __all__ = [
     "Hinton2018",
     "Init",
     "Loss",
+    "Matrix",
     "MatrixInit",
     "Method",
     "NetworkSpec",
@@ -107,6 +114,7 @@ __all__ = [
     "Precision",
     "Preset",
     "Primary",
+    "Ribeiro2020",
     "Routing",
     "RoutingName",
     "RunOptions",
@@ -121,9 +129,11 @@ __all__ = [
     "TrainingSpec",
     "TwincapsError",
     "Upsampling",
+    "VariationalBayes",
     "Window",
     "check_activations",
     "check_count",
+    "check_covariance",
     "check_images",
     "check_iterations",
     "check_labels",

@@ -42,7 +42,7 @@ class Owned:
 
 
 # The names of ROUTINGS, for type checkers and editors.
-RoutingName = Literal["dynamic", "self_attention", "self_routing", "em"]
+RoutingName = Literal["dynamic", "self_attention", "self_routing", "em", "variational_bayes"]
 
 
 @dataclass(frozen=True, init=False)
@@ -53,7 +53,8 @@ class Routing:
     one with a field of the same name, a bool, is there where that is true. What it `takes` of a
     batch beside the votes is nothing where capsules are as active as they are long; a routing that
     takes activations returns poses, activations and coefficients. `shares` says whether the
-    coefficients of an input are its shares: none below 0, in all at most 1.
+    coefficients of an input are its shares: none below 0, in all at most 1. `logits` says whether
+    the activations that it returns are logits, for a norm and a sigmoid to come.
     """
 
     name: str = "dynamic"
@@ -62,6 +63,7 @@ class Routing:
     owns: ClassVar[Mapping[str, Owned]] = {}
     takes: ClassVar[Mapping[str, Owned]] = {}
     shares: ClassVar[bool] = True
+    logits: ClassVar[bool] = False
 
     def __new__(cls, name: RoutingName = "dynamic", *options: Any, **named: Any) -> "Routing":
         """The dataclass of that name; raises SpecError with the known names."""
@@ -224,6 +226,44 @@ class EM(Routing):
         check("routing", POSITIVE, **numbers)
 
 
+COVARIANCES = ("diagonal", "full")
+
+
+def check_covariance(covariance: Any) -> None:
+    """Raises SpecError unless it is one of `COVARIANCES`."""
+    require(
+        covariance in COVARIANCES,
+        f"routing: covariance is {covariance!r}; expected one of {', '.join(COVARIANCES)}",
+    )
+
+
+@dataclass(frozen=True)
+class VariationalBayes(Routing):
+    """Variational Bayes routing: parents are Gaussians that are known by a distribution.
+
+    Attributes:
+        num_iters: r, at least 1.
+        covariance: Of a parent's votes: "diagonal", the authors' choice, or "full".
+    """
+
+    source: ClassVar[str] = "Ribeiro, Leontidis, Kollias 2020 (variational Bayes), their own code"
+    takes: ClassVar[Mapping[str, Owned]] = {"activations": Owned("b i")}
+    owns: ClassVar[Mapping[str, Owned]] = {
+        "beta_a": Owned("j", value=0.0),
+        "beta_u": Owned("j", value=0.0),
+    }
+    logits: ClassVar[bool] = True
+
+    name: str = "variational_bayes"
+    num_iters: int = field(default=3, metadata={"examples": (1, 3)})
+    covariance: str = field(default="diagonal", metadata={"examples": COVARIANCES})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check("routing", COUNT, num_iters=self.num_iters)
+        check_covariance(self.covariance)
+
+
 ROUTINGS: dict[str, type[Routing]] = {
-    kind.name: kind for kind in (Dynamic, SelfAttention, SelfRouting, EM)
+    kind.name: kind for kind in (Dynamic, SelfAttention, SelfRouting, EM, VariationalBayes)
 }

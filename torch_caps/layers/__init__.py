@@ -6,7 +6,7 @@ NHWC between layers.
 
 from torch_caps.layers.capsules import DigitCapsules
 from torch_caps.layers.decoder import Decoder, Dense, UpsamplingDecoder, dense, mask
-from torch_caps.layers.matrix import MatrixCapsules
+from torch_caps.layers.matrix import MatrixCapsules, NormalMatrixCapsules, NormalPoses
 from torch_caps.layers.norm import Norm, NormalConv, NormalStem, leaky, standardised
 from torch_caps.layers.primary import DepthwiseCapsules, PrimaryCapsules, primary_poses
 from torch_caps.layers.residual import Block
@@ -23,6 +23,8 @@ __all__ = [
     "MatrixCapsules",
     "Norm",
     "NormalConv",
+    "NormalMatrixCapsules",
+    "NormalPoses",
     "NormalStem",
     "PrimaryCapsules",
     "SelfRoutingCapsules",

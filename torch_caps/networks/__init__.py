@@ -8,6 +8,7 @@ from torch_caps.networks.matrix import MatrixNetwork
 from torch_caps.networks.network import Network
 from torch_caps.networks.sabour2017 import CapsuleNetwork
 from torch_caps.networks.self_routing import SelfRoutingNetwork
+from torch_caps.networks.variational_bayes import VariationalBayesNetwork
 
 __all__ = [
     "CapsuleNetwork",
@@ -15,6 +16,7 @@ __all__ = [
     "MatrixNetwork",
     "Network",
     "SelfRoutingNetwork",
+    "VariationalBayesNetwork",
     "build",
 ]
 
@@ -24,6 +26,7 @@ _CLASSES: dict[str, Any] = {
     "efficient": EfficientNetwork,
     "self_routing": SelfRoutingNetwork,
     "matrix": MatrixNetwork,
+    "variational_bayes": VariationalBayesNetwork,
 }
 
 

@@ -11,7 +11,13 @@ import numpy as np
 from parity.reference import losses
 from parity.reference.arrays import Array, double
 from parity.reference.capsules import Capsules, Tap, lengths, no_tap
-from parity.reference.networks import efficient, matrix, sabour2017, self_routing
+from parity.reference.networks import (
+    efficient,
+    matrix,
+    sabour2017,
+    self_routing,
+    variational_bayes,
+)
 from parity.spec import NetworkSpec
 
 _FILES: dict[str, ModuleType] = {
@@ -19,6 +25,7 @@ _FILES: dict[str, ModuleType] = {
     "efficient": efficient,
     "self_routing": self_routing,
     "matrix": matrix,
+    "variational_bayes": variational_bayes,
 }
 
 
@@ -129,6 +136,8 @@ def forward(
         loss = losses.margin(lengths_BJ, labels, **margins, scale=spec.margin_scale)
     elif spec.loss.kind == "spread":
         loss = losses.spread(found.activations, labels, margin=spec.loss.spread)
+    elif spec.loss.kind == "cross_entropy":
+        loss = losses.cross_entropy(found.activations, labels)
     else:
         loss = losses.negative_log_likelihood(found.log_activations, labels)
     # The decoder, from the capsules of the labels or of each part.
