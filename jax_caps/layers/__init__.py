@@ -15,7 +15,7 @@ from jax_caps.layers.decoder import (
     mask,
 )
 from jax_caps.layers.inverted import FirstCapsules, InvertedCapsules
-from jax_caps.layers.matrix import MatrixCapsules
+from jax_caps.layers.matrix import MatrixCapsules, NormalMatrixCapsules, NormalPoses
 from jax_caps.layers.norm import Norm, NormalConv, NormalStem, leaky, standardised
 from jax_caps.layers.primary import DepthwiseCapsules, PrimaryCapsules, primary_poses
 from jax_caps.layers.residual import Block
@@ -36,6 +36,8 @@ __all__ = [
     "MatrixCapsules",
     "Norm",
     "NormalConv",
+    "NormalMatrixCapsules",
+    "NormalPoses",
     "NormalStem",
     "PrimaryCapsules",
     "RoutedCapsules",

@@ -9,6 +9,7 @@ from jax_caps.networks.matrix import MatrixNetwork
 from jax_caps.networks.network import Network
 from jax_caps.networks.sabour2017 import CapsuleNetwork
 from jax_caps.networks.self_routing import SelfRoutingNetwork
+from jax_caps.networks.variational_bayes import VariationalBayesNetwork
 from parity.spec import Method, NetworkSpec, Precision
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "MatrixNetwork",
     "Network",
     "SelfRoutingNetwork",
+    "VariationalBayesNetwork",
     "build",
 ]
 
@@ -30,6 +32,7 @@ _CLASSES: dict[str, Any] = {
     "matrix": MatrixNetwork,
     "inverted": InvertedNetwork,
     "deepcaps": DeepCapsNetwork,
+    "variational_bayes": VariationalBayesNetwork,
 }
 
 

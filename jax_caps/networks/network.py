@@ -223,6 +223,8 @@ class Network(nnx.Module):
             return losses.spread_each(scores_BJ, targets, margin=margin)
         if loss.kind == "negative_log_likelihood":
             return losses.negative_log_likelihood_each(scores_BJ, targets)
+        if loss.kind == "cross_entropy":
+            return losses.cross_entropy_each(scores_BJ, targets)
         own = loss.positive, loss.negative, loss.down_weight
         positive, negative, down_weight = own if margin is None else margin
         return losses.margin_each(

@@ -158,6 +158,7 @@ def kind_of(name: str, routing: str | None = None, inputs: Collection[str] = ())
         return Kind(name, CASES[name], OUTPUTS[name], MISTAKES[name], _expected(usual), usual)
     active = "activations" in usual.takes
     outputs = activated.OUTPUTS if active else OUTPUTS[name]
+    outputs = activated.LOGITS if usual.logits else outputs
     mistakes = grids.MISTAKES if usual.places else activated.MISTAKES.get(usual.name, {})
     return Kind(name, _cases(usual), outputs, mistakes, _expected(usual), usual)
 
@@ -226,7 +227,8 @@ def _expected(routing: Routing) -> str:
             f"iteration{'s' * (number != 1)},"
         )
     shapes = "".join(f", {name} [{shape}]" for name, shape in given.items())
-    more = ", activations [B, J]" if "activations" in routing.takes else ""
+    kind = "logits" if routing.logits else "activations"
+    more = f", {kind} [B, J]" if "activations" in routing.takes else ""
     votes = _axes(routing)
     return (
         f"{called} with votes [{votes}]{shapes}, returning poses [{votes.replace('I, ', '')}] or "

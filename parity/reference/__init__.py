@@ -36,6 +36,7 @@ from parity.reference.convolution import (
 from parity.reference.derivative import derivative, gradient
 from parity.reference.losses import (
     correct,
+    cross_entropy,
     margin,
     negative_log_likelihood,
     one_hot,
@@ -50,6 +51,7 @@ __all__ = [
     "Tap",
     "conv",
     "correct",
+    "cross_entropy",
     "decode",
     "depthwise",
     "derivative",

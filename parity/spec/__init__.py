@@ -45,16 +45,19 @@ from parity.spec.networks import (
     Hahn2019,
     Hinton2018,
     Init,
+    Matrix,
     MatrixInit,
     NetworkSpec,
     Rajasegaran2019,
     Residual,
+    Ribeiro2020,
     Sabour2017,
     Tsai2020,
 )
 from parity.spec.plain import from_dict, to_dict
 from parity.spec.presets import PRESETS, Preset, preset, preset_card
 from parity.spec.routings import (
+    COVARIANCES,
     EM,
     ORDERS,
     ROUTINGS,
@@ -66,6 +69,8 @@ from parity.spec.routings import (
     RoutingName,
     SelfAttention,
     SelfRouting,
+    VariationalBayes,
+    check_covariance,
 )
 from parity.spec.trained_on import Sample, TrainedOn
 from parity.spec.training import (
@@ -83,6 +88,7 @@ from parity.spec.training import (
 
 __all__ = [
     "BACKENDS",
+    "COVARIANCES",
     "EM",
     "LOSSES",
     "NETWORKS",
@@ -106,6 +112,7 @@ __all__ = [
     "Init",
     "InvertedAttention",
     "Loss",
+    "Matrix",
     "MatrixInit",
     "Method",
     "NetworkSpec",
@@ -119,6 +126,7 @@ __all__ = [
     "Primary",
     "Rajasegaran2019",
     "Residual",
+    "Ribeiro2020",
     "Routing",
     "RoutingName",
     "RunOptions",
@@ -135,9 +143,11 @@ __all__ = [
     "Tsai2020",
     "TwincapsError",
     "Upsampling",
+    "VariationalBayes",
     "Window",
     "check_activations",
     "check_count",
+    "check_covariance",
     "check_images",
     "check_iterations",
     "check_labels",

@@ -212,14 +212,22 @@ class Norm:
         if self.bound is not None:
             check("norm", POSITIVE, bound=self.bound)
 
-    def rows(self, name: str, width: int) -> dict[str, Tensor]:
-        """Name -> Tensor of its scale, shift and, of a batch norm, running numbers."""
+    def rows(self, name: str, width: int, affine: bool = True) -> dict[str, Tensor]:
+        """Name -> Tensor of its scale, shift and, of a batch norm, running numbers.
+
+        Args:
+            name: Of the norm.
+            width: Channels.
+            affine: Whether it has a scale and a shift.
+        """
         bound = self.bound or 0.0
 
         def row(value: float, bound: float = 0.0, trained: bool = True) -> Tensor:
             return Tensor("out", (width,), 0.0, value, bound, trained)
 
-        rows = {f"{name}.scale": row(1.0, bound), f"{name}.shift": row(0.0, bound)}
+        rows = {}
+        if affine:
+            rows = {f"{name}.scale": row(1.0, bound), f"{name}.shift": row(0.0, bound)}
         if self.kind == "batch":
             rows[f"{name}.mean"] = row(0.0, trained=False)
             rows[f"{name}.variance"] = row(1.0, trained=False)

@@ -15,7 +15,7 @@ from torch_caps.layers.decoder import (
     mask,
 )
 from torch_caps.layers.inverted import FirstCapsules, InvertedCapsules
-from torch_caps.layers.matrix import MatrixCapsules
+from torch_caps.layers.matrix import MatrixCapsules, NormalMatrixCapsules, NormalPoses
 from torch_caps.layers.norm import Norm, NormalConv, NormalStem, leaky, standardised
 from torch_caps.layers.primary import DepthwiseCapsules, PrimaryCapsules, primary_poses
 from torch_caps.layers.residual import Block
@@ -36,6 +36,8 @@ __all__ = [
     "MatrixCapsules",
     "Norm",
     "NormalConv",
+    "NormalMatrixCapsules",
+    "NormalPoses",
     "NormalStem",
     "PrimaryCapsules",
     "RoutedCapsules",

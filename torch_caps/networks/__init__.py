@@ -10,6 +10,7 @@ from torch_caps.networks.matrix import MatrixNetwork
 from torch_caps.networks.network import Network
 from torch_caps.networks.sabour2017 import CapsuleNetwork
 from torch_caps.networks.self_routing import SelfRoutingNetwork
+from torch_caps.networks.variational_bayes import VariationalBayesNetwork
 
 __all__ = [
     "CapsuleNetwork",
@@ -19,6 +20,7 @@ __all__ = [
     "MatrixNetwork",
     "Network",
     "SelfRoutingNetwork",
+    "VariationalBayesNetwork",
     "build",
 ]
 
@@ -30,6 +32,7 @@ _CLASSES: dict[str, Any] = {
     "matrix": MatrixNetwork,
     "inverted": InvertedNetwork,
     "deepcaps": DeepCapsNetwork,
+    "variational_bayes": VariationalBayesNetwork,
 }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from parity import reference
-from parity.spec import ROUTINGS, Routing, Window
+from parity.spec import COVARIANCES, ROUTINGS, Routing, Window
 from parity.weights import Arrays, generator
 
 SHAPES = {"votes": (2, 5, 3, 7), "inputs": (2, 5, 4), "kernel": (5, 3, 4, 7)}
@@ -128,7 +128,8 @@ def _routings() -> Iterator[tuple[str, Case]]:
         some[0], some[1, ..., 1, :] = 0, 0
         for routing in kind.examples():
             inputs, options = {"votes": votes, **_owned(routing)}, routing.options
-            for part, what in enumerate(("", ", activations")[: 1 + ("activations" in kind.takes)]):
+            second = ", logits" if kind.logits else ", activations"
+            for part, what in enumerate(("", second)[: 1 + ("activations" in kind.takes)]):
                 case = Case("routing", routing.name, inputs, options, part=part)
                 yield f"{routing.label}{what}", case
         for routing in kind.switched():
@@ -148,7 +149,7 @@ def _routings() -> Iterator[tuple[str, Case]]:
 
 
 def _competing() -> Iterator[tuple[str, Case]]:
-    """EM routing where the windows of a grid compete for their children."""
+    """Routings where the windows of a grid compete for their children."""
     window = Window((3, 3), (2, 2), 1)  # the middle child is in all four
     inputs = {"votes": _normal("votes in windows", 2, 4, 4, 2, 3)}
     inputs["activations_BI"] = np.clip(0.5 + 0.2 * _normal("active", 2, 4, 4), 0.05, 0.95)
@@ -160,6 +161,11 @@ def _competing() -> Iterator[tuple[str, Case]]:
         for part, what in enumerate(("", ", activations")):
             name = f"em in windows{' released' * released}{what}"
             yield name, Case("routing", "em", inputs, options, part=part)
+    for covariance in COVARIANCES:
+        options = {"window": window, "covariance": covariance}
+        for part, what in enumerate(("", ", logits")):
+            name = f"variational_bayes in windows covariance={covariance}{what}"
+            yield name, Case("routing", "variational_bayes", inputs, options, part=part)
 
 
 def _unchosen(votes: np.ndarray) -> Iterator[tuple[str, Case]]:
@@ -226,6 +232,9 @@ def _losses() -> Iterator[tuple[str, Case]]:
         options = {"margin": 0.43}
         case = Case("losses", "spread", {"activations": lengths}, options, targets)
         yield f"spread with {name}", case
+    for name, targets in (("labels", labels), ("several classes", several)):
+        case = Case("losses", "cross_entropy", {"activations": lengths}, targets=targets)
+        yield f"cross-entropy with {name}", case
     images = {name: np.abs(_normal(name, 5, 3, 2, 2)) for name in ("reconstructions", "images")}
     yield "reconstruction", Case("losses", "reconstruction", images)
 

@@ -47,7 +47,7 @@ def normal(
     spec: Norm, arrays: Mapping[str, Array], x: Array, name: str, tap: Tap, train: bool
 ) -> Array:
     """The normalisation of this name; its new running numbers pass the tap by their names."""
-    own = {part: arrays[f"{name}.{part}"] for part in ("scale", "shift")}
+    own = {part: arrays.get(f"{name}.{part}") for part in ("scale", "shift")}
     if spec.kind != "batch":
         function = getattr(norm, spec.kind)
         return tap(name, function(x, **own, epsilon=spec.epsilon))

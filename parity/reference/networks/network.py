@@ -18,6 +18,7 @@ from parity.reference.networks import (
     matrix,
     sabour2017,
     self_routing,
+    variational_bayes,
 )
 from parity.spec import NetworkSpec
 
@@ -28,6 +29,7 @@ _FILES: dict[str, ModuleType] = {
     "matrix": matrix,
     "inverted": inverted,
     "deepcaps": deepcaps,
+    "variational_bayes": variational_bayes,
 }
 
 
@@ -148,6 +150,8 @@ def forward(
         loss = losses.margin(lengths_BJ, labels, **margins, scale=spec.margin_scale)
     elif spec.loss.kind == "spread":
         loss = losses.spread(found.activations, labels, margin=spec.loss.spread)
+    elif spec.loss.kind == "cross_entropy":
+        loss = losses.cross_entropy(found.activations, labels)
     else:
         loss = losses.negative_log_likelihood(found.log_activations, labels)
     # The decoder, from the capsules of the labels or of each part.

@@ -3,11 +3,12 @@
 from parity.spec.networks.deepcaps import Rajasegaran2019
 from parity.spec.networks.efficient import Efficient
 from parity.spec.networks.inverted import Tsai2020
-from parity.spec.networks.matrix import Hinton2018, MatrixInit
+from parity.spec.networks.matrix import Hinton2018, Matrix, MatrixInit
 from parity.spec.networks.network import NetworkSpec
 from parity.spec.networks.residual import Residual
 from parity.spec.networks.sabour2017 import Init, Sabour2017
 from parity.spec.networks.self_routing import Hahn2019
+from parity.spec.networks.variational_bayes import Ribeiro2020
 
 NETWORKS: dict[str, type[NetworkSpec]] = {
     "sabour2017": Sabour2017,
@@ -16,6 +17,7 @@ NETWORKS: dict[str, type[NetworkSpec]] = {
     "matrix": Hinton2018,
     "inverted": Tsai2020,
     "deepcaps": Rajasegaran2019,
+    "variational_bayes": Ribeiro2020,
 }
 
 __all__ = [
@@ -24,10 +26,12 @@ __all__ = [
     "Hahn2019",
     "Hinton2018",
     "Init",
+    "Matrix",
     "MatrixInit",
     "NetworkSpec",
     "Rajasegaran2019",
     "Residual",
+    "Ribeiro2020",
     "Sabour2017",
     "Tsai2020",
 ]

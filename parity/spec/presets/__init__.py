@@ -10,6 +10,7 @@ from parity.spec.presets import (
     sabour2017,
     self_routing,
     small,
+    variational_bayes,
 )
 from parity.spec.presets.card import Preset as Preset
 
@@ -21,6 +22,7 @@ PRESETS = {
     **matrix.PRESETS,
     **inverted.PRESETS,
     **deepcaps.PRESETS,
+    **variational_bayes.PRESETS,
 }
 
 

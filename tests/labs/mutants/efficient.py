@@ -208,7 +208,7 @@ MUTANTS = [
     _Mutant(
         "lengths without their epsilon",
         "torch networks.network",
-        'tap("lengths", lengths(capsules.poses, self.spec.length_epsilon))',
+        'tap("lengths", lengths(capsules.poses, *how))',
         'tap("lengths", lengths(capsules.poses))',
         2,
         "lengths",
