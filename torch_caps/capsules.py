@@ -104,6 +104,21 @@ def votes(inputs_BIK: Tensor, kernel_IJKD: Tensor) -> Tensor:
     return torch.einsum("bik,ijkd->bijd", inputs_BIK, kernel_IJKD)
 
 
+def matrix_votes(inputs_BIK: Tensor, kernel_IJPQ: Tensor) -> Tensor:
+    """The vote of each input capsule for each output capsule, of poses that are matrices: P_i W_ij.
+
+    Args:
+        inputs_BIK: Poses of whole matrices, row by row; K = rows * P.
+        kernel_IJPQ: A matrix for each pair of an input and an output capsule.
+
+    Returns:
+        Votes [B, I, J, D], row by row; D = rows * Q.
+    """
+    inputs = inputs_BIK.reshape(*inputs_BIK.shape[:2], -1, kernel_IJPQ.shape[2])
+    votes = torch.einsum("birp,ijpq->bijrq", inputs, kernel_IJPQ)
+    return votes.reshape(*votes.shape[:3], -1)
+
+
 def longest(lengths: Tensor, count: int | None = None) -> Tensor:
     """The classes of the longest capsules, the longest first.
 

@@ -14,6 +14,7 @@ from jax_caps.layers.decoder import (
     dense,
     mask,
 )
+from jax_caps.layers.inverted import FirstCapsules, InvertedCapsules
 from jax_caps.layers.matrix import MatrixCapsules
 from jax_caps.layers.norm import Norm, NormalConv, NormalStem, leaky, standardised
 from jax_caps.layers.primary import DepthwiseCapsules, PrimaryCapsules, primary_poses
@@ -30,6 +31,8 @@ __all__ = [
     "Dense",
     "DepthwiseCapsules",
     "DigitCapsules",
+    "FirstCapsules",
+    "InvertedCapsules",
     "MatrixCapsules",
     "Norm",
     "NormalConv",

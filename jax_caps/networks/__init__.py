@@ -4,6 +4,7 @@ from typing import Any
 
 from jax_caps.networks.deepcaps import DeepCapsNetwork
 from jax_caps.networks.efficient import EfficientNetwork
+from jax_caps.networks.inverted import InvertedNetwork
 from jax_caps.networks.matrix import MatrixNetwork
 from jax_caps.networks.network import Network
 from jax_caps.networks.sabour2017 import CapsuleNetwork
@@ -14,6 +15,7 @@ __all__ = [
     "CapsuleNetwork",
     "DeepCapsNetwork",
     "EfficientNetwork",
+    "InvertedNetwork",
     "MatrixNetwork",
     "Network",
     "SelfRoutingNetwork",
@@ -26,6 +28,7 @@ _CLASSES: dict[str, Any] = {
     "efficient": EfficientNetwork,
     "self_routing": SelfRoutingNetwork,
     "matrix": MatrixNetwork,
+    "inverted": InvertedNetwork,
     "deepcaps": DeepCapsNetwork,
 }
 

@@ -156,7 +156,8 @@ def kind_of(name: str, routing: str | None = None, inputs: Collection[str] = ())
     known = usual == Routing()
     if known:
         return Kind(name, CASES[name], OUTPUTS[name], MISTAKES[name], _expected(usual), usual)
-    outputs = activated.OUTPUTS if usual.takes else OUTPUTS[name]
+    active = "activations" in usual.takes
+    outputs = activated.OUTPUTS if active else OUTPUTS[name]
     mistakes = grids.MISTAKES if usual.places else activated.MISTAKES.get(usual.name, {})
     return Kind(name, _cases(usual), outputs, mistakes, _expected(usual), usual)
 
@@ -225,7 +226,7 @@ def _expected(routing: Routing) -> str:
             f"iteration{'s' * (number != 1)},"
         )
     shapes = "".join(f", {name} [{shape}]" for name, shape in given.items())
-    more = ", activations [B, J]" if routing.takes else ""
+    more = ", activations [B, J]" if "activations" in routing.takes else ""
     votes = _axes(routing)
     return (
         f"{called} with votes [{votes}]{shapes}, returning poses [{votes.replace('I, ', '')}] or "

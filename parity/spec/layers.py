@@ -1,7 +1,7 @@
 """The parts of networks: tensors, convolutions, the first capsules."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, get_args
 
 from parity.spec.checks import (
@@ -14,6 +14,7 @@ from parity.spec.checks import (
     normalise,
     require,
 )
+from parity.spec.plain import LATER
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Tensor:
             training step gives a new value.
         free: Whether its gradient is 0 by construction while training, as that of a bias before a
             normalisation is: what is left of it in a program is rounding.
+        whole: Whether the normal of the first draw is not cut.
     """
 
     axes: str
@@ -39,6 +41,7 @@ class Tensor:
     bound: float = 0.0
     trained: bool = True
     free: bool = False
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -140,15 +143,18 @@ class Block:
 
     Attributes:
         channels: Of both.
-        stride: Of the first, and of the shortcut's subsampling.
+        stride: Of the first, and of the shortcut.
+        projected: Whether the shortcut is a convolution of 1x1, normalised; otherwise it has no
+            parameters, and zeros for channels that are missing.
     """
 
     channels: int
     stride: int = 1
+    projected: bool = field(default=False, metadata=LATER)
 
     def __post_init__(self) -> None:
         normalise(self)
-        check("block", COUNT, **vars(self))
+        check("block", COUNT, **fields(self, "channels stride"))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,14 @@ import numpy as np
 from parity.reference import losses
 from parity.reference.arrays import Array, double
 from parity.reference.capsules import Capsules, Tap, lengths, no_tap
-from parity.reference.networks import deepcaps, efficient, matrix, sabour2017, self_routing
+from parity.reference.networks import (
+    deepcaps,
+    efficient,
+    inverted,
+    matrix,
+    sabour2017,
+    self_routing,
+)
 from parity.spec import NetworkSpec
 
 _FILES: dict[str, ModuleType] = {
@@ -19,6 +26,7 @@ _FILES: dict[str, ModuleType] = {
     "efficient": efficient,
     "self_routing": self_routing,
     "matrix": matrix,
+    "inverted": inverted,
     "deepcaps": deepcaps,
 }
 

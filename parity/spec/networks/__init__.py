@@ -2,8 +2,10 @@
 
 from parity.spec.networks.deepcaps import Rajasegaran2019
 from parity.spec.networks.efficient import Efficient
+from parity.spec.networks.inverted import Tsai2020
 from parity.spec.networks.matrix import Hinton2018, MatrixInit
 from parity.spec.networks.network import NetworkSpec
+from parity.spec.networks.residual import Residual
 from parity.spec.networks.sabour2017 import Init, Sabour2017
 from parity.spec.networks.self_routing import Hahn2019
 
@@ -12,6 +14,7 @@ NETWORKS: dict[str, type[NetworkSpec]] = {
     "efficient": Efficient,
     "self_routing": Hahn2019,
     "matrix": Hinton2018,
+    "inverted": Tsai2020,
     "deepcaps": Rajasegaran2019,
 }
 
@@ -24,5 +27,7 @@ __all__ = [
     "MatrixInit",
     "NetworkSpec",
     "Rajasegaran2019",
+    "Residual",
     "Sabour2017",
+    "Tsai2020",
 ]

@@ -72,6 +72,7 @@ class Hinton2018(NetworkSpec):
 
     # No fields, as they have no annotation.
     decoder = None
+    gives = ("activations",)
     ranks = "activations"
 
     def __post_init__(self) -> None:
@@ -96,13 +97,6 @@ class Hinton2018(NetworkSpec):
                 layer.size == size,
                 f"capsules {n}: poses have {layer.size} numbers; expected {size}, as large as the "
                 "first ones",
-            )
-        for n, window in enumerate(self.windows):
-            (rows, columns), (height, width) = window.kernel, window.grid
-            require(
-                rows <= height and columns <= width,
-                f"capsules {n}: a window of {rows}x{columns} is larger than its grid of "
-                f"{height}x{width}; use a smaller kernel or a larger image",
             )
 
     @property

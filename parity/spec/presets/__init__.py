@@ -2,7 +2,15 @@
 
 from parity.spec.checks import require
 from parity.spec.networks import NetworkSpec
-from parity.spec.presets import deepcaps, efficient, matrix, sabour2017, self_routing, small
+from parity.spec.presets import (
+    deepcaps,
+    efficient,
+    inverted,
+    matrix,
+    sabour2017,
+    self_routing,
+    small,
+)
 from parity.spec.presets.card import Preset as Preset
 
 PRESETS = {
@@ -11,6 +19,7 @@ PRESETS = {
     **efficient.PRESETS,
     **self_routing.PRESETS,
     **matrix.PRESETS,
+    **inverted.PRESETS,
     **deepcaps.PRESETS,
 }
 
