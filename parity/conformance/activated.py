@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 
 from parity import reference
+from parity.reference.routing._em import compete
+from parity.reference.routing._variational_bayes import LEAST, digamma
 
 Array = np.ndarray
 OUTPUTS = ("poses", "activations", "couplings")
+LOGITS = ("poses", "logits", "couplings")  # where a norm makes activations of them
 UNCHOSEN = "a class that no child chooses"
 
 
@@ -109,6 +112,57 @@ def inverted_attention(
     return poses, coupling
 
 
+def variational_bayes(
+    votes_BIJD: Array,
+    activations_BI: Array,
+    *,
+    beta_a_J: Array,
+    beta_u_J: Array,
+    num_iters: int,
+    covariance: str,
+    cancel: bool = False,
+    around: str = "votes",
+    measure: str = "posterior",
+    divide: bool = False,
+    first: int = 0,
+    uncertain: bool = True,
+) -> tuple[Array, ...]:
+    """Variational Bayes routing for one parent place, with wrong steps, by the released formulas.
+
+    `around` is what votes are taken from in the inverse scale, `measure` in the assignments.
+    """
+    assert covariance == "diagonal"
+    votes, activations = map(reference.double, (votes_BIJD, activations_BI))
+    size = votes.shape[3]
+    coupling = np.full(votes.shape[:3], 1 / votes.shape[2])
+    mean = logit = np.zeros(0)
+    for t in range(num_iters):
+        sent = coupling * activations[..., None]
+        # Divided by its sum over the parents, a child's activation cancels.
+        sent = sent / sent.sum(-1, keepdims=True) if cancel else sent
+        mass = sent.sum(1)
+        alpha, kappa, nu = 1 + mass, 1 + mass[..., None], size + 1 + mass
+        total = np.einsum("bij,bijd->bjd", sent, votes)
+        mean, own = total / kappa, total / mass[..., None]
+        middle = own if around == "votes" else mean
+        apart = votes - middle[:, None]
+        inner = np.einsum("bij,bijd->bjd", sent, apart * apart)
+        inner = inner / mass[..., None] if divide else inner
+        inverse = 1 + inner + mass[..., None] / kappa * middle * middle
+        weight = digamma(alpha) - digamma(alpha.sum(-1, keepdims=True))
+        halves = (nu[..., None] - np.arange(first, size + first)) / 2
+        precision = digamma(halves).sum(-1) + size * np.log(2) - np.log(inverse).sum(-1)
+        if t < num_iters - 1:
+            apart = votes - (mean if measure == "posterior" else own)[:, None]
+            square = nu[:, None] * (apart * apart / inverse[:, None]).sum(-1)
+            square = square + size / kappa[:, None, :, 0] if uncertain else square
+            logits = weight + (precision - size * np.log(2 * np.pi)) / 2
+            coupling = compete((logits[:, None] - square / 2)[:, None], None, LEAST)[:, 0]
+        entropy = (size * (1 + np.log(2 * np.pi)) - precision) / 2
+        logit = beta_a_J - (np.exp(weight) * entropy + beta_u_J)
+    return mean, logit, coupling
+
+
 MISTAKES: dict[str, dict[str, Mapping[str, Any]]] = {
     "self_routing": {
         "softmax over input capsules": {"softmax_over": "inputs"},
@@ -132,5 +186,13 @@ MISTAKES: dict[str, dict[str, Mapping[str, Any]]] = {
         "the poses before not used": {"agree_with": "none"},
         "poses squashed": {"after": "squash"},
         "poses normalised, which the layer does with its scale and shift": {"after": "norm"},
+    },
+    "variational_bayes": {
+        "activations not multiplied in, or cancelled by a norm after it": {"cancel": True},
+        "the posterior mean for the votes' own in the inverse scale": {"around": "posterior"},
+        "the votes' own mean for the posterior one in the assignments": {"measure": "votes"},
+        "a variance for a sum: the inverse scale divided by the mass": {"divide": True},
+        "digamma of nu - 1 to nu - D, not of nu to nu - D + 1": {"first": 1},
+        "the uncertainty of the mean, D / kappa, forgotten": {"uncertain": False},
     },
 }

@@ -42,7 +42,15 @@ class Owned:
 
 
 # The names of ROUTINGS, for type checkers and editors.
-RoutingName = Literal["dynamic", "self_attention", "self_routing", "em", "inverted_attention"]
+RoutingName = Literal[
+    "dynamic",
+    "self_attention",
+    "self_routing",
+    "em",
+    "variational_bayes",
+    "inverted_attention",
+    "dynamic_3d",
+]
 
 
 @dataclass(frozen=True, init=False)
@@ -54,7 +62,10 @@ class Routing:
     batch beside the votes is nothing where capsules are as active as they are long; a routing that
     takes activations returns poses, activations and coefficients. Its fields are what the function
     is told by name, but for those that the network reads instead, which it `leaves` to it. `shares`
-    says whether the coefficients of an input are its shares: none below 0, in all at most 1.
+    says whether the coefficients of an input are its shares: none below 0, in all at most 1;
+    `places` whether the votes may be for the places of a grid, [B, P, I, J, D], which an input
+    shares its votes among. `logits` says whether the activations that it returns are logits, for a
+    norm and a sigmoid to come.
     """
 
     name: str = "dynamic"
@@ -64,6 +75,8 @@ class Routing:
     takes: ClassVar[Mapping[str, Owned]] = {}
     leaves: ClassVar[tuple[str, ...]] = ()
     shares: ClassVar[bool] = True
+    places: ClassVar[bool] = False
+    logits: ClassVar[bool] = False
 
     def __new__(cls, name: RoutingName = "dynamic", *options: Any, **named: Any) -> "Routing":
         """The dataclass of that name; raises SpecError with the known names."""
@@ -227,6 +240,44 @@ class EM(Routing):
         check("routing", POSITIVE, **numbers)
 
 
+COVARIANCES = ("diagonal", "full")
+
+
+def check_covariance(covariance: Any) -> None:
+    """Raises SpecError unless it is one of `COVARIANCES`."""
+    require(
+        covariance in COVARIANCES,
+        f"routing: covariance is {covariance!r}; expected one of {', '.join(COVARIANCES)}",
+    )
+
+
+@dataclass(frozen=True)
+class VariationalBayes(Routing):
+    """Variational Bayes routing: parents are Gaussians that are known by a distribution.
+
+    Attributes:
+        num_iters: r, at least 1.
+        covariance: Of a parent's votes: "diagonal", the authors' choice, or "full".
+    """
+
+    source: ClassVar[str] = "Ribeiro, Leontidis, Kollias 2020 (variational Bayes), their own code"
+    takes: ClassVar[Mapping[str, Owned]] = {"activations": Owned("b i")}
+    owns: ClassVar[Mapping[str, Owned]] = {
+        "beta_a": Owned("j", value=0.0),
+        "beta_u": Owned("j", value=0.0),
+    }
+    logits: ClassVar[bool] = True
+
+    name: str = "variational_bayes"
+    num_iters: int = field(default=3, metadata={"examples": (1, 3)})
+    covariance: str = field(default="diagonal", metadata={"examples": COVARIANCES})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check("routing", COUNT, num_iters=self.num_iters)
+        check_covariance(self.covariance)
+
+
 Order = Literal["concurrent", "sequential"]
 ORDERS: tuple[Order, ...] = get_args(Order)
 
@@ -258,6 +309,40 @@ class InvertedAttention(Routing):
         require(self.order in ORDERS, f"routing: order is {self.order!r}; expected one of {known}")
 
 
+@dataclass(frozen=True)
+class Dynamic3D(Routing):
+    """Routing by agreement to all places of a grid at once.
+
+    Attributes:
+        num_iters: r, at least 1.
+        bias: [J, D], added to the weighted sum before each squash (the authors' code).
+        released: As the authors' released code: one squash of a type's whole map; a layer also
+            reads its children in the memory's order.
+    """
+
+    source: ClassVar[str] = "Rajasegaran et al. 2019 (DeepCaps), 3-D convolutional routing"
+    owns: ClassVar[Mapping[str, Owned]] = {"bias": Owned("j d", feeds="routing.0.sum")}
+    places: ClassVar[bool] = True
+
+    name: str = "dynamic_3d"
+    num_iters: int = field(default=3, metadata={"examples": (1, 3)})
+    bias: bool = False
+    released: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check("routing", COUNT, num_iters=self.num_iters)
+
+
 ROUTINGS: dict[str, type[Routing]] = {
-    kind.name: kind for kind in (Dynamic, SelfAttention, SelfRouting, EM, InvertedAttention)
+    kind.name: kind
+    for kind in (
+        Dynamic,
+        SelfAttention,
+        SelfRouting,
+        EM,
+        VariationalBayes,
+        InvertedAttention,
+        Dynamic3D,
+    )
 }

@@ -7,6 +7,7 @@ silent, its authors' released code (google-research, capsule_em).
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from parity.spec.checks import FINITE, FROM_ZERO, check, fields, normalise, require
 from parity.spec.convolution import Sizes
@@ -16,74 +17,38 @@ from parity.spec.networks.network import NetworkSpec
 from parity.spec.routings import Routing
 
 
-@dataclass(frozen=True)
-class MatrixInit:
-    """First weights: deviations of normals cut at two of them, biases and betas.
+class Matrix(NetworkSpec):
+    """What networks of matrix capsules share: poses of P x P, and windows, nothing padded.
 
-    The betas are the released code's, in the units of the paper's procedure 1.
-    """
-
-    stem: float = 0.05
-    bias: float = 0.1
-    primary: float = 0.5
-    activation: float = 3.0
-    capsules: float = 0.3
-    classes: float = 0.01
-    beta_a: float = -1250.0
-    beta_u: float = 0.709
-    class_beta_a: float = -2500.0
-    class_beta_u: float = 2.838
-
-    def __post_init__(self) -> None:
-        normalise(self)
-        check("init", FROM_ZERO, **fields(self, "stem primary activation capsules classes"))
-        check("init", FINITE, **fields(self, "bias beta_a beta_u class_beta_a class_beta_u"))
-
-
-@dataclass(frozen=True)
-class Hinton2018(NetworkSpec):
-    """Matrix capsules: a stem, first capsules, layers of windows, classes; nothing is padded.
-
-    A vote is a child's pose, P x P, times a matrix of its own. The class capsules see the whole
-    grid, with one matrix for each pair of types at all places.
+    A vote is a child's pose times a matrix of its own, and the class capsules see the whole grid.
 
     Attributes:
-        pixels: What becomes of an image before the stem.
-        stem: Convolutions, each followed by relu.
-        primary: The first capsules; one convolution makes poses, another activations.
-        capsules: Layers of windows before the classes; poses are as large as the first ones.
-        coordinates: What the place of a child, in pixels from the middle of the image, is
-            multiplied by before it is added to its votes for the classes; 0 adds none.
-        offset: Added to the logits of the first activations.
+        shared: Whether all places have one matrix for each pair of types, in votes for the classes.
+        logits: Whether the routing gives logits of activations, for a norm.
     """
 
-    network: str = "matrix"
-    image: tuple[int, int, int] = (32, 32, 2)
-    pixels: Pixels = Pixels(own=True)
-    stem: tuple[Conv, ...] = (Conv(32, 5, 2),)
-    primary: Primary = Primary(types=32, size=16, kernel=1, stride=1)
-    capsules: tuple[CapsuleLayer, ...] = (CapsuleLayer(stride=2), CapsuleLayer())
-    classes: int = 5
-    coordinates: float = 0.01
-    offset: float = -1.0
-    routing: Routing = Routing("em")
-    loss: Loss = Loss(kind="spread")
-    init: MatrixInit = MatrixInit()
-
-    # No fields, as they have no annotation.
+    coordinates: float
+    # No fields of the networks, unless they say so.
     decoder = None
     gives = ("activations",)
     ranks = "activations"
+    shared = True
+    logits: ClassVar[bool] = False
 
-    def __post_init__(self) -> None:
-        normalise(self)
-        self.check()
-        self.pixels.fit(self.image[2])
-        check("network", FINITE, coordinates=self.coordinates, offset=self.offset)
-        expected = {"beta_a", "beta_u"}
+    def check(self) -> None:
+        """Raises SpecError for sizes that cannot be built."""
+        super().check()
+        check("network", FINITE, coordinates=self.coordinates)
+        expected, name = {"beta_a", "beta_u"}, self.routing.name
         require(
             self.routing.owns.keys() == expected,
-            f"network matrix has betas, and {self.routing.name} takes none; use another routing",
+            f"network {self.network} has betas, and {name} takes none; use another routing",
+        )
+        kinds = ("logits", "activations") if self.logits else ("activations", "logits")
+        require(
+            self.routing.logits == self.logits,
+            f"network {self.network} needs {kinds[0]} from its routing, and {name} gives "
+            f"{kinds[1]}; use another routing",
         )
         require(self.side > 1 or not self.coordinates, "primary: a pose of 1 has no coordinates")
         size = self.primary.size
@@ -120,6 +85,87 @@ class Hinton2018(NetworkSpec):
     @property
     def places(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """What is added to votes for the classes: of each row, and of each column, of senders."""
+        raise NotImplementedError
+
+    @property
+    def row_element(self) -> tuple[int, int]:
+        """Row and column of the vote's element that a child's row is added to."""
+        return 0, self.side - 1
+
+    @property
+    def column_element(self) -> tuple[int, int]:
+        """Row and column of the vote's element that a child's column is added to."""
+        return 1, self.side - 1
+
+    @property
+    def class_options(self) -> dict[str, float]:
+        """The options of the routing to the classes that are not those of the other layers."""
+        return {}
+
+
+@dataclass(frozen=True)
+class MatrixInit:
+    """First weights: deviations of normals cut at two of them, biases and betas.
+
+    The betas are the released code's, in the units of the paper's procedure 1.
+    """
+
+    stem: float = 0.05
+    bias: float = 0.1
+    primary: float = 0.5
+    activation: float = 3.0
+    capsules: float = 0.3
+    classes: float = 0.01
+    beta_a: float = -1250.0
+    beta_u: float = 0.709
+    class_beta_a: float = -2500.0
+    class_beta_u: float = 2.838
+
+    def __post_init__(self) -> None:
+        normalise(self)
+        check("init", FROM_ZERO, **fields(self, "stem primary activation capsules classes"))
+        check("init", FINITE, **fields(self, "bias beta_a beta_u class_beta_a class_beta_u"))
+
+
+@dataclass(frozen=True)
+class Hinton2018(Matrix):
+    """Matrix capsules: a stem, first capsules, layers of windows, classes; nothing is padded.
+
+    A vote is a child's pose, P x P, times a matrix of its own. The class capsules see the whole
+    grid, with one matrix for each pair of types at all places.
+
+    Attributes:
+        pixels: What becomes of an image before the stem.
+        stem: Convolutions, each followed by relu.
+        primary: The first capsules; one convolution makes poses, another activations.
+        capsules: Layers of windows before the classes; poses are as large as the first ones.
+        coordinates: What the place of a child, in pixels from the middle of the image, is
+            multiplied by before it is added to its votes for the classes; 0 adds none.
+        offset: Added to the logits of the first activations.
+    """
+
+    network: str = "matrix"
+    image: tuple[int, int, int] = (32, 32, 2)
+    pixels: Pixels = Pixels(own=True)
+    stem: tuple[Conv, ...] = (Conv(32, 5, 2),)
+    primary: Primary = Primary(types=32, size=16, kernel=1, stride=1)
+    capsules: tuple[CapsuleLayer, ...] = (CapsuleLayer(stride=2), CapsuleLayer())
+    classes: int = 5
+    coordinates: float = 0.01
+    offset: float = -1.0
+    routing: Routing = Routing("em")
+    loss: Loss = Loss(kind="spread")
+    init: MatrixInit = MatrixInit()
+
+    def __post_init__(self) -> None:
+        normalise(self)
+        self.check()
+        self.pixels.fit(self.image[2])
+        check("network", FINITE, offset=self.offset)
+
+    @property
+    def places(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """What is added to votes for the classes: of each row, and of each column, of senders."""
         edge, step = self.cells
         rows, columns = (
             tuple(self.coordinates * (edge + step / 2 + step * n - size / 2) for n in range(count))
@@ -131,18 +177,18 @@ class Hinton2018(NetworkSpec):
     def row_element(self) -> tuple[int, int]:
         """Row and column of the vote's element that a child's row is added to."""
         # The released code adds to the first two elements of the first row.
-        return (0, 1) if self._released else (0, self.side - 1)
+        return (0, 1) if self._released else super().row_element
 
     @property
     def column_element(self) -> tuple[int, int]:
         """Row and column of the vote's element that a child's column is added to."""
-        return (0, 0) if self._released else (1, self.side - 1)
+        return (0, 0) if self._released else super().column_element
 
     @property
     def class_options(self) -> dict[str, float]:
         """The options of the routing to the classes that are not those of the other layers."""
         if not self._released:
-            return {}
+            return super().class_options
         return {"inverse_temperature": self.routing.options["inverse_temperature"] / 4}
 
     @property

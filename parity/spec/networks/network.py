@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 from parity.spec.checks import COUNT, check, require
 from parity.spec.convolution import Sizes
-from parity.spec.layers import CapsuleLayer, Conv, Depthwise, Primary, Tensor, Upsampling, Window
+from parity.spec.layers import CapsuleLayer, Conv, Depthwise, Primary, Tensor, Window
 from parity.spec.losses import Loss
 from parity.spec.routings import Routing
 
@@ -40,8 +40,9 @@ class NetworkSpec:
     routing: Routing
     gives: tuple[str, ...] = ()  # what a routing has of its layers, beside votes
     decoder: tuple[int, ...] | None
-    upsampling: Upsampling | None = None  # what follows the decoder's dense layers
+    upsampling: Any = None  # Upsampling or Transposed: what follows the decoder's dense layers
     length_epsilon: float = 0.0  # under the root of a class capsule's length
+    length_offset: float = 0.0  # added to each number of its pose before
     ranks: str = "lengths"  # what accuracy ranks of the class capsules, or their "activations"
     loss: Loss
 
