@@ -12,12 +12,14 @@ from mutants.patch import Mutant, applied
 from parity import compare
 from parity.compare import subject
 from parity.spec import (
+    CapsuleLayer,
     Conv,
     Depthwise,
     Efficient,
     Loss,
     Pixels,
     Primary,
+    Ribeiro2020,
     Routing,
     TrainingSpec,
 )
@@ -40,9 +42,18 @@ EFFICIENT = Efficient(
     decoder=(11,),
     loss=Loss(reconstruction=0.01),
 )
+VARIATIONAL = Ribeiro2020(
+    image=(13, 11, 2),
+    pixels=Pixels(mean=(0.1, 0.2), deviation=(256 / 255, 0.9)),
+    stem=(Conv(3, 3, 2),),
+    primary=Primary(types=2, size=4, kernel=1, stride=1),
+    capsules=(CapsuleLayer(types=3, size=4),),
+    classes=5,
+)
 SUBJECTS = {
     "sabour2017": (SPEC, TRAINING),
     "efficient": (EFFICIENT, TrainingSpec(epsilon=1e-7, epsilon_hat=True, ema=0.9)),
+    "variational_bayes": (VARIATIONAL, TrainingSpec()),
 }
 RUNGS = (0, 1, 2, 3, 4)
 
