@@ -6,7 +6,7 @@ A kernel is HWIO, as canonical weights are.
 `parity.weights.fourier` has the mathematics. Each phase of the stride is transformed by one matrix
 product, is multiplied row by row (a batch of R products), and adds to the spectrum of the result:
 
-    X_RBC = A x        K_ROC = A k        Y_ROB += K_ROC X_RBC^T        y = S Y
+    X_RBC = A x        K_RCO = A k        Y_RBO += X_RBC K_RCO        y = S Y
 
 Only pixels that the result reads are looked at: the others may hold anything, and their gradient
 is 0. An image's rounding error is relative to its largest output, and one number that is not
@@ -55,7 +55,7 @@ def conv(x_BHWC: Array, kernel: Array, stride: int, spectra: list[Array] | None 
 
 
 def spectra(kernel: Array, of: Sizes) -> list[Array]:
-    """The spectra K_ROC of the phases of a kernel, for convolutions of these sizes."""
+    """The spectra K_RCO of the phases of a kernel, for convolutions of these sizes."""
     return [_of_kernel(kernel, phase, of) for phase in of.phases]
 
 
@@ -82,42 +82,42 @@ def _of_phase(x: Array, phase: Phase, area: tuple[int, int], stride: int) -> Arr
 
 def _of_kernel(kernel: Array, phase: Phase, of: Sizes) -> Array:
     k_HWIO = _of_phase(kernel, phase, phase.taps, of.stride)
-    return _analysed("kernel", k_HWIO.transpose(0, 1, 3, 2), phase.taps, of)
+    return _analysed("kernel", k_HWIO, phase.taps, of)
 
 
 def _forward(
     of: Sizes, x_BHWC: Array, kernel: Array, known: list[Array] | None = None
 ) -> tuple[Array, list[Array]]:
     """The result [B, H', W', O], and the spectra X_RBC of the phases of x."""
-    spectra, Y_ROB, x_HWBC = [], None, x_BHWC.transpose(1, 2, 0, 3)
+    spectra, Y_RBO, x_HWBC = [], None, x_BHWC.transpose(1, 2, 0, 3)
     for n, phase in enumerate(of.phases):
         phase_HWBC = _of_phase(x_HWBC, phase, phase.area, of.stride)
         X_RBC = _analysed("input", phase_HWBC, phase.area, of)
-        K_ROC = known[n] if known else _of_kernel(kernel, phase, of)
-        # The phases' products add up in the spectrum, and the result is synthesised once. XLA's
-        # product is fastest with the images last.
-        product_ROB = _products(K_ROC, X_RBC, (2, 2))
-        Y_ROB = product_ROB if Y_ROB is None else Y_ROB + product_ROB
+        K_RCO = known[n] if known else _of_kernel(kernel, phase, of)
+        # The phases' products add up in the spectrum, and the result is synthesised once.
+        product_RBO = _products(X_RBC, K_RCO, (2, 1))
+        Y_RBO = product_RBO if Y_RBO is None else Y_RBO + product_RBO
         spectra.append(X_RBC)
-    assert Y_ROB is not None
-    return _synthesised("output", Y_ROB, of.places, of).transpose(3, 0, 1, 2), spectra
+    assert Y_RBO is not None
+    return _synthesised("output", Y_RBO, of.places, of).transpose(2, 0, 1, 3), spectra
 
 
 def _backward(of: Sizes, kept: tuple[Array, list[Array]], dy_BHWO: Array) -> tuple[Array, Array]:
     """The gradients of x and of the kernel."""
     # A barrier, or XLA would keep the kernel's spectra of the pass forward.
     (kernel, spectra), dy_BHWO = lax.optimization_barrier((kept, dy_BHWO))
-    D_ROB = _analysed("for_input", dy_BHWO.transpose(1, 2, 3, 0), of.places, of)
-    D_RBO = _analysed("for_kernel", dy_BHWO.transpose(1, 2, 0, 3), of.places, of)
+    dy_HWBO = dy_BHWO.transpose(1, 2, 0, 3)
+    D_RBO = _analysed("for_input", dy_HWBO, of.places, of)
+    E_RBO = _analysed("for_kernel", dy_HWBO, of.places, of)
     grid, dk_HWIO = {}, jnp.zeros_like(kernel)
     zeros = jnp.zeros((len(dy_BHWO), *of.grid, of.channels), dy_BHWO.dtype)
     for phase, X_RBC in zip(of.phases, spectra, strict=True):
         # dX = dY K; K is made again, as keeping it would take the most memory.
-        products_RBC = _products(D_ROB, _of_kernel(kernel, phase, of), (1, 1))
+        products_RBC = _products(D_RBO, _of_kernel(kernel, phase, of), (2, 2))
         dx_BHWC = _synthesised("input", products_RBC, phase.area, of).transpose(2, 0, 1, 3)
         grid[phase[:2]] = zeros.at[:, : phase.area[0], : phase.area[1]].set(dx_BHWC)
         # dK = X^T dY; every tap belongs to one phase.
-        products_RIO = _products(X_RBC, D_RBO, (1, 1))
+        products_RIO = _products(X_RBC, E_RBO, (1, 1))
         phase_HWIO = _synthesised("kernel", products_RIO, phase.taps, of)
         at = (slice(phase.top, None, of.stride), slice(phase.left, None, of.stride))
         dk_HWIO = dk_HWIO.at[at].set(phase_HWIO)

@@ -90,7 +90,7 @@ class NormalConv(Conv):
         compute: jnp.dtype,
         method: specs.Method = "auto",
         bias: bool = True,
-        padding: int = 0,
+        padding: int | str = 0,
     ):
         sizes = width, layer.channels, layer.kernel, layer.stride
         super().__init__(*sizes, compute, method, bias, padding)

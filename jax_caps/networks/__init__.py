@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from jax_caps.networks.deepcaps import DeepCapsNetwork
 from jax_caps.networks.efficient import EfficientNetwork
+from jax_caps.networks.inverted import InvertedNetwork
 from jax_caps.networks.matrix import MatrixNetwork
 from jax_caps.networks.network import Network
 from jax_caps.networks.sabour2017 import CapsuleNetwork
@@ -12,7 +14,9 @@ from parity.spec import Method, NetworkSpec, Precision
 
 __all__ = [
     "CapsuleNetwork",
+    "DeepCapsNetwork",
     "EfficientNetwork",
+    "InvertedNetwork",
     "MatrixNetwork",
     "Network",
     "SelfRoutingNetwork",
@@ -26,6 +30,8 @@ _CLASSES: dict[str, Any] = {
     "efficient": EfficientNetwork,
     "self_routing": SelfRoutingNetwork,
     "matrix": MatrixNetwork,
+    "inverted": InvertedNetwork,
+    "deepcaps": DeepCapsNetwork,
     "variational_bayes": VariationalBayesNetwork,
 }
 

@@ -1,4 +1,4 @@
-"""The mistakes of public code in routings by activations, each one switch away from the oracle.
+"""The mistakes of public code in other routings than dynamic, each a switch of the oracle's.
 
 Each function is the oracle's of its name with switches that make it wrong, as in `mistakes.py`.
 
@@ -85,6 +85,33 @@ def em(
     return mean, reference.sigmoid(logit), coupling
 
 
+def inverted_attention(
+    votes_BIJD: Array,
+    *,
+    poses_BJD: Array,
+    softmax_over: str = "outputs",
+    divide_by: str = "root",
+    agree_with: str = "before",
+    after: str = "",
+) -> tuple[Array, ...]:
+    """A step of inverted attention with a wrong softmax, agreement, or what a layer does after."""
+    votes_BIJD, poses_BJD = map(reference.double, (votes_BIJD, poses_BJD))
+    size, mean = votes_BIJD.shape[3], votes_BIJD.mean(1)
+    asked = {"before": poses_BJD, "sum": votes_BIJD.sum(1), "none": 0 * mean}[agree_with]
+    divisor = {"root": np.sqrt(size), "size": size, "": 1}[divide_by]
+    logits = np.einsum("bijd,bjd->bij", votes_BIJD, asked) / divisor
+    coupling = reference.softmax(logits)
+    if softmax_over == "inputs":
+        coupling = reference.softmax(logits.swapaxes(1, 2)).swapaxes(1, 2)
+    poses = np.einsum("bij,bijd->bjd", coupling, votes_BIJD)
+    if after == "squash":
+        poses = reference.squash(poses)
+    elif after == "norm":
+        rows = poses.reshape(-1, size)
+        poses = reference.norm.layer(rows, None, None, epsilon=1e-5).reshape(poses.shape)
+    return poses, coupling
+
+
 def variational_bayes(
     votes_BIJD: Array,
     activations_BI: Array,
@@ -150,6 +177,15 @@ MISTAKES: dict[str, dict[str, Mapping[str, Any]]] = {
         "the inverse temperature of the next iteration": {"heat": "late"},
         "an E-step after the last M-step": {"last_step": "e"},
         "the deviation for twice the variance in the E-step": {"distance": "deviation"},
+    },
+    "inverted_attention": {
+        "agreements not divided by the root of D": {"divide_by": ""},
+        "agreements divided by D instead of its root": {"divide_by": "size"},
+        "softmax over input capsules": {"softmax_over": "inputs"},
+        "agreement with the sum of the votes instead of the poses before": {"agree_with": "sum"},
+        "the poses before not used": {"agree_with": "none"},
+        "poses squashed": {"after": "squash"},
+        "poses normalised, which the layer does with its scale and shift": {"after": "norm"},
     },
     "variational_bayes": {
         "activations not multiplied in, or cancelled by a norm after it": {"cancel": True},

@@ -18,11 +18,21 @@ from parity.reference.capsules import (
     exponential_squash,
     lengths,
     longest,
+    matrix_votes,
     no_tap,
     squash,
     votes,
 )
-from parity.reference.convolution import conv, depthwise, double_size, overlap, padded, windows
+from parity.reference.convolution import (
+    conv,
+    depthwise,
+    double_size,
+    overlap,
+    padded,
+    same,
+    transposed,
+    windows,
+)
 from parity.reference.derivative import derivative, gradient
 from parity.reference.losses import (
     correct,
@@ -56,6 +66,7 @@ __all__ = [
     "longest",
     "margin",
     "mask",
+    "matrix_votes",
     "negative_log_likelihood",
     "no_tap",
     "norm",
@@ -65,10 +76,12 @@ __all__ = [
     "reconstruction",
     "relu",
     "routing",
+    "same",
     "sigmoid",
     "softmax",
     "spread",
     "squash",
+    "transposed",
     "votes",
     "windows",
 ]

@@ -63,6 +63,7 @@ def trained(tmp_path_factory):
     return get
 
 
+@wings.jax_slow
 def test_it_learns_pairs_and_evaluates_them(wing, trained):
     trainer, history, path = trained(wing)
     losses = [line["loss"] for line in history.lines if line["event"] == "train"]
@@ -106,6 +107,7 @@ def test_a_run_of_pairs_goes_on_bit_for_bit(wing, trained, tmp_path):
             np.testing.assert_array_equal(ours[part][name], array, name)
 
 
+@wings.jax_slow
 def test_a_network_without_decoder_takes_pairs_too(wing, tmp_path):
     spec = dataclasses.replace(SPEC, decoder=None)
     _, history = train(wing, tmp_path / "run", dataclasses.replace(TRAINING, epochs=1), spec)

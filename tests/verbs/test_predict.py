@@ -333,7 +333,7 @@ def alone(name: str, *argv: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("name", wings.NAMES)
+@pytest.mark.parametrize("name", wings.wide(wings.NAMES, "torch".__eq__))
 def test_a_wing_answers_alone(name):
     result = alone(name, *FILES, "--json")
     assert result.returncode == 0, result.stderr

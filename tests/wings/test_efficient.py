@@ -288,6 +288,7 @@ def test_padding_of_weight_0_is_exact(wing):
     assert trainer.evaluate(images, labels, weights) == whole
 
 
+@wings.jax_slow
 def test_a_call_never_changes_the_network_and_new_state_comes_back(wing):
     net = wing.build(TINY)
     images, labels = batch()
@@ -308,7 +309,7 @@ def test_a_call_never_changes_the_network_and_new_state_comes_back(wing):
     assert reference.lengths(poses, TINY.length_epsilon).min() > 3e-4
 
 
-@pytest.mark.parametrize("kind", NORMS)
+@pytest.mark.parametrize("kind", wings.wide(NORMS, "batch".__eq__))
 @pytest.mark.parametrize("first", wings.wide([False, True], bool))
 def test_every_norm_is_the_oracles(wing, kind, first):
     pixels = Pixels(mean=(0.3, 0.4), deviation=(0.5, 0.7))

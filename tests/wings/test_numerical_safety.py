@@ -65,6 +65,7 @@ def test_lean_routing_stays_finite(wing, precision, options, scale):
         assert all(np.isfinite(each).all() for each in (value, *slopes))
 
 
+@jax_slow
 @pytest.mark.parametrize("zero", ["digit.kernel", "primary.kernel", "decoder.0.kernel"])
 def test_a_network_with_a_kernel_of_zeros_has_finite_gradients(wing, zero):
     net = wing.CapsuleNetwork(PRIMES, 0)

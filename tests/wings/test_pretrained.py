@@ -100,6 +100,7 @@ def test_an_unknown_name_is_told_the_known_ones(wing):
         )
 
 
+@wings.jax_slow
 def test_a_wing_reads_the_digits_that_come_with_the_package(wing):
     test = data.load("mnist-mini").test
     net = wing.load_pretrained("small-mnist")

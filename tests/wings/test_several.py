@@ -170,6 +170,7 @@ def test_one_class_is_right_where_its_capsule_is_the_longest():
 # The doors.
 
 
+@wings.jax_slow
 def test_a_prediction_of_several_is_of_the_longest_in_order(wing):
     net = wing.CapsuleNetwork(SPECS["primes"], seed=3)
     images = np.random.default_rng(0).random((7, *PRIMES.image), dtype="float32")

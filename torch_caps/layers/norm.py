@@ -91,7 +91,7 @@ class NormalConv(Conv):
         compute: torch.dtype,
         method: specs.Method = "auto",
         bias: bool = True,
-        padding: int = 0,
+        padding: int | str = 0,
     ):
         sizes = width, layer.channels, layer.kernel, layer.stride
         super().__init__(*sizes, compute, method, bias, padding)

@@ -2,7 +2,7 @@
 
 Axes: B batch, I input capsules, J output capsules, K size of an input pose, D of an output pose,
 M the D of all J in a row, P each J of each B, S vectors of each P, C the input capsules of one
-block, T iterations.
+block, N the K of each C, T iterations.
 
 Every logit is a vote times the sum V of the earlier outputs, b = <vote, V>. So all that an
 iteration needs of the earlier ones is V, and it is one pass over blocks of input capsules, which
@@ -10,9 +10,12 @@ makes the votes of a block, uses them and drops them:
 
     vote_i = W_i^T u_i        c_i = softmax over J of <vote_i, V>        s = bias + sum_i c_i vote_i
 
-In the first iteration every routing coefficient c is the same, so its s is one matrix product. What
-is kept for the gradient is each iteration's s. With g_t = dL/ds_t (that of the output through the
-squash), iteration t contributes
+In the first iteration every routing coefficient c is the same, so its s is one matrix product.
+The pass forward makes not even the votes of a block: as <vote_i, V> = u_i (W_i V) and
+c_i vote_i = (c_i u_i) W_i, a block takes two products, with all images in each.
+
+What is kept for the gradient is each iteration's s. With g_t = dL/ds_t (that of the output
+through the squash), iteration t contributes
 
     dvote_i += c_i g_t + e_i V_t        dV_t = sum_i e_i vote_i        dbias += sum over B of g_t
 
@@ -40,7 +43,7 @@ class _Options(NamedTuple):
     num_iters: int
     leaky: bool
     detach: bool
-    block: int
+    block: int | None
 
 
 def dynamic(
@@ -76,19 +79,17 @@ def dynamic(
     """
     if num_iters < 1:
         raise ValueError(f"num_iters is {num_iters}; expected at least 1")
-    block = block or _fitting(inputs_BIK, kernel_IJKD)
     options = _Options(num_iters, leaky, detach, block)
     return _apply(inputs_BIK, kernel_IJKD, bias_JD, options)[0]
 
 
-def _fitting(inputs_BIK: Tensor, kernel_IJKD: Tensor) -> int:
-    """The number of input capsules whose votes fit a processor's caches, or a GPU."""
-    _, outputs, _, size = kernel_IJKD.shape
-    # Bytes of votes: 4 MiB on a CPU, 64 MiB on a GPU.
-    fits = 2**22 if inputs_BIK.device.type == "cpu" else 2**26
-    block = fits // max(1, len(inputs_BIK) * outputs * size * inputs_BIK.element_size())
-    # A product of fewer than 400 multiplications is a loop of torch's own, at a quarter the rate.
-    return max(-(-400 // size), block)
+def _fitting(inputs_BIK: Tensor, numbers: int, fits: int) -> int:
+    """The input capsules of a block that has so many numbers for each of them in each image.
+
+    Its bytes are at most `fits` on a CPU, 64 MiB on a GPU.
+    """
+    fits = fits if inputs_BIK.device.type == "cpu" else 2**26
+    return fits // max(1, len(inputs_BIK) * numbers * inputs_BIK.element_size())
 
 
 def _votes(inputs_CBK: Tensor, kernel_CKM: Tensor, like_PD: Tensor) -> Tensor:
@@ -111,11 +112,14 @@ def _to_logits(coupling: Tensor, slope: Tensor) -> Tensor:
     return coupling * (slope - (coupling * slope).sum(-2, keepdim=True))
 
 
-def _forward_block(inputs_CBK: Tensor, kernel_CKM: Tensor, V_PD: Tensor, leaky: bool) -> Tensor:
-    """The share of a block of input capsules in an iteration's s."""
-    votes_PCD = _votes(inputs_CBK, kernel_CKM, V_PD)
-    (logits_BJC,) = _agreements(votes_PCD, V_PD[None], inputs_CBK.shape[1])
-    return _sum(coupling(logits_BJC, leaky, 1), votes_PCD)
+def _forward_block(inputs_BKC: Tensor, kernel_JND: Tensor, V_JBD: Tensor, leaky: bool) -> Tensor:
+    """The share of a block of input capsules in an iteration's s, [J, B, D]."""
+    # W_i V, of which the product with u_i is the logit.
+    both_JBKC = torch.bmm(V_JBD, kernel_JND.mT).unflatten(2, (-1, inputs_BKC.shape[2]))
+    coupling_JBC = coupling(both_JBKC.mul_(inputs_BKC).sum(2), leaky, 0)
+    # c_i u_i, in its place.
+    torch.mul(coupling_JBC[:, :, None], inputs_BKC, out=both_JBKC)
+    return torch.bmm(both_JBKC.flatten(2), kernel_JND)
 
 
 def _slope_block(
@@ -174,19 +178,27 @@ def _forward(
     options: _Options, inputs_BIK: Tensor, kernel_IJKD: Tensor, bias_JD: Tensor | None
 ) -> Tensor:
     """The s of every iteration: [T, P, D]."""
-    tensors = _blocks(inputs_BIK, kernel_IJKD)
-    _, outputs, _, size = kernel_IJKD.shape
+    batch, _, length = inputs_BIK.shape
+    outputs, size = kernel_IJKD.shape[1::2]
     # The first s: a sum over I and K, divided by the outputs, and by the leak as one more.
-    first_BM = inputs_BIK.flatten(1) @ tensors[1].flatten(0, 1)
+    first_BM = inputs_BIK.flatten(1) @ kernel_IJKD.transpose(1, 2).reshape(-1, outputs * size)
     first_PD = first_BM.view(-1, size) / (outputs + options.leaky)
-    bias_PD = first_PD.new_zeros(1) if bias_JD is None else bias_JD.repeat(len(inputs_BIK), 1)
+    bias_PD = first_PD.new_zeros(1) if bias_JD is None else bias_JD.repeat(batch, 1)
     sums = [first_PD + bias_PD]
+    # Products pay on wide blocks: four times the bytes of a block of votes.
+    block = options.block or max(1, _fitting(inputs_BIK, outputs * length, 2**24))
+    inputs = inputs_BIK.transpose(1, 2).contiguous().split(block, 2)
+    kernels = [part.permute(1, 2, 0, 3).flatten(1, 2) for part in kernel_IJKD.split(block)]
     # Each further s: V takes in the last output, and a pass over the blocks adds up their shares.
     V_PD = torch.zeros_like(first_PD)
     for _ in range(1, options.num_iters):
         V_PD = V_PD + squash(sums[-1])
-        parts = _by_block(_forward_block, options.block, tensors, V_PD, options.leaky)
-        sums.append(functools.reduce(torch.add, parts, bias_PD))
+        V_JBD = V_PD.view(batch, outputs, size).transpose(0, 1)
+        parts = (
+            _forward_block(*part, V_JBD, options.leaky)
+            for part in zip(inputs, kernels, strict=True)
+        )
+        sums.append(functools.reduce(torch.add, parts).transpose(0, 1).flatten(0, 1) + bias_PD)
     return torch.stack(sums)
 
 
@@ -199,6 +211,9 @@ def _backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """du_BIK, dW_IKM and the sum of every g, [P, D]."""
     tensors = _blocks(inputs_BIK, kernel_IJKD)
+    # A product of fewer than 400 multiplications is a loop of torch's own, at a quarter the rate.
+    size = kernel_IJKD.shape[3]
+    block = options.block or max(-(-400 // size), _fitting(inputs_BIK, tensors[1].shape[2], 2**22))
     V_TPD = list(itertools.accumulate(squash(sums_TPD[:-1])))  # from t = 1
     g_TPD = [_through_squash(sums_TPD[-1], dposes_PD)]  # of the iterations walked so far
     du_IBK, dW_IKM = (torch.zeros_like(tensor) for tensor in tensors)
@@ -208,14 +223,14 @@ def _backward(
         if t > 1 and not options.detach:
             # dV_t alone: what the votes get waits until every g is known.
             rest = V_TPD[t - 1], g_TPD[0], options.leaky
-            parts = _by_block(_slope_block, options.block, tensors, *rest)
+            parts = _by_block(_slope_block, block, tensors, *rest)
             dposes_PD = functools.reduce(torch.add, parts, dposes_PD)
         else:
             # The last pass: dV_t, and du and dW of all iterations walked so far.
             vectors = torch.stack(V_TPD[-len(g_TPD) :]), torch.stack(g_TPD)
             rest = *vectors, options.leaky, options.detach
-            shares = _by_block(_gradient_block, options.block, tensors, *rest)
-            into = zip(du_IBK.split(options.block), dW_IKM.split(options.block), strict=True)
+            shares = _by_block(_gradient_block, block, tensors, *rest)
+            into = zip(du_IBK.split(block), dW_IKM.split(block), strict=True)
             for (du_CBK, dW_CKM), (slope_PD, du, dW) in zip(into, shares, strict=True):
                 du_CBK.copy_(du)
                 dW_CKM.copy_(dW)

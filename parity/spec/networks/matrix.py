@@ -30,6 +30,7 @@ class Matrix(NetworkSpec):
     coordinates: float
     # No fields of the networks, unless they say so.
     decoder = None
+    gives = ("activations",)
     ranks = "activations"
     shared = True
     logits: ClassVar[bool] = False
@@ -61,13 +62,6 @@ class Matrix(NetworkSpec):
                 layer.size == size,
                 f"capsules {n}: poses have {layer.size} numbers; expected {size}, as large as the "
                 "first ones",
-            )
-        for n, window in enumerate(self.windows):
-            (rows, columns), (height, width) = window.kernel, window.grid
-            require(
-                rows <= height and columns <= width,
-                f"capsules {n}: a window of {rows}x{columns} is larger than its grid of "
-                f"{height}x{width}; use a smaller kernel or a larger image",
             )
 
     @property

@@ -3,7 +3,9 @@
 from parity.spec.checks import require
 from parity.spec.networks import NetworkSpec
 from parity.spec.presets import (
+    deepcaps,
     efficient,
+    inverted,
     matrix,
     sabour2017,
     self_routing,
@@ -18,6 +20,8 @@ PRESETS = {
     **efficient.PRESETS,
     **self_routing.PRESETS,
     **matrix.PRESETS,
+    **inverted.PRESETS,
+    **deepcaps.PRESETS,
     **variational_bayes.PRESETS,
 }
 

@@ -310,8 +310,8 @@ MUTANTS = [
     Mutant(
         "a phase of the stride left out",
         "jax fourier",
-        "Y_ROB = product_ROB if Y_ROB is None else Y_ROB + product_ROB",
-        "Y_ROB = product_ROB if Y_ROB is None else Y_ROB",
+        "Y_RBO = product_RBO if Y_RBO is None else Y_RBO + product_RBO",
+        "Y_RBO = product_RBO if Y_RBO is None else Y_RBO",
         7,
         "poses",
     ),
