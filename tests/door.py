@@ -81,6 +81,22 @@ spec.PRESETS["tiny-efficient"] = dataclasses.replace(
     ),
 )
 
+# With state in its decoder too.
+spec.PRESETS["tiny-deepcaps"] = dataclasses.replace(
+    spec.PRESETS["tiny"],
+    network=spec.Rajasegaran2019(
+        image=(11, 9, 1),
+        stem=(spec.Conv(5, 3),),
+        capsules=(spec.CapsuleLayer(3, 4, stride=2),) * 2,
+        classes=3,
+        pose=5,
+        decoder=(198,),
+        upsampling=spec.Transposed(channels=(3,), strides=(1, 1)),
+        loss=spec.Loss(reconstruction=0.4 / 99),
+    ),
+    training=dataclasses.replace(spec.PRESETS["tiny"].training, augment="deepcaps", hard_step=20),
+)
+
 # Six images a step: 2 and 3 processes share them, and 67 and 23 leave a rest in training and test.
 spec.PRESETS["tiny-shared"] = dataclasses.replace(
     spec.PRESETS["tiny"],

@@ -52,7 +52,7 @@ def squash(x, axis: int | tuple[int, ...] = -1, epsilon: float = 0.0) -> Array:
     """
     x = double(x)
     if epsilon > 0:
-        square = (x * x).sum(axis, keepdims=True)
+        square = norm(x, axis) ** 2
         return x * square / (1 + square) / np.sqrt(square + epsilon)
     length = norm(x, axis)
     return x * length / (1 + length * length)

@@ -43,9 +43,14 @@ class Owned:
 
 # The names of ROUTINGS, for type checkers and editors.
 RoutingName = Literal[
-    "dynamic", "self_attention", "self_routing", "em", "inverted_attention", "dynamic_3d",
+    "dynamic",
+    "self_attention",
+    "self_routing",
+    "em",
     "variational_bayes",
-]  # fmt: skip
+    "inverted_attention",
+    "dynamic_3d",
+]
 
 
 @dataclass(frozen=True, init=False)
@@ -235,6 +240,45 @@ class EM(Routing):
         check("routing", POSITIVE, **numbers)
 
 
+Covariance = Literal["diagonal", "full"]
+COVARIANCES: tuple[Covariance, ...] = get_args(Covariance)
+
+
+def check_covariance(covariance: Any) -> None:
+    """Raises SpecError unless it is one of `COVARIANCES`."""
+    require(
+        covariance in COVARIANCES,
+        f"routing: covariance is {covariance!r}; expected one of {', '.join(COVARIANCES)}",
+    )
+
+
+@dataclass(frozen=True)
+class VariationalBayes(Routing):
+    """Variational Bayes routing: parents are Gaussians that are known by a distribution.
+
+    Attributes:
+        num_iters: r, at least 1.
+        covariance: Of a parent's votes: "diagonal", the authors' choice, or "full".
+    """
+
+    source: ClassVar[str] = "Ribeiro, Leontidis, Kollias 2020 (variational Bayes), their own code"
+    takes: ClassVar[Mapping[str, Owned]] = {"activations": Owned("b i")}
+    owns: ClassVar[Mapping[str, Owned]] = {
+        "beta_a": Owned("j", value=0.0),
+        "beta_u": Owned("j", value=0.0),
+    }
+    logits: ClassVar[bool] = True
+
+    name: str = "variational_bayes"
+    num_iters: int = field(default=3, metadata={"examples": (1, 3)})
+    covariance: Covariance = field(default="diagonal", metadata={"examples": COVARIANCES})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check("routing", COUNT, num_iters=self.num_iters)
+        check_covariance(self.covariance)
+
+
 Order = Literal["concurrent", "sequential"]
 ORDERS: tuple[Order, ...] = get_args(Order)
 
@@ -291,49 +335,15 @@ class Dynamic3D(Routing):
         check("routing", COUNT, num_iters=self.num_iters)
 
 
-Covariance = Literal["diagonal", "full"]
-COVARIANCES: tuple[Covariance, ...] = get_args(Covariance)
-
-
-def check_covariance(covariance: Any) -> None:
-    """Raises SpecError unless it is one of `COVARIANCES`."""
-    require(
-        covariance in COVARIANCES,
-        f"routing: covariance is {covariance!r}; expected one of {', '.join(COVARIANCES)}",
-    )
-
-
-@dataclass(frozen=True)
-class VariationalBayes(Routing):
-    """Variational Bayes routing: parents are Gaussians that are known by a distribution.
-
-    Attributes:
-        num_iters: r, at least 1.
-        covariance: Of a parent's votes: "diagonal", the authors' choice, or "full".
-    """
-
-    source: ClassVar[str] = "Ribeiro, Leontidis, Kollias 2020 (variational Bayes), their own code"
-    takes: ClassVar[Mapping[str, Owned]] = {"activations": Owned("b i")}
-    owns: ClassVar[Mapping[str, Owned]] = {
-        "beta_a": Owned("j", value=0.0),
-        "beta_u": Owned("j", value=0.0),
-    }
-    logits: ClassVar[bool] = True
-
-    name: str = "variational_bayes"
-    num_iters: int = field(default=3, metadata={"examples": (1, 3)})
-    covariance: Covariance = field(default="diagonal", metadata={"examples": COVARIANCES})
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check("routing", COUNT, num_iters=self.num_iters)
-        check_covariance(self.covariance)
-
-
 ROUTINGS: dict[str, type[Routing]] = {
     kind.name: kind
     for kind in (
-        *(Dynamic, SelfAttention, SelfRouting, EM),
-        *(InvertedAttention, Dynamic3D, VariationalBayes),
+        Dynamic,
+        SelfAttention,
+        SelfRouting,
+        EM,
+        VariationalBayes,
+        InvertedAttention,
+        Dynamic3D,
     )
 }
