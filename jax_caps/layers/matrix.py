@@ -50,13 +50,16 @@ class MatrixCapsules(nnx.Module):
         if self.last:
             self.routing = replace(self.routing, **spec.class_options)
 
-    def __call__(self, children: Capsules, name: str, tap: Tap = no_tap) -> Capsules:
+    def __call__(
+        self, children: Capsules, name: str, tap: Tap = no_tap, *, fixed: bool = False
+    ) -> Capsules:
         """The parents.
 
         Args:
             children: Poses [B, H, W, T, D] and activations [B, H, W, T].
             name: Of this layer in the table of weights.
             tap: Sees NAME.votes and what the routing shows, under NAME but for the classes.
+            fixed: Whether what the routing owns has a gradient of exactly 0.
 
         Returns:
             Poses [B, H', W', J, D] and activations [B, H', W', J]; of classes [B, J, D] and [B, J].
@@ -86,6 +89,8 @@ class MatrixCapsules(nnx.Module):
         owned = {
             own.argument(key): getattr(self, key)[...] for key, own in self.routing.owned.items()
         }
+        if fixed:
+            owned = {key: lax.stop_gradient(x) for key, x in owned.items()}
         options = {**owned, **self.routing.options}
         route = getattr(routing, self.routing.name)
         if self.last:
@@ -164,7 +169,9 @@ class NormalMatrixCapsules(MatrixCapsules):
             Capsules of the shapes of `MatrixCapsules`, and state.
         """
         how: Any = {"train": train, "tap": tap, "total": total}
-        poses, logits, _ = super().__call__(children, name, tap)
+        # In training the norm takes both betas away: what a gradient has of them is rounding, of
+        # which Adam would make steps.
+        poses, logits, _ = super().__call__(children, name, tap, fixed=train)
         assert poses is not None
         assert logits is not None
         # A type over all images, places and components; and its activation over images and places.
