@@ -36,7 +36,7 @@ def split(folder: Path | None) -> tuple[dict[str, str], list[str]]:
 def load(name: str, folder: str) -> Any:
     """The module of a peer, which gets an empty torchvision where none is installed."""
     sys.path.insert(0, folder)
-    if importlib.util.find_spec("torchvision") is None:
+    if "torchvision" not in sys.modules and importlib.util.find_spec("torchvision") is None:
         for part in ("torchvision", "torchvision.transforms", "torchvision.datasets"):
             sys.modules[part] = types.ModuleType(part)
         for part in ("transforms", "datasets"):
@@ -46,48 +46,80 @@ def load(name: str, folder: str) -> Any:
     return importlib.import_module(Path(PEERS[name]).stem)
 
 
-def step(peer: str, folder: str, name: str, batch: int) -> Run:
-    """A training step of the paper's network."""
+def network(peer: str, folder: str) -> tuple[list[Any], Callable[[Any, Any], tuple[Any, Any]]]:
+    """Its modules, and their loss and lengths of images [B, 1, 28, 28] and labels [B]."""
     torch, module = importlib.import_module("torch"), load(peer, folder)
     functional, losses = torch.nn.functional, importlib.import_module("torch_caps.losses")
-    drawn = pictures(name, batch)
-    images = torch.from_numpy((drawn.images / np.float32(255)).transpose(0, 3, 1, 2).copy())
-    labels = torch.from_numpy(drawn.labels)
-    one_hot = functional.one_hot(labels, 10).float()
-    loss: Callable[[], Any]
     if peer == "arogozhnikov":
-        nets = [module.Encoder(28, 28, 1, 32, 8, 10, 16), module.Decoder(10, 16, 28, 28, 1)]
+        encoder = module.Encoder(28, 28, 1, 32, 8, 10, 16)
+        decoder = module.Decoder(10, 16, 28, 28, 1)
 
-        def loss() -> Any:
-            poses = nets[0](images)
-            drawn = nets[1](poses * one_hot[:, :, None])
-            margin = losses.margin(poses.norm(dim=2), labels)
-            return margin + 10 * functional.mse_loss(drawn, images)
+        def loss(images: Any, labels: Any) -> tuple[Any, Any]:
+            poses = encoder(images)
+            lengths = poses.norm(dim=2)
+            drawn = decoder(poses * functional.one_hot(labels, 10)[:, :, None])
+            return losses.margin(lengths, labels) + 10 * functional.mse_loss(drawn, images), lengths
 
-    elif peer == "adambielski":
+        return [encoder, decoder], loss
+    if peer == "adambielski":
         # Its routing iterations come after a first weighted sum: 2 of them are the paper's 3.
-        parts = module.CapsNet(2), module.ReconstructionNet()
-        nets, margin = [module.CapsNetWithReconstruction(*parts)], module.MarginLoss(0.9, 0.1, 0.5)
+        net = module.CapsNetWithReconstruction(module.CapsNet(2), module.ReconstructionNet())
+        margin = module.MarginLoss(0.9, 0.1, 0.5)
 
-        def loss() -> Any:
-            drawn, lengths = nets[0](images, labels)
-            return margin(lengths, labels) + 0.0005 * functional.mse_loss(drawn, images.flatten(1))
+        def loss(images: Any, labels: Any) -> tuple[Any, Any]:
+            drawn, lengths = net(images, labels)
+            mse = functional.mse_loss(drawn, images.flatten(1))
+            return margin(lengths, labels) + 0.0005 * mse, lengths
 
-    else:
-        nets = [module.CapsuleNet([1, 28, 28], 10, 3)]
+        return [net], loss
+    net = module.CapsuleNet([1, 28, 28], 10, 3)
 
-        def loss() -> Any:
-            lengths, drawn = nets[0](images, one_hot)
-            return module.caps_loss(one_hot, lengths, images, drawn, 0.392)
+    def loss(images: Any, labels: Any) -> tuple[Any, Any]:
+        one_hot = functional.one_hot(labels, 10).float()
+        lengths, drawn = net(images, one_hot)
+        return module.caps_loss(one_hot, lengths, images, drawn, 0.392), lengths
 
+    return [net], loss
+
+
+def drawn(name: str, count: int) -> tuple[Any, Any]:
+    """Images [count, 1, 28, 28] of random bytes, and their labels."""
+    torch, split = importlib.import_module("torch"), pictures(name, count)
+    images = (split.images / np.float32(255)).transpose(0, 3, 1, 2).copy()
+    return torch.from_numpy(images), torch.from_numpy(split.labels)
+
+
+def step(peer: str, folder: str, name: str, batch: int) -> Run:
+    """A training step of the paper's network."""
+    torch, (nets, loss) = importlib.import_module("torch"), network(peer, folder)
+    images, labels = drawn(name, batch)
     adam = torch.optim.Adam([each for net in nets for each in net.parameters()])
 
     def run() -> float:
         adam.zero_grad()
-        value = loss()
+        value = loss(images, labels)[0]
         value.backward()
         adam.step()
         return value.item()
+
+    return run
+
+
+def evaluate(peer: str, folder: str, name: str, batch: int, images: int) -> Run:
+    """The loss and accuracy of many images."""
+    torch, (nets, loss) = importlib.import_module("torch"), network(peer, folder)
+    pairs = list(zip(*(part.split(batch) for part in drawn(name, images)), strict=True))
+    for net in nets:
+        net.eval()
+
+    def run() -> tuple[float, int]:
+        total, right = 0.0, 0
+        with torch.no_grad():
+            for part, labels in pairs:
+                value, lengths = loss(part, labels)
+                total += value.item() * len(labels)
+                right += int((lengths.argmax(1) == labels).sum())
+        return total / images, right
 
     return run
 

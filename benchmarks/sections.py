@@ -96,6 +96,7 @@ def evaluation(scale: Scale, peers: Mapping[str, str]) -> list[Group]:
     sizes = {"name": scale.preset, "batch": scale.batch, "images": scale.images}
     cases = {
         **both("evaluate", **sizes),
+        **public("evaluate", peers, **sizes),
         **both("evaluate", ", direct convolutions", convolution="direct", **sizes),
     }
     title = f"Evaluation of {scale.images} images by {scale.preset}, batch {scale.batch}"

@@ -82,7 +82,7 @@ def main(who: str, case: str = "") -> None:
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     if not case:
-        memory.keep()
+        memory.keep(one_arena=who == "jax")
     prepare(who)
     if case:
         replies.write(json.dumps({"bytes": growth(who, json.loads(case))}) + "\n")

@@ -31,19 +31,23 @@ def no_tap(name: str, x: Array) -> Array:
     return x
 
 
-def squash(x: Array, axis: int = -1) -> Array:
+def squash(x: Array, axis: int | tuple[int, ...] = -1, epsilon: float = 0.0) -> Array:
     """Shortens each vector to a length below 1, keeping its direction (Eq. 1).
 
     x * |x| / (1 + |x|^2), without an epsilon: at 0 the value and the gradient are exactly 0.
+    With one, x |x|^2 / (1 + |x|^2) / sqrt(|x|^2 + epsilon), as Keras has it (DeepCaps: 1e-7).
 
     Args:
         x: Vectors along `axis`, of any shape and floating dtype.
-        axis: The axis that a vector's numbers lie along.
+        axis: The axis, or axes, that a vector's numbers lie along.
+        epsilon: Added to the square under the root.
 
     Returns:
         The shape and dtype of `x`.
     """
     square = (x * x).sum(axis, keepdims=True)
+    if epsilon > 0:
+        return x * (square / (1.0 + square) / jnp.sqrt(square + epsilon))
     zero = square == 0
     # A second `where` inside keeps the root's infinite slope at 0 out of the gradient.
     safe = jnp.where(zero, 1.0, square)
@@ -70,13 +74,15 @@ def exponential_squash(x: Array, axis: int = -1) -> Array:
     return x * jnp.where(zero, 1.0, -jnp.expm1(-length) / length)
 
 
-def lengths(poses: Array, epsilon: float = 0.0) -> Array:
+def lengths(poses: Array, epsilon: float = 0.0, offset: float = 0.0) -> Array:
     """The length of each pose, [..., D] -> [...]; its gradient at 0 is 0.
 
     Args:
         poses: Of any shape.
         epsilon: Added to the sum of squares under the root.
+        offset: Added to each number of a pose, before it is squared (DeepCaps: 1e-7).
     """
+    poses = poses + offset if offset else poses
     square = (poses * poses).sum(-1)
     if epsilon > 0:
         return jnp.sqrt(square + epsilon)
@@ -96,6 +102,21 @@ def votes(inputs_BIK: Array, kernel_IJKD: Array) -> Array:
         Votes [B, I, J, D].
     """
     return jnp.einsum("bik,ijkd->bijd", inputs_BIK, kernel_IJKD)
+
+
+def matrix_votes(inputs_BIK: Array, kernel_IJPQ: Array) -> Array:
+    """The vote of each input capsule for each output capsule, of poses that are matrices: P_i W_ij.
+
+    Args:
+        inputs_BIK: Poses of whole matrices, row by row; K = rows * P.
+        kernel_IJPQ: A matrix for each pair of an input and an output capsule.
+
+    Returns:
+        Votes [B, I, J, D], row by row; D = rows * Q.
+    """
+    inputs = inputs_BIK.reshape(*inputs_BIK.shape[:2], -1, kernel_IJPQ.shape[2])
+    votes = jnp.einsum("birp,ijpq->bijrq", inputs, kernel_IJPQ)
+    return votes.reshape(*votes.shape[:3], -1)
 
 
 def longest(lengths: Array, count: int | None = None) -> Array:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jax_caps import fourier
-from parity.spec.convolution import Method, Sizes, by_fourier
+from parity.spec.convolution import Method, Sizes, by_fourier, same_padding, transposed_cut
 
 # Numbers in a block's patches: 6 MiB of float32, what a core's share of the last cache holds.
 _BLOCK = 3 * 2**19
@@ -234,6 +234,58 @@ def padded(x_BHWC: Array, padding: int) -> Array:
     """A map with `padding` rows and columns of zeros on each side; any axes after H and W."""
     sides = [(0, 0), (padding, padding), (padding, padding)]
     return jnp.pad(x_BHWC, sides + [(0, 0)] * (x_BHWC.ndim - 3))
+
+
+def same(x_BHWC: Array, kernel: int, stride: int) -> Array:
+    """A map with zeros around it, as TensorFlow's padding 'same' has them.
+
+    A convolution of this kernel and stride then makes H / stride by W / stride places, rounded up.
+
+    Args:
+        x_BHWC: A feature map.
+        kernel: Height and width of the kernel.
+        stride: Pixels, in both directions.
+    """
+    rows, columns = (same_padding(size, kernel, stride) for size in x_BHWC.shape[1:3])
+    return jnp.pad(x_BHWC, [(0, 0), rows, columns, (0, 0)])
+
+
+def transposed(
+    x_BHWC: Array,
+    kernel: Array,
+    stride: int,
+    compute: jnp.dtype,
+    bias: Array | None = None,
+) -> Array:
+    """A transposed convolution, `stride` times as large, with the edges of TensorFlow's 'same'.
+
+    y[b, s h + m, s w + n, o] is the sum over (h, w, c) of x[b, h, w, c] kernel[m, n, c, o], cut to
+    s H by s W from (size - s) // 2 on, where size is that of the kernel.
+
+    Args:
+        x_BHWC: A feature map, [B, H, W, in].
+        kernel: [kh, kw, in, out].
+        stride: Pixels, in both directions, at most the kernel's size.
+        compute: dtype that it is computed in, and of the result.
+        bias: [out], added to every place.
+
+    Returns:
+        [B, stride * H, stride * W, out].
+    """
+    (height, width), (rows, columns) = x_BHWC.shape[1:3], kernel.shape[:2]
+    # As the gradient of a convolution by products: what each place adds to its window.
+    x, wide = x_BHWC.astype(compute), jnp.promote_types(compute, jnp.float32)
+    y = jnp.einsum("bhwc,mnco->bhwmno", x, kernel.astype(compute), preferred_element_type=wide)
+    y = y.reshape(*y.shape[:3], rows * columns, -1)
+    whole = (height - 1) * stride + rows, (width - 1) * stride + columns
+    y = overlap(y, whole, (rows, columns), stride)
+    down, across = (
+        slice(*transposed_cut(size, taps, stride))
+        for size, taps in zip(x_BHWC.shape[1:3], kernel.shape[:2], strict=True)
+    )
+    y = y[:, down, across]
+    # Not in bfloat16: the gradient of a bias is a sum over every place.
+    return (y if bias is None else y + bias[None, None, None]).astype(compute)
 
 
 def windows(x_BHWC: Array, kernel: tuple[int, int], stride: int) -> Array:

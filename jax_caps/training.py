@@ -172,7 +172,7 @@ class Trainer:
         batch = self._batch(images_BHWC, targets, parts)
         rate = schedule.learning_rate(self.training, self.step_count)
         kept = self.params, self.state, self.slots, self.averages
-        margin = schedule.spread(self.training, self.spec.loss.spread, self.step_count)
+        margin = schedule.margin(self.training, self.spec.loss, self.step_count)
         kept, loss, accuracy = self._step(*kept, batch, rate, margin)
         self.params, self.state, self.slots, self.averages = kept
         self.step_count += 1
@@ -344,7 +344,7 @@ class Trainer:
         averages: Any,
         batch: dict[str, Any],
         rate: Array,
-        margin: Array,
+        margin: Any,
     ):
         total = None if self.group is None else self.group.total
 

@@ -53,6 +53,17 @@ ACTIVE = {
         ),
         {"spread": "linear", "spread_steps": 20},
     ),
+    "tiny-vb": (
+        spec.Ribeiro2020(
+            image=(11, 9, 1),
+            pixels=spec.Pixels(),
+            stem=(spec.Conv(5, 3, 2),),
+            primary=spec.Primary(types=2, size=4, kernel=1, stride=1),
+            capsules=(spec.CapsuleLayer(types=3, size=4, kernel=2),),
+            classes=3,
+        ),
+        {"decay_rate": 1.0},
+    ),
 }
 for name, (network, changes) in ACTIVE.items():
     training = dataclasses.replace(spec.PRESETS["tiny"].training, **changes)
@@ -68,6 +79,22 @@ spec.PRESETS["tiny-efficient"] = dataclasses.replace(
         pose=5,
         decoder=(7,),
     ),
+)
+
+# With state in its decoder too.
+spec.PRESETS["tiny-deepcaps"] = dataclasses.replace(
+    spec.PRESETS["tiny"],
+    network=spec.Rajasegaran2019(
+        image=(11, 9, 1),
+        stem=(spec.Conv(5, 3),),
+        capsules=(spec.CapsuleLayer(3, 4, stride=2),) * 2,
+        classes=3,
+        pose=5,
+        decoder=(198,),
+        upsampling=spec.Transposed(channels=(3,), strides=(1, 1)),
+        loss=spec.Loss(reconstruction=0.4 / 99),
+    ),
+    training=dataclasses.replace(spec.PRESETS["tiny"].training, augment="deepcaps", hard_step=20),
 )
 
 # Six images a step: 2 and 3 processes share them, and 67 and 23 leave a rest in training and test.

@@ -31,19 +31,23 @@ def no_tap(name: str, x: Tensor) -> Tensor:
     return x
 
 
-def squash(x: Tensor, axis: int = -1) -> Tensor:
+def squash(x: Tensor, axis: int | tuple[int, ...] = -1, epsilon: float = 0.0) -> Tensor:
     """Shortens each vector to a length below 1, keeping its direction (Eq. 1).
 
     x * |x| / (1 + |x|^2), without an epsilon: at 0 the value and the gradient are exactly 0.
+    With one, x |x|^2 / (1 + |x|^2) / sqrt(|x|^2 + epsilon), as Keras has it (DeepCaps: 1e-7).
 
     Args:
         x: Vectors along `axis`, of any shape and floating dtype.
-        axis: The axis that a vector's numbers lie along.
+        axis: The axis, or axes, that a vector's numbers lie along.
+        epsilon: Added to the square under the root.
 
     Returns:
         The shape and dtype of `x`.
     """
     square = (x * x).sum(axis, keepdim=True)
+    if epsilon > 0:
+        return x * (square / (1.0 + square) / (square + epsilon).sqrt())
     zero = square == 0
     # A second `where` inside keeps the root's infinite slope at 0 out of the gradient.
     safe = torch.where(zero, 1.0, square)
@@ -70,13 +74,15 @@ def exponential_squash(x: Tensor, axis: int = -1) -> Tensor:
     return x * torch.where(zero, 1.0, -torch.expm1(-length) / length)
 
 
-def lengths(poses: Tensor, epsilon: float = 0.0) -> Tensor:
+def lengths(poses: Tensor, epsilon: float = 0.0, offset: float = 0.0) -> Tensor:
     """The length of each pose, [..., D] -> [...]; its gradient at 0 is 0.
 
     Args:
         poses: Of any shape.
         epsilon: Added to the sum of squares under the root.
+        offset: Added to each number of a pose, before it is squared (DeepCaps: 1e-7).
     """
+    poses = poses + offset if offset else poses
     square = (poses * poses).sum(-1)
     if epsilon > 0:
         return (square + epsilon).sqrt()
@@ -96,6 +102,21 @@ def votes(inputs_BIK: Tensor, kernel_IJKD: Tensor) -> Tensor:
         Votes [B, I, J, D].
     """
     return torch.einsum("bik,ijkd->bijd", inputs_BIK, kernel_IJKD)
+
+
+def matrix_votes(inputs_BIK: Tensor, kernel_IJPQ: Tensor) -> Tensor:
+    """The vote of each input capsule for each output capsule, of poses that are matrices: P_i W_ij.
+
+    Args:
+        inputs_BIK: Poses of whole matrices, row by row; K = rows * P.
+        kernel_IJPQ: A matrix for each pair of an input and an output capsule.
+
+    Returns:
+        Votes [B, I, J, D], row by row; D = rows * Q.
+    """
+    inputs = inputs_BIK.reshape(*inputs_BIK.shape[:2], -1, kernel_IJPQ.shape[2])
+    votes = torch.einsum("birp,ijpq->bijrq", inputs, kernel_IJPQ)
+    return votes.reshape(*votes.shape[:3], -1)
 
 
 def longest(lengths: Tensor, count: int | None = None) -> Tensor:

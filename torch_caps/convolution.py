@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from parity.spec.convolution import Method, Sizes, by_fourier
+from parity.spec.convolution import Method, Sizes, by_fourier, same_padding, transposed_cut
 from torch_caps import fourier
 
 
@@ -91,6 +91,52 @@ def depthwise(x_BHWC: Tensor, kernel: Tensor, stride: int) -> Tensor:
 def padded(x_BHWC: Tensor, padding: int) -> Tensor:
     """A map with `padding` rows and columns of zeros on each side; any axes after H and W."""
     return F.pad(x_BHWC, (0, 0) * (x_BHWC.ndim - 3) + (padding,) * 4)
+
+
+def same(x_BHWC: Tensor, kernel: int, stride: int) -> Tensor:
+    """A map with zeros around it, as TensorFlow's padding 'same' has them.
+
+    A convolution of this kernel and stride then makes H / stride by W / stride places, rounded up.
+
+    Args:
+        x_BHWC: A feature map.
+        kernel: Height and width of the kernel.
+        stride: Pixels, in both directions.
+    """
+    rows, columns = (same_padding(size, kernel, stride) for size in x_BHWC.shape[1:3])
+    return F.pad(x_BHWC, (0, 0, *columns, *rows))
+
+
+def transposed(
+    x_BHWC: Tensor,
+    kernel: Tensor,
+    stride: int,
+    compute: torch.dtype,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """A transposed convolution, `stride` times as large, with the edges of TensorFlow's 'same'.
+
+    y[b, s h + m, s w + n, o] is the sum over (h, w, c) of x[b, h, w, c] kernel[m, n, c, o], cut to
+    s H by s W from (size - s) // 2 on, where size is that of the kernel.
+
+    Args:
+        x_BHWC: A feature map, [B, H, W, in].
+        kernel: [out, in, kh, kw].
+        stride: Pixels, in both directions, at most the kernel's size.
+        compute: dtype that it is computed in, and of the result.
+        bias: [out], added to every place.
+
+    Returns:
+        [B, stride * H, stride * W, out].
+    """
+    x, kernel = x_BHWC.permute(0, 3, 1, 2).to(compute), kernel.to(compute).transpose(0, 1)
+    bias = None if bias is None else bias.to(compute)
+    y = F.conv_transpose2d(x, kernel, bias, stride=stride).permute(0, 2, 3, 1)
+    rows, columns = (
+        slice(*transposed_cut(size, taps, stride))
+        for size, taps in zip(x_BHWC.shape[1:3], kernel.shape[2:], strict=True)
+    )
+    return y[:, rows, columns]
 
 
 def windows(x_BHWC: Tensor, kernel: tuple[int, int], stride: int) -> Tensor:

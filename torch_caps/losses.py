@@ -112,6 +112,27 @@ def negative_log_likelihood(log_activations_BJ: Tensor, targets: Tensor) -> Tens
     return negative_log_likelihood_each(log_activations_BJ, targets).mean()
 
 
+def cross_entropy_each(activations_BJ: Tensor, targets: Tensor) -> Tensor:
+    """-log softmax(a)_y of each sample, [B]; see `cross_entropy`."""
+    return negative_log_likelihood_each(activations_BJ.log_softmax(-1), targets)
+
+
+def cross_entropy(activations_BJ: Tensor, targets: Tensor) -> Tensor:
+    """The cross-entropy of the softmax over class activations: mean over the batch.
+
+    Activations of (0, 1) are taken for logits, as the released code of variational Bayes routing
+    does: the loss stays above ln(1 + (J - 1) / e), 0.905 for 5 classes and 1.461 for 10.
+
+    Args:
+        activations_BJ: Of the class capsules.
+        targets: Integer labels [B], or 0/1 [B, J] where several classes may be present: summed.
+
+    Returns:
+        A scalar.
+    """
+    return cross_entropy_each(activations_BJ, targets).mean()
+
+
 def spread_each(activations_BJ: Tensor, targets: Tensor, *, margin: float | Tensor = 0.9) -> Tensor:
     """The spread loss of each sample, [B]; see `spread`."""
     check_targets(concrete(targets), activations_BJ.shape[-1], len(activations_BJ))

@@ -155,8 +155,8 @@ class Trainer:
                 # sqrt(v) + eps before the bias correction c is sqrt(v / c) + eps / sqrt(c) after it
                 correction = 1 - self.training.beta2 ** (self.step_count + 1)
                 group["eps"] = self.training.epsilon / correction**0.5
-        if self.spec.loss.kind == "spread":
-            margin = schedule.spread(self.training, self.spec.loss.spread, self.step_count)
+        margin = schedule.margin(self.training, self.spec.loss, self.step_count)
+        if margin is not None:
             like = next(self.net.parameters())
             batch["margin"] = torch.tensor(margin, dtype=like.dtype, device=like.device)
         loss, accuracy, state = self.loss(**batch)

@@ -4,17 +4,20 @@ Axes: B batch, J output capsules, D size of an output pose, H W C image.
 """
 
 from itertools import pairwise
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from jax_caps.convolution import double_size
-from jax_caps.layers.norm import leaky
+from jax_caps.capsules import Tap, no_tap
+from jax_caps.convolution import double_size, transposed
+from jax_caps.layers.norm import Norm, State, leaky
 from jax_caps.layers.stem import Conv, one_line, parameter
 from jax_caps.losses import one_hot
-from parity.spec import Efficient, NetworkSpec
+from jax_caps.norm import Total
+from parity.spec import Efficient, NetworkSpec, Rajasegaran2019
 
 
 def dense(x: Array, kernel: Array, bias: Array, compute: jnp.dtype) -> Array:
@@ -119,3 +122,65 @@ class UpsamplingDecoder(nnx.List):
             elif self.dense <= n < last:
                 x = leaky(x, self.slope)
         return jax.nn.sigmoid(x)
+
+
+class TransposedConv(Conv):
+    """A transposed convolution with a bias: [B, H, W, in] -> [B, stride * H, stride * W, out]."""
+
+    def __call__(self, x_BHWC: Array) -> Array:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """As `convolution.transposed`."""
+        return transposed(x_BHWC, self.kernel[...], self.stride, self.compute, self.bias[...])
+
+
+class TransposedDecoder(nnx.List):
+    """Dense layers with relu, a normalised map, transposed convolutions, relu.
+
+    Masked [B, J, D] -> [B, H, W, C]: of the one class that is left, and not told which it is. See
+    `parity.spec.Transposed`.
+    """
+
+    __repr__ = __str__ = one_line
+
+    def __init__(self, spec: Rajasegaran2019, compute: jnp.dtype):
+        up, hidden = spec.upsampling, spec.decoder or ()
+        dense: list[Any] = [Dense(*pair, compute) for pair in pairwise((spec.pose, *hidden))]
+        dense[-1].norm = Norm(up.norm, spec.depth)
+        widths = pairwise((spec.depth, *up.channels, spec.image[2]))
+        convs = [
+            TransposedConv(*pair, up.kernel, stride, compute, "direct")
+            for pair, stride in zip(widths, up.strides, strict=True)
+        ]
+        super().__init__([*dense, *convs])
+        self.dense, self.side = len(dense), spec.side
+
+    def __call__(
+        self,
+        masked_BJD: Array,
+        *,
+        train: bool = False,
+        tap: Tap = no_tap,
+        total: Total | None = None,
+    ) -> tuple[Array, State]:
+        """Images [B, H, W, C] of at least 0, and new running numbers by the names of their rows.
+
+        Args:
+            masked_BJD: Capsules masked by `mask`.
+            train: Whether this is a training step.
+            tap: Sees what each dense layer makes, the map's norm and its new running numbers.
+            total: The sum over processes, as in `norm.batch`.
+        """
+        # The others are 0: the sum over the classes is the pose of the one that is left.
+        x, state = masked_BJD.sum(1), {}
+        layer: Any
+        for n, layer in enumerate(self):
+            if n >= self.dense:  # no activation between them
+                x = layer(x).astype(masked_BJD.dtype)
+                continue
+            x = tap(f"decoder.{n}", jax.nn.relu(layer(x)))
+            if n == self.dense - 1:
+                x = x.reshape(x.shape[0], *self.side, -1)
+                x, new = layer.norm(x, train=train, total=total)
+                name = f"decoder.{n}.norm"
+                state = {f"{name}.{key}": tap(f"{name}.{key}", y) for key, y in new.items()}
+                x = tap(name, x)
+        return jax.nn.relu(x), state

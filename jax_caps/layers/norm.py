@@ -3,6 +3,8 @@
 Axes: B batch, H W C image or feature map.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -28,12 +30,15 @@ class Norm(nnx.Module):
     Args:
         spec: Which one, and its options.
         width: Channels.
+        affine: Whether it has a scale and a shift.
     """
 
     __repr__ = __str__ = one_line
 
-    def __init__(self, spec: specs.Norm, width: int):
-        self.spec, self.scale, self.shift = spec, parameter(width), parameter(width)
+    def __init__(self, spec: specs.Norm, width: int, affine: bool = True):
+        self.spec, self.affine = spec, affine
+        if affine:
+            self.scale, self.shift = parameter(width), parameter(width)
         if spec.kind == "batch":
             self.mean, self.variance = (nnx.BatchStat(jnp.zeros(width)) for _ in range(2))
 
@@ -41,7 +46,9 @@ class Norm(nnx.Module):
         self, x: Array, *, train: bool = False, total: Total | None = None
     ) -> tuple[Array, State]:
         """The normalised [..., C] and, of a batch norm in training, new running numbers."""
-        epsilon, scale, shift = self.spec.epsilon, self.scale[...], self.shift[...]
+        epsilon, scale, shift = self.spec.epsilon, None, None
+        if self.affine:
+            scale, shift = self.scale[...], self.shift[...]
         if self.spec.kind != "batch":
             return getattr(norm, self.spec.kind)(x, scale, shift, epsilon=epsilon), {}
         y, mean, variance = norm.batch(
@@ -49,6 +56,15 @@ class Norm(nnx.Module):
             train=train, keep=self.spec.keep, epsilon=epsilon, total=total,
         )  # fmt: skip
         return y, {"mean": mean, "variance": variance} if train else {}
+
+
+def normalised(
+    norm: Norm, x: Array, name: str, *, train: bool, tap: Tap, total: Total | None
+) -> tuple[Array, State]:
+    """What the norm of this name makes of [..., C], and new running numbers; a tap sees both."""
+    y, state = norm(x, train=train, total=total)
+    state = {f"{name}.{key}": tap(f"{name}.{key}", new) for key, new in state.items()}
+    return tap(name, y), state
 
 
 class NormalConv(Conv):
@@ -74,7 +90,7 @@ class NormalConv(Conv):
         compute: jnp.dtype,
         method: specs.Method = "auto",
         bias: bool = True,
-        padding: int = 0,
+        padding: int | str = 0,
     ):
         sizes = width, layer.channels, layer.kernel, layer.stride
         super().__init__(*sizes, compute, method, bias, padding)
@@ -104,9 +120,8 @@ class NormalConv(Conv):
         first = self.norm.spec.first
         if not first and self.slope is not None:
             y = tap(f"{name}.activation", leaky(y, self.slope))
-        y, state = self.norm(y, train=train, total=total)
-        state = {f"{name}.norm.{key}": tap(f"{name}.norm.{key}", x) for key, x in state.items()}
-        y = tap(f"{name}.norm", y)
+        how: Any = {"train": train, "tap": tap, "total": total}
+        y, state = normalised(self.norm, y, f"{name}.norm", **how)
         if first and self.slope is not None:
             y = tap(f"{name}.activation", leaky(y, self.slope))
         return y, state

@@ -1,4 +1,4 @@
-"""Residual blocks: two normalised convolutions beside a shortcut without parameters.
+"""Residual blocks: two normalised convolutions beside a shortcut.
 
 Axes: B batch, H W C feature map.
 """
@@ -19,10 +19,12 @@ from parity import spec as specs
 class Block(nnx.Module):
     """relu(norm(conv(relu(norm(conv x)))) + shortcut x), 3x3 with padding 1 and without bias.
 
+    The shortcut has no parameters, or is a normalised convolution of 1x1.
+
     Args:
         width: Channels of what it reads.
         spec: Its channels and stride.
-        norm: Of both convolutions.
+        norm: Of its convolutions.
         compute: dtype of their products.
         method: "direct", "fourier" or "auto", as in `convolution.conv`.
     """
@@ -44,6 +46,9 @@ class Block(nnx.Module):
                 NormalConv(spec.channels, second, norm, None, *how),
             ]
         )
+        if spec.projected:
+            short = specs.Conv(spec.channels, 1, spec.stride)
+            self.shortcut = NormalConv(width, short, norm, None, compute, method, False)
 
     def __call__(
         self,
@@ -55,11 +60,16 @@ class Block(nnx.Module):
         total: Total | None = None,
     ) -> tuple[Array, State]:
         """[B, H, W, in] -> [B, H', W', out], and new running numbers; see `NormalConv`."""
+        how: dict[str, Any] = {"train": train, "tap": tap, "total": total}
         y, state = x_BHWC, {}
         for n, layer in enumerate(self.conv):
-            y, new = layer(y, f"{name}.conv.{n}", train=train, tap=tap, total=total)
+            y, new = layer(y, f"{name}.conv.{n}", **how)
             state |= new
-        short = shortcut(x_BHWC, self.spec.channels, self.spec.stride)
+        if self.spec.projected:
+            short, new = self.shortcut(x_BHWC, f"{name}.shortcut", **how)
+            state |= new
+        else:
+            short = shortcut(x_BHWC, self.spec.channels, self.spec.stride)
         return tap(name, jax.nn.relu(y + short)), state
 
 

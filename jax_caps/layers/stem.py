@@ -10,7 +10,7 @@ from flax import nnx
 from jax import Array
 
 from jax_caps.capsules import Tap, no_tap
-from jax_caps.convolution import conv, padded
+from jax_caps.convolution import conv, padded, same
 from parity.spec import Method, Sabour2017
 
 
@@ -39,7 +39,8 @@ class Conv(nnx.Module):
         compute: dtype of its products.
         method: "direct", "fourier" or "auto", as in `convolution.conv`.
         bias: Whether there is one.
-        padding: Rows and columns of zeros on each side of what it reads.
+        padding: Rows and columns of zeros on each side of what it reads; or "same", for as many as
+            TensorFlow's padding of that name has.
     """
 
     __repr__ = __str__ = one_line
@@ -53,7 +54,7 @@ class Conv(nnx.Module):
         compute: jnp.dtype,
         method: Method = "auto",
         bias: bool = True,
-        padding: int = 0,
+        padding: int | str = 0,
     ):
         self.kernel = parameter(size, size, width, out)
         if bias:
@@ -71,9 +72,14 @@ class Conv(nnx.Module):
     def convolved(self, x_BHWC: Array, tap: Tap, bias: Array | None = None) -> Array:
         """The convolution, by the method asked for; "auto" is direct where a tap looks on."""
         method = "direct" if tap is not no_tap and self.method == "auto" else self.method
-        x_BHWC = padded(x_BHWC, self.padding) if self.padding else x_BHWC
+        x_BHWC = self._padded(x_BHWC)
         how = method, self.processes, self.spectra
         return conv(x_BHWC, self.kernel[...], self.stride, self.compute, bias, *how)
+
+    def _padded(self, x_BHWC: Array) -> Array:
+        if isinstance(self.padding, str):
+            return same(x_BHWC, self.kernel.shape[0], self.stride)
+        return padded(x_BHWC, self.padding) if self.padding else x_BHWC
 
 
 class Stem(nnx.List):

@@ -2,19 +2,25 @@
 
 from typing import Any
 
+from jax_caps.networks.deepcaps import DeepCapsNetwork
 from jax_caps.networks.efficient import EfficientNetwork
+from jax_caps.networks.inverted import InvertedNetwork
 from jax_caps.networks.matrix import MatrixNetwork
 from jax_caps.networks.network import Network
 from jax_caps.networks.sabour2017 import CapsuleNetwork
 from jax_caps.networks.self_routing import SelfRoutingNetwork
+from jax_caps.networks.variational_bayes import VariationalBayesNetwork
 from parity.spec import Method, NetworkSpec, Precision
 
 __all__ = [
     "CapsuleNetwork",
+    "DeepCapsNetwork",
     "EfficientNetwork",
+    "InvertedNetwork",
     "MatrixNetwork",
     "Network",
     "SelfRoutingNetwork",
+    "VariationalBayesNetwork",
     "build",
 ]
 
@@ -24,6 +30,9 @@ _CLASSES: dict[str, Any] = {
     "efficient": EfficientNetwork,
     "self_routing": SelfRoutingNetwork,
     "matrix": MatrixNetwork,
+    "inverted": InvertedNetwork,
+    "deepcaps": DeepCapsNetwork,
+    "variational_bayes": VariationalBayesNetwork,
 }
 
 

@@ -102,7 +102,7 @@ class Network(nnx.Module):
         if capsules.activations is not None:
             return capsules.activations
         assert capsules.poses is not None
-        return lengths(capsules.poses, self.spec.length_epsilon)
+        return lengths(capsules.poses, self.spec.length_epsilon, self.spec.length_offset)
 
     def reconstruct(self, poses_BJD: Array, labels: Any) -> Array:
         """The decoder's images, from the capsules of the labels alone.
@@ -112,7 +112,8 @@ class Network(nnx.Module):
             labels: Integers [B], or [B, P] for an image of each of P labels.
 
         Returns:
-            Images [B, H, W, C], or [B, P, H, W, C], in 0 to 1, each from one capsule.
+            Images [B, H, W, C], or [B, P, H, W, C], each from one capsule: in 0 to 1, or of at
+            least 0 where a decoder ends in relu.
 
         Raises:
             SpecError: Where the network has no decoder.
@@ -121,9 +122,19 @@ class Network(nnx.Module):
             raise SpecError("this network has no decoder; build it from a spec with one")
         labels = given(labels)
         if labels.ndim == 1:
-            return self.decoder(mask(poses_BJD, labels))
-        images = [self.decoder(mask(poses_BJD, labels_B)) for labels_B in labels.T]
+            return self._decode(mask(poses_BJD, labels))[0]
+        images = [self._decode(mask(poses_BJD, labels_B))[0] for labels_B in labels.T]
         return jnp.stack(images, 1)
+
+    def _decode(
+        self,
+        masked_BJD: Array,
+        train: bool = False,
+        tap: Tap = no_tap,
+        total: Total | None = None,
+    ) -> tuple[Array, dict[str, Array]]:
+        """The decoder's images, and the state that a training step leaves in it."""
+        return self.decoder(masked_BJD), {}
 
     def predict(self, images_BHWC: Any, count: int = 1) -> Array:
         """The class of the longest capsule of each image, int [B].
@@ -147,7 +158,7 @@ class Network(nnx.Module):
         *,
         train: bool = False,
         total: Total | None = None,
-        margin: float | Array | None = None,
+        margin: Any = None,
     ) -> dict[str, Any]:
         """The losses of each sample, not yet weighted, and whether it is right.
 
@@ -160,7 +171,8 @@ class Network(nnx.Module):
                 then there is a reconstruction of each, from the capsule of its label.
             train: Whether this is a training step, as in `capsules`.
             total: As in `capsules`.
-            margin: Of a spread loss; None for the spec's.
+            margin: Of a spread loss, or the three numbers of a margin loss (positive, negative,
+                down_weight); None for the spec's.
 
         Returns:
             `classes` (by the spec's loss), `correct` (0 or 1) and, with a decoder,
@@ -184,12 +196,13 @@ class Network(nnx.Module):
         # The decoder, from the capsules of the labels, in evaluation too.
         if self.decoder is not None:
             assert poses is not None
-            if parts is None:
-                goal, decoded = images, self.decoder(mask(poses, targets))
-            else:
+            goal = images
+            if parts is not None:  # a picture for each of them, in one batch
                 labels, goal = self.parts(parts, len(images))
-                decoded = self.reconstruct(poses, labels)
-            decoded = tap("reconstruction", decoded)
+                poses, targets = jnp.repeat(poses, labels.shape[1], 0), labels.reshape(-1)
+            decoded, new = self._decode(mask(poses, targets), train, tap, total)
+            state = {**state, **new}
+            decoded = tap("reconstruction", decoded.reshape(goal.shape))
             terms["reconstruction"] = losses.reconstruction_each(decoded, goal)
         return {**terms, "state": state} if train else terms
 
@@ -200,9 +213,10 @@ class Network(nnx.Module):
         if capsules.activations is not None:
             return capsules.activations
         assert capsules.poses is not None
-        return tap("lengths", lengths(capsules.poses, self.spec.length_epsilon))
+        how = self.spec.length_epsilon, self.spec.length_offset
+        return tap("lengths", lengths(capsules.poses, *how))
 
-    def _classes(self, scores_BJ: Array, targets: Array, margin: float | Array | None) -> Array:
+    def _classes(self, scores_BJ: Array, targets: Array, margin: Any) -> Array:
         """The loss of each sample's class capsules by the spec, not yet of the batch."""
         loss = self.spec.loss
         if loss.kind == "spread":
@@ -210,12 +224,16 @@ class Network(nnx.Module):
             return losses.spread_each(scores_BJ, targets, margin=margin)
         if loss.kind == "negative_log_likelihood":
             return losses.negative_log_likelihood_each(scores_BJ, targets)
+        if loss.kind == "cross_entropy":
+            return losses.cross_entropy_each(scores_BJ, targets)
+        own = loss.positive, loss.negative, loss.down_weight
+        positive, negative, down_weight = own if margin is None else margin
         return losses.margin_each(
             scores_BJ,
             targets,
-            positive=loss.positive,
-            negative=loss.negative,
-            down_weight=loss.down_weight,
+            positive=positive,
+            negative=negative,
+            down_weight=down_weight,
             scale=self.spec.margin_scale,
         )
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from parity import reference
-from parity.conformance import activated
+from parity.conformance import activated, grids
 from parity.conformance.mistakes import (
     CASES,
     MISTAKES,
@@ -32,6 +32,8 @@ from parity.spec import Routing, TwincapsError
 
 # The routing that is meant where none is named, and whose mistakes `mistakes.py` knows.
 USUAL = Routing().name
+# Of a routing over a grid: one more axis, of places, and fewer children.
+OF_PLACES = normal(2, 2, 2, 3, 3, 7)
 SIZES = {**dict(zip("bijd", VOTES.shape, strict=True)), "k": 4}
 NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
 EXPECTED = {
@@ -66,7 +68,8 @@ class Routed(Case):
     def answer(self, x: Array, **settings: Any) -> tuple[Array, ...]:
         """What the oracle's routing gives for votes `x`, or with settings a wrong variant."""
         name = self.routing.name
-        function = getattr(activated if settings else reference.routing, name)
+        wrong = grids if self.routing.places else activated
+        function = getattr(wrong if settings else reference.routing, name)
         return function(x, **self.arguments, **self.routing.options, **settings)
 
 
@@ -105,7 +108,7 @@ class Kind:
         """The names that may stand in an expression, and what each is."""
         if self.routing is None:
             return INPUTS[self.name]
-        names = {"votes": "votes [B, I, J, D], float32"}
+        names = {"votes": f"votes [{_axes(self.routing)}], float32"}
         if self.count is not None:
             names["r"] = "the number of iterations"
         for name, owned in {**self.routing.takes, **self.routing.owns}.items():
@@ -153,8 +156,10 @@ def kind_of(name: str, routing: str | None = None, inputs: Collection[str] = ())
     known = usual == Routing()
     if known:
         return Kind(name, CASES[name], OUTPUTS[name], MISTAKES[name], _expected(usual), usual)
-    outputs = activated.OUTPUTS if usual.takes else OUTPUTS[name]
-    mistakes = activated.MISTAKES.get(usual.name, {})
+    active = "activations" in usual.takes
+    outputs = activated.OUTPUTS if active else OUTPUTS[name]
+    outputs = activated.LOGITS if usual.logits else outputs
+    mistakes = grids.MISTAKES if usual.places else activated.MISTAKES.get(usual.name, {})
     return Kind(name, _cases(usual), outputs, mistakes, _expected(usual), usual)
 
 
@@ -189,21 +194,21 @@ def _cases(routing: Routing) -> dict[str, Case]:
     }
     for name in arguments.keys() & {"activations_BI"}:
         arguments[name] = reference.sigmoid(3 * arguments[name]).astype(np.float32)
-    count = iterations(routing)
+    count, votes = iterations(routing), OF_PLACES if routing.places else VOTES
 
     def case(x: Array, **options: int) -> Case:
         asked = replace(routing, **options)
         more = () if count is None else (asked.options[count],)
         return Routed("routing", x, more, asked, arguments)
 
-    cases = {"default options": case(VOTES)}
+    cases = {"default options": case(votes)}
     for n in (3, 2) if count else ():
-        cases[f"{NUMBERS[n]} iterations"] = case(VOTES, **{str(count): n})
-    cases[SHORT] = case(VOTES * np.float32(1e-8))
-    cases[ZERO] = case(zeroed(VOTES, 0, (1, slice(None), 1)))
+        cases[f"{NUMBERS[n]} iterations"] = case(votes, **{str(count): n})
+    cases[SHORT] = case(votes * np.float32(1e-8))
+    cases[ZERO] = case(zeroed(votes, 0, (1, ..., 1, slice(None))))
     if "logits_BIJ" in arguments:
         far = arguments["logits_BIJ"] - np.float32(200) * (np.arange(SIZES["j"]) == 1)
-        unchosen = replace(case(VOTES), arguments={**arguments, "logits_BIJ": far})
+        unchosen = replace(case(votes), arguments={**arguments, "logits_BIJ": far})
         cases[activated.UNCHOSEN] = unchosen
     return cases
 
@@ -222,8 +227,15 @@ def _expected(routing: Routing) -> str:
             f"iteration{'s' * (number != 1)},"
         )
     shapes = "".join(f", {name} [{shape}]" for name, shape in given.items())
-    more = ", activations [B, J]" if routing.takes else ""
+    kind = "logits" if routing.logits else "activations"
+    more = f", {kind} [B, J]" if "activations" in routing.takes else ""
+    votes = _axes(routing)
     return (
-        f"{called} with votes [B, I, J, D]{shapes}, returning poses [B, J, D] or "
-        f"(poses{more}, couplings [B, I, J])"
+        f"{called} with votes [{votes}]{shapes}, returning poses [{votes.replace('I, ', '')}] or "
+        f"(poses{more}, couplings [{votes.removesuffix(', D')}])"
     )
+
+
+def _axes(routing: Routing) -> str:
+    """Those of its votes, with the places of a grid where it routes over them."""
+    return "B, P, I, J, D" if routing.places else "B, I, J, D"

@@ -13,7 +13,7 @@ import numpy as np
 from parity.convert.axes import Sizes, parse, reorder, shape, solve
 from parity.convert.layouts import Layout
 from parity.convert.match import Match
-from parity.spec import Conv, NetworkSpec, SpecError
+from parity.spec import Conv, NetworkSpec, Rajasegaran2019, SpecError
 from parity.weights import FLOATS, Arrays, table
 
 _SHARED = {"type", "k", "j", "d"}
@@ -28,6 +28,9 @@ def spell(name: str, axes: str, layout: Layout, last: int) -> str:
         spelt = {axis: axis for axis in _SHARED} | {"i": f"({layout.capsules})"}
     if layer == "primary":
         spelt["out"] = f"({layout.channels})"
+    if layer.startswith("cell."):  # capsules on both sides of a convolution
+        spelt = {"in": f"({layer}.t {layer}.k)", "out": f"({layer}.u {layer}.v)"}
+        spelt |= {"j": f"{layer}.u", "d": f"{layer}.v"}
     if layer == f"decoder.{last}":
         spelt["out"] = f"({layout.pixels})"
     return re.sub(r"[A-Za-z]+", lambda axis: spelt.get(axis[0], f"{layer}.{axis[0]}"), axes)
@@ -53,7 +56,22 @@ def sizes(spec: NetworkSpec) -> Sizes:
     known = {"type": spec.primary.types, "k": spec.primary.size, "h": h, "w": w}
     known |= {"j": spec.classes, "d": spec.pose, "H": height, "W": width, "C": channels}
     rows, patterns = table(spec), _canonical_patterns(spec)
+    known |= _cells(spec) if isinstance(spec, Rajasegaran2019) else {}
     return solve([(patterns[name], row.shape) for name, row in rows.items()], known)
+
+
+def _cells(spec: Rajasegaran2019) -> Sizes:
+    """Of each convolution of a cell the types and the size of a pose, read (t k) and made (u v)."""
+    known, types, size = {}, table(spec)["cell.0.caps.0.kernel"].shape[2], 1
+    last = len(spec.capsules) - 1
+    for n, cell in enumerate(spec.capsules):
+        for name in ("caps.0", "skip", "caps.1", "caps.2"):
+            layer = f"cell.{n}.{name}"
+            alone = (n, name) == (last, "skip")  # the routing's kernel reads one capsule
+            known |= {f"{layer}.t": 1 if alone else types, f"{layer}.k": size}
+            known |= {f"{layer}.u": cell.types, f"{layer}.v": cell.size}
+            types, size = cell.types, cell.size
+    return known
 
 
 def faults(hits: Match, layout: Layout, tensors: Arrays, spec: NetworkSpec) -> list[str]:
@@ -117,6 +135,8 @@ def infer(hits: Match, layout: Layout, tensors: Arrays, base: NetworkSpec) -> Ne
     What no shape tells stays that of `base`: strides, height and width of the image, and every
     option. Where shapes leave a size open (j * d alone is known, say), it is that of `base` too.
     """
+    if "primary" not in {field.name for field in dataclasses.fields(base)}:  # pyright: ignore
+        return None  # of cells the shapes leave too much open
     layers = {name.split(".")[1] for name in hits.sources if name.startswith("decoder.")}
     shapes, last = [], len(layers) - 1
     hidden = last if base.upsampling is None else len(base.decoder or ())

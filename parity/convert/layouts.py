@@ -1,7 +1,8 @@
 """The table of layouts: how public capsule networks name and order weights.
 
 Axes: kh kw in out of a kernel, n-th layer; type, k of primary capsules on a grid h w; i = all of
-these input capsules; j d output capsules; H W C image. `{n}`, `{k}` and `{type}` in a name stand
+these input capsules; j d output capsules; t k and u v, types and size of what a cell's convolution
+reads and makes; H W C image. `{n}`, `{k}` and `{type}` in a name stand
 for numbers, `#` for one that is passed over, `{0}` for the first in the order of their numbers,
 `[...]` for what may be missing; "1" is an axis of size 1.
 
@@ -106,6 +107,10 @@ _DANIELHAVIR = Layout(
 )
 
 # Keras numbers the layers of a process; a model inside another is a group of the file.
+_KERAS_NORM = (
+    *(("scale", "gamma"), ("shift", "beta")),
+    *(("mean", "moving_mean"), ("variance", "moving_variance")),
+)
 _KERAS_CAPS, _KERAS_DECODER = "[Efficient_][CapsNet/]", "[Generator/]"
 
 
@@ -117,10 +122,7 @@ def _efficient(source: str, stem: Mapping[str, str], primary: str, digit: str) -
         norm = f"{_KERAS_CAPS}[batch][instance]_normalization[_]{number}"
         rows[f"stem.{n}.kernel"] = (f"{conv}/kernel[:0]", "kh kw in out")
         rows[f"stem.{n}.bias"] = (f"{conv}/bias[:0]", "out")
-        for ours, theirs in (
-            *(("scale", "gamma"), ("shift", "beta")),
-            *(("mean", "moving_mean"), ("variance", "moving_variance")),
-        ):
+        for ours, theirs in _KERAS_NORM:
             rows[f"stem.{n}.norm.{ours}"] = (f"{norm}/{theirs}[:0]", "out")
     rows["primary.kernel"] = (f"{_KERAS_CAPS}{primary}/kernel[:0]", "kh kw 1 out")
     rows["primary.bias"] = (f"{_KERAS_CAPS}{primary}/bias[:0]", "out")
@@ -133,6 +135,37 @@ def _efficient(source: str, stem: Mapping[str, str], primary: str, digit: str) -
         rows[f"decoder.{n + 1}.kernel"] = (f"{conv}/kernel[:0]", "kh kw in out")
         rows[f"decoder.{n + 1}.bias"] = (f"{conv}/bias[:0]", "out")
     return Layout(source, rows, pixels="H W C")
+
+
+def _deepcaps() -> Rows:
+    """DeepCaps' rows: capsules are numbered through its four cells, u, skip, two more."""
+    rows: Rows = {}
+
+    def norm(ours: str, place: str) -> None:
+        for part, theirs in _KERAS_NORM:
+            rows[f"{ours}.norm.{part}"] = (f"{place}/{theirs}[:0]", "out")
+
+    rows["stem.0.kernel"] = ("conv2d[_]{0}/kernel[:0]", "kh kw in out")
+    rows["stem.0.bias"] = ("conv2d[_]{0}/bias[:0]", "out")
+    norm("stem.0", "[decoder/]batch_normalization[_]{0}")
+    names = [
+        f"cell.{n}.{name}" for n in range(4) for name in ("caps.0", "skip", "caps.1", "caps.2")
+    ]
+    names.remove("cell.3.skip")
+    for n, name in enumerate(names):
+        rows[f"{name}.kernel"] = (f"conv2d_caps[_]{{{n}}}/kernel[:0]", "kh kw t k u v")
+    rows["cell.3.skip.kernel"] = ("conv_capsule_layer3d[_]#/W[:0]", "k kh kw t (u v)")
+    rows["cell.3.skip.bias"] = ("conv_capsule_layer3d[_]#/b[:0]", "u v 1 1")
+    rows["digit.kernel"] = ("digit_caps/W[:0]", "j i d k")
+    rows["digit.bias"] = ("digit_caps/B[:0]", "j d")
+    rows["decoder.0.kernel"] = ("[decoder/]dense[_]#/kernel[:0]", "in out")
+    rows["decoder.0.bias"] = ("[decoder/]dense[_]#/bias[:0]", "out")
+    norm("decoder.0", "[decoder/]batch_normalization[_]{1}")
+    for n in range(5):
+        conv = f"[decoder/]conv2d_transpose[_]{{{n}}}"
+        rows[f"decoder.{n + 1}.kernel"] = (f"{conv}/kernel[:0]", "kh kw out in")
+        rows[f"decoder.{n + 1}.bias"] = (f"{conv}/bias[:0]", "out")
+    return rows
 
 
 LAYOUTS = {
@@ -176,6 +209,14 @@ LAYOUTS = {
         {str(n): f"{{{n}}}" for n in range(4)},
         "conv2d[_]{4}",
         "digit_caps[_]#",
+    ),
+    "deepcaps": Layout(
+        "brjathu/deepcaps: .h5 of save_weights or save, of its models to train and to evaluate",
+        _deepcaps(),
+        capsules="h w type",
+        pixels="H W C",
+        note="its 3-D routing reads capsules in the memory's order and squashes whole maps, as "
+        "Dynamic3D(released=True) does",
     ),
     "adambielski": Layout(
         "adambielski/CapsNet-pytorch, with its reconstruction network or without",

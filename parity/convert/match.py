@@ -57,8 +57,12 @@ def matching(names: Iterable[str]) -> list[str]:
     """The layouts of the table that use all of these names, whatever the shapes."""
     names = list(names)
     matches = {name: match(layout, names) for name, layout in LAYOUTS.items()}
-    needed = {"primary.kernel", "digit.kernel"}
-    return [name for name, m in matches.items() if not m.unexpected and needed <= m.sources.keys()]
+    needed = {"primary.kernel", "cell.0.caps.0.kernel", "digit.kernel"}
+    return [
+        name
+        for name, m in matches.items()
+        if not m.unexpected and needed & LAYOUTS[name].tensors.keys() <= m.sources.keys()
+    ]
 
 
 def _regex(template: str) -> re.Pattern[str]:

@@ -2,6 +2,7 @@
 
 import functools
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -22,6 +23,8 @@ class Cropped(Split):
     """
 
     size: tuple[int, int]
+
+    augmentations: ClassVar[tuple[str, ...]] = ("shift", "efficient")
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from parity.data import distortion
+from parity.data import affine, distortion
 from parity.data.windows import translate
 from parity.spec import TwincapsError
 
@@ -70,7 +70,7 @@ class Split:
     labels: np.ndarray
     augment: str = field(default="shift", kw_only=True)
 
-    augmentations: ClassVar[tuple[str, ...]] = ("shift", "efficient")
+    augmentations: ClassVar[tuple[str, ...]] = ("shift", "efficient", "deepcaps")
 
     def __post_init__(self) -> None:
         check_images(self.images, "images")
@@ -97,8 +97,10 @@ class Split:
         """The random numbers of an epoch, [N, ...].
 
         Here (down, right), [N, 2], uniform over the whole numbers from -shift to shift, or the rows
-        of `distortion.draw`.
+        of `distortion.draw` or `affine.draw`.
         """
+        if self.augment == "deepcaps":
+            return affine.draw(random, len(self))
         height, width, _ = self.shape
         if self.augment == "efficient":
             if min(height, width) < distortion.SMALLEST:
@@ -114,14 +116,19 @@ class Split:
             )
         return random.integers(-shift, shift, (len(self), 2), endpoint=True)
 
+    def pixels(self, images: np.ndarray) -> np.ndarray:
+        """Stored images as a network sees them: float32 in [0, 1]."""
+        return pixels(images)
+
     def batch(self, indices: np.ndarray, drawn: np.ndarray | None = None) -> Batch:
         """The images of these indices [B], augmented by their rows of `draw`, if given."""
         images = self.images[indices]
         if drawn is not None and self.augment == "shift":
             images = translate(images, drawn)
-        images = pixels(images)
-        if drawn is not None and self.augment == "efficient":
-            images = distortion.distort(images, drawn)
+        images = self.pixels(images)
+        if drawn is not None and self.augment != "shift":
+            change = {"efficient": distortion.distort, "deepcaps": affine.warp}[self.augment]
+            images = change(images, drawn)
         return Batch(images, self.labels[indices], np.ones(len(images), np.float32))
 
 

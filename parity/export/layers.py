@@ -77,8 +77,9 @@ def exponential_squash(g: Graph, x: str, name: str) -> str:
     return g("Mul", x, g("Div", shortened, length), name=name)
 
 
-def lengths(g: Graph, poses: str, name: str, epsilon: float = 0.0) -> str:
-    """The length of each pose, epsilon under its root: [..., D] -> [...]."""
+def lengths(g: Graph, poses: str, name: str, epsilon: float = 0.0, offset: float = 0.0) -> str:
+    """The length of each pose, epsilon under its root, offset in it: [..., D] -> [...]."""
+    poses = g("Add", poses, offset) if offset else poses
     square = g("ReduceSum", g("Mul", poses, poses), [-1], keepdims=0)
     return g("Sqrt", g("Add", square, epsilon) if epsilon > 0 else square, name=name)
 

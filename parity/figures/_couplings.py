@@ -3,6 +3,7 @@
 Axes: T iterations, I primary capsules, J classes, H W C the image, H'xW' the capsules' grid.
 """
 
+import math
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -65,11 +66,13 @@ def _array(x: Any) -> np.ndarray:
 def strongest(couplings_TIJ: np.ndarray, spec: NetworkSpec) -> np.ndarray:
     """The largest coefficient of the types at each place: [T, J, H', W'].
 
-    A mean over the types would hide it: most capsules have short poses, and split evenly.
+    A mean over the types would hide it: most capsules have short poses, and split evenly. Where
+    classes see two grids (DeepCaps) it is that of the second, which is the finer one.
     """
     iterations, _, classes = couplings_TIJ.shape
     shape = iterations, *spec.senders, classes
-    return couplings_TIJ.reshape(shape).max(3).transpose(0, 3, 1, 2)
+    shown = couplings_TIJ[:, -math.prod(spec.senders) :]
+    return shown.reshape(shape).max(3).transpose(0, 3, 1, 2)
 
 
 def extent(spec: NetworkSpec) -> tuple[float, float, float, float]:

@@ -18,14 +18,25 @@ from parity.reference.capsules import (
     exponential_squash,
     lengths,
     longest,
+    matrix_votes,
     no_tap,
     squash,
     votes,
 )
-from parity.reference.convolution import conv, depthwise, double_size, overlap, padded, windows
+from parity.reference.convolution import (
+    conv,
+    depthwise,
+    double_size,
+    overlap,
+    padded,
+    same,
+    transposed,
+    windows,
+)
 from parity.reference.derivative import derivative, gradient
 from parity.reference.losses import (
     correct,
+    cross_entropy,
     margin,
     negative_log_likelihood,
     one_hot,
@@ -40,6 +51,7 @@ __all__ = [
     "Tap",
     "conv",
     "correct",
+    "cross_entropy",
     "decode",
     "depthwise",
     "derivative",
@@ -54,6 +66,7 @@ __all__ = [
     "longest",
     "margin",
     "mask",
+    "matrix_votes",
     "negative_log_likelihood",
     "no_tap",
     "norm",
@@ -63,10 +76,12 @@ __all__ = [
     "reconstruction",
     "relu",
     "routing",
+    "same",
     "sigmoid",
     "softmax",
     "spread",
     "squash",
+    "transposed",
     "votes",
     "windows",
 ]

@@ -30,25 +30,30 @@ def no_tap(name: str, x: Array) -> Array:
     return x
 
 
-def norm(x: Array, axis: int = -1) -> Array:
+def norm(x: Array, axis: int | tuple[int, ...] = -1) -> Array:
     """|x| over `axis`, kept with size 1; value and gradient are 0 where x is 0."""
     zero = (np.real(x) == 0).all(axis, keepdims=True)
     return np.where(zero, 0, np.sqrt((x * x).sum(axis, keepdims=True)))
 
 
-def squash(x, axis: int = -1) -> Array:
+def squash(x, axis: int | tuple[int, ...] = -1, epsilon: float = 0.0) -> Array:
     """Shortens each vector to a length below 1, keeping its direction (Eq. 1).
 
     x * |x| / (1 + |x|^2), without an epsilon: at 0 the value and the gradient are exactly 0.
+    With one, x |x|^2 / (1 + |x|^2) / sqrt(|x|^2 + epsilon), as Keras has it (DeepCaps: 1e-7).
 
     Args:
         x: Vectors along `axis`, of any shape.
-        axis: The axis that a vector's numbers lie along.
+        axis: The axis, or axes, that a vector's numbers lie along.
+        epsilon: Added to the square under the root.
 
     Returns:
         The shape of `x`, in float64 or complex128.
     """
     x = double(x)
+    if epsilon > 0:
+        square = norm(x, axis) ** 2
+        return x * square / (1 + square) / np.sqrt(square + epsilon)
     length = norm(x, axis)
     return x * length / (1 + length * length)
 
@@ -74,14 +79,15 @@ def exponential_squash(x, axis: int = -1) -> Array:
     return x * np.where(zero, 1, -np.expm1(-safe) / safe)
 
 
-def lengths(poses, epsilon: float = 0.0) -> Array:
+def lengths(poses, epsilon: float = 0.0, offset: float = 0.0) -> Array:
     """The length of each pose, [..., D] -> [...]; its gradient at 0 is 0.
 
     Args:
         poses: Of any shape.
         epsilon: Added to the sum of squares under the root.
+        offset: Added to each number of a pose, before it is squared (DeepCaps: 1e-7).
     """
-    poses = double(poses)
+    poses = double(poses) + offset
     if epsilon > 0:
         return np.sqrt((poses * poses).sum(-1) + epsilon)
     return norm(poses)[..., 0]
@@ -98,6 +104,22 @@ def votes(inputs_BIK, kernel_IJKD) -> Array:
         Votes [B, I, J, D].
     """
     return np.einsum("bik,ijkd->bijd", double(inputs_BIK), double(kernel_IJKD))
+
+
+def matrix_votes(inputs_BIK, kernel_IJPQ) -> Array:
+    """The vote of each input capsule for each output capsule, of poses that are matrices: P_i W_ij.
+
+    Args:
+        inputs_BIK: Poses of whole matrices, row by row; K = rows * P.
+        kernel_IJPQ: A matrix for each pair of an input and an output capsule.
+
+    Returns:
+        Votes [B, I, J, D], row by row; D = rows * Q.
+    """
+    inputs_BIK, kernel_IJPQ = double(inputs_BIK), double(kernel_IJPQ)
+    inputs = inputs_BIK.reshape(*inputs_BIK.shape[:2], -1, kernel_IJPQ.shape[2])
+    votes = np.einsum("birp,ijpq->bijrq", inputs, kernel_IJPQ)
+    return votes.reshape(*votes.shape[:3], -1)
 
 
 def longest(lengths, count: int | None = None) -> Array:

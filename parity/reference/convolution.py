@@ -6,6 +6,7 @@ Axes: B batch, H W a feature map, C its channels.
 import numpy as np
 
 from parity.reference.arrays import Array, double
+from parity.spec.convolution import same_padding, transposed_cut
 
 
 def conv(x_BHWC, kernel, stride: int) -> Array:
@@ -51,6 +52,50 @@ def padded(x_BHWC, padding: int) -> Array:
     x_BHWC = double(x_BHWC)
     sides = [(0, 0), (padding, padding), (padding, padding)]
     return np.pad(x_BHWC, sides + [(0, 0)] * (x_BHWC.ndim - 3))
+
+
+def same(x_BHWC, kernel: int, stride: int) -> Array:
+    """A map with zeros around it, as TensorFlow's padding 'same' has them.
+
+    A convolution of this kernel and stride then makes H / stride by W / stride places, rounded up.
+
+    Args:
+        x_BHWC: A feature map.
+        kernel: Height and width of the kernel.
+        stride: Pixels, in both directions.
+    """
+    x_BHWC = double(x_BHWC)
+    rows, columns = (same_padding(size, kernel, stride) for size in x_BHWC.shape[1:3])
+    return np.pad(x_BHWC, [(0, 0), rows, columns, (0, 0)])
+
+
+def transposed(x_BHWC, kernel, stride: int) -> Array:
+    """A transposed convolution, `stride` times as large, with the edges of TensorFlow's 'same'.
+
+    y[b, s h + m, s w + n, o] is the sum over (h, w, c) of x[b, h, w, c] kernel[m, n, c, o], cut to
+    s H by s W from (size - s) // 2 on, where size is that of the kernel.
+
+    Args:
+        x_BHWC: A feature map, [B, H, W, in].
+        kernel: [kh, kw, in, out].
+        stride: Pixels, in both directions, at most the kernel's size.
+
+    Returns:
+        [B, stride * H, stride * W, out].
+    """
+    x_BHWC, kernel = double(x_BHWC), double(kernel)
+    batch, height, width, _ = x_BHWC.shape
+    rows, columns, _, out = kernel.shape
+    whole = (batch, (height - 1) * stride + rows, (width - 1) * stride + columns, out)
+    y = np.zeros(whole, np.result_type(x_BHWC, kernel))
+    for h, w in np.ndindex(height, width):
+        window = np.tensordot(x_BHWC[:, h, w], kernel, ((1,), (2,)))  # axes b m n o
+        y[:, h * stride : h * stride + rows, w * stride : w * stride + columns] += window
+    down, across = (
+        slice(*transposed_cut(size, taps, stride))
+        for size, taps in zip((height, width), (rows, columns), strict=True)
+    )
+    return y[:, down, across]
 
 
 def windows(x_BHWC, kernel: tuple[int, int], stride: int) -> Array:

@@ -82,6 +82,25 @@ def negative_log_likelihood(log_activations_BJ, targets) -> Array:
     return -np.where(present > 0, log_activations_BJ, 0).sum(1).mean()
 
 
+def cross_entropy(activations_BJ, targets) -> Array:
+    """The cross-entropy of the softmax over class activations: mean over the batch.
+
+    Activations of (0, 1) are taken for logits, as the released code of variational Bayes routing
+    does: the loss stays above ln(1 + (J - 1) / e), 0.905 for 5 classes and 1.461 for 10.
+
+    Args:
+        activations_BJ: Of the class capsules.
+        targets: Integer labels [B], or 0/1 [B, J] where several classes may be present: summed.
+
+    Returns:
+        A scalar.
+    """
+    activations_BJ = double(activations_BJ)
+    shifted = activations_BJ - np.real(activations_BJ).max(1, keepdims=True)
+    logs = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    return negative_log_likelihood(logs, targets)
+
+
 def spread(activations_BJ, targets, *, margin: float = 0.9) -> Array:
     """The spread loss (Hinton, Sabour, Frosst 2018, Eq. 3): mean over the batch.
 

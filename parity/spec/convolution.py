@@ -90,6 +90,26 @@ class Sizes(NamedTuple):
         return found
 
 
+def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Zeros before and after `size` numbers, as TensorFlow's padding 'same' has them.
+
+    The result has size / stride places, rounded up. Of an odd number of zeros the odd one comes
+    after: kernel // 2 on either side would move an even size at stride 2 by a pixel.
+    """
+    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
+def transposed_cut(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """First and last place of a transposed convolution's whole result that 'same' keeps.
+
+    The whole has (size - 1) * stride + kernel places, and size * stride of them are kept; the
+    kernel is at least as large as the stride.
+    """
+    first = (kernel - stride) // 2
+    return first, first + size * stride
+
+
 def by_fourier(method: Method, sizes: Sizes, batch: int) -> bool:
     """Whether a batch goes by the Fourier transform.
 

@@ -1,7 +1,7 @@
 """The parts of networks: tensors, convolutions, the first capsules."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, get_args
 
 from parity.spec.checks import (
@@ -14,6 +14,7 @@ from parity.spec.checks import (
     normalise,
     require,
 )
+from parity.spec.plain import LATER
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Tensor:
             training step gives a new value.
         free: Whether its gradient is 0 by construction while training, as that of a bias before a
             normalisation is: what is left of it in a program is rounding.
+        whole: Whether the normal of the first draw is not cut.
     """
 
     axes: str
@@ -39,6 +41,7 @@ class Tensor:
     bound: float = 0.0
     trained: bool = True
     free: bool = False
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -140,15 +143,18 @@ class Block:
 
     Attributes:
         channels: Of both.
-        stride: Of the first, and of the shortcut's subsampling.
+        stride: Of the first, and of the shortcut.
+        projected: Whether the shortcut is a convolution of 1x1, normalised; otherwise it has no
+            parameters, and zeros for channels that are missing.
     """
 
     channels: int
     stride: int = 1
+    projected: bool = field(default=False, metadata=LATER)
 
     def __post_init__(self) -> None:
         normalise(self)
-        check("block", COUNT, **vars(self))
+        check("block", COUNT, **fields(self, "channels stride"))
 
 
 @dataclass(frozen=True)
@@ -206,14 +212,22 @@ class Norm:
         if self.bound is not None:
             check("norm", POSITIVE, bound=self.bound)
 
-    def rows(self, name: str, width: int) -> dict[str, Tensor]:
-        """Name -> Tensor of its scale, shift and, of a batch norm, running numbers."""
+    def rows(self, name: str, width: int, affine: bool = True) -> dict[str, Tensor]:
+        """Name -> Tensor of its scale, shift and, of a batch norm, running numbers.
+
+        Args:
+            name: Of the norm.
+            width: Channels.
+            affine: Whether it has a scale and a shift.
+        """
         bound = self.bound or 0.0
 
         def row(value: float, bound: float = 0.0, trained: bool = True) -> Tensor:
             return Tensor("out", (width,), 0.0, value, bound, trained)
 
-        rows = {f"{name}.scale": row(1.0, bound), f"{name}.shift": row(0.0, bound)}
+        rows = {}
+        if affine:
+            rows = {f"{name}.scale": row(1.0, bound), f"{name}.shift": row(0.0, bound)}
         if self.kind == "batch":
             rows[f"{name}.mean"] = row(0.0, trained=False)
             rows[f"{name}.variance"] = row(1.0, trained=False)
@@ -277,3 +291,43 @@ class Upsampling:
         for _ in self.channels:
             side = 2 * side - self.kernel + 1
         return side - self.kernel + 1
+
+
+@dataclass(frozen=True)
+class Transposed:
+    """The second half of a decoder: transposed convolutions, then relu, none between them.
+
+    It begins with the dense layers' numbers as a feature map, normalised.
+
+    Attributes:
+        channels: Of each convolution but the last, which makes the image's.
+        strides: How many times as large each of them makes a map, the last one's too.
+        kernel: Height and width of every kernel.
+        norm: Of the map that the dense layers give.
+    """
+
+    channels: tuple[int, ...] = (64, 32, 16, 8)
+    strides: tuple[int, ...] = (1, 2, 2, 2, 1)
+    kernel: int = 3
+    norm: Norm = Norm(keep=0.8)
+
+    def __post_init__(self) -> None:
+        normalise(self)
+        check("upsampling", COUNT, **{f"width {n}": x for n, x in enumerate(self.channels)})
+        check("upsampling", COUNT, **{f"stride {n}": x for n, x in enumerate(self.strides)})
+        check("upsampling", COUNT, kernel=self.kernel)
+        require(
+            len(self.strides) == len(self.channels) + 1,
+            f"upsampling: {len(self.channels)} widths and {len(self.strides)} strides; expected "
+            "one stride more, that of the convolution to the image's channels",
+        )
+        require(
+            max(self.strides) <= self.kernel,
+            f"upsampling: a stride of {max(self.strides)} is larger than the kernel of "
+            f"{self.kernel}; use a smaller one, or places would be left out",
+        )
+
+    @property
+    def scale(self) -> int:
+        """How many times as large the image is as the map it begins with."""
+        return math.prod(self.strides)

@@ -6,7 +6,7 @@ from parity.spec.checks import FROM_ZERO, check, fields, normalise, require
 from parity.spec.plain import LATER
 
 # Of the class capsules: by their lengths, or by their activations.
-LOSSES = ("margin", "negative_log_likelihood", "spread")
+LOSSES = ("margin", "negative_log_likelihood", "spread", "cross_entropy")
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class Loss:
     code, with a `scale` of 0.5, is the paper's loss over 20 for ten classes.
 
     Attributes:
-        kind: "margin" of lengths; of activations "negative_log_likelihood", where they sum to 1, or
-            "spread".
+        kind: "margin" of lengths; of activations "negative_log_likelihood", where they sum to 1,
+            "spread", or "cross_entropy", which takes them for logits.
         spread: The spread loss's margin, outside of a training and where a training has no other.
     """
 

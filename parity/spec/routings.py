@@ -12,7 +12,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 from parity.spec.checks import COUNT, POSITIVE, check, normalise, require
 
@@ -42,7 +42,15 @@ class Owned:
 
 
 # The names of ROUTINGS, for type checkers and editors.
-RoutingName = Literal["dynamic", "self_attention", "self_routing", "em"]
+RoutingName = Literal[
+    "dynamic",
+    "self_attention",
+    "self_routing",
+    "em",
+    "variational_bayes",
+    "inverted_attention",
+    "dynamic_3d",
+]
 
 
 @dataclass(frozen=True, init=False)
@@ -52,8 +60,12 @@ class Routing:
     A subclass gives `name` its default, says its `source`, and `owns` its parameters by name;
     one with a field of the same name, a bool, is there where that is true. What it `takes` of a
     batch beside the votes is nothing where capsules are as active as they are long; a routing that
-    takes activations returns poses, activations and coefficients. `shares` says whether the
-    coefficients of an input are its shares: none below 0, in all at most 1.
+    takes activations returns poses, activations and coefficients. Its fields are what the function
+    is told by name, but for those that the network reads instead, which it `leaves` to it. `shares`
+    says whether the coefficients of an input are its shares: none below 0, in all at most 1;
+    `places` whether the votes may be for the places of a grid, [B, P, I, J, D], which an input
+    shares its votes among; `logits` whether the activations that it returns are logits, for a norm
+    and a sigmoid to come.
     """
 
     name: str = "dynamic"
@@ -61,7 +73,10 @@ class Routing:
     source: ClassVar[str] = ""
     owns: ClassVar[Mapping[str, Owned]] = {}
     takes: ClassVar[Mapping[str, Owned]] = {}
+    leaves: ClassVar[tuple[str, ...]] = ()
     shares: ClassVar[bool] = True
+    places: ClassVar[bool] = False
+    logits: ClassVar[bool] = False
 
     def __new__(cls, name: RoutingName = "dynamic", *options: Any, **named: Any) -> "Routing":
         """The dataclass of that name; raises SpecError with the known names."""
@@ -84,8 +99,9 @@ class Routing:
     @property
     def options(self) -> dict[str, Any]:
         """What the routing function is told by name, besides what the routing owns."""
+        others = {"name", *self.owns, *self.leaves}
         names = (field.name for field in dataclasses.fields(self))
-        return {n: getattr(self, n) for n in names if n != "name" and n not in self.owns}
+        return {n: getattr(self, n) for n in names if n not in others}
 
     @property
     def owned(self) -> dict[str, Owned]:
@@ -224,6 +240,110 @@ class EM(Routing):
         check("routing", POSITIVE, **numbers)
 
 
+Covariance = Literal["diagonal", "full"]
+COVARIANCES: tuple[Covariance, ...] = get_args(Covariance)
+
+
+def check_covariance(covariance: Any) -> None:
+    """Raises SpecError unless it is one of `COVARIANCES`."""
+    require(
+        covariance in COVARIANCES,
+        f"routing: covariance is {covariance!r}; expected one of {', '.join(COVARIANCES)}",
+    )
+
+
+@dataclass(frozen=True)
+class VariationalBayes(Routing):
+    """Variational Bayes routing: parents are Gaussians that are known by a distribution.
+
+    Attributes:
+        num_iters: r, at least 1.
+        covariance: Of a parent's votes: "diagonal", the authors' choice, or "full".
+    """
+
+    source: ClassVar[str] = "Ribeiro, Leontidis, Kollias 2020 (variational Bayes), their own code"
+    takes: ClassVar[Mapping[str, Owned]] = {"activations": Owned("b i")}
+    owns: ClassVar[Mapping[str, Owned]] = {
+        "beta_a": Owned("j", value=0.0),
+        "beta_u": Owned("j", value=0.0),
+    }
+    logits: ClassVar[bool] = True
+
+    name: str = "variational_bayes"
+    num_iters: int = field(default=3, metadata={"examples": (1, 3)})
+    covariance: Covariance = field(default="diagonal", metadata={"examples": COVARIANCES})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check("routing", COUNT, num_iters=self.num_iters)
+        check_covariance(self.covariance)
+
+
+Order = Literal["concurrent", "sequential"]
+ORDERS: tuple[Order, ...] = get_args(Order)
+
+
+@dataclass(frozen=True)
+class InvertedAttention(Routing):
+    """Inverted dot-product attention: a vote counts as it agrees with its parent's last pose.
+
+    The function is one step of one layer; the network takes the steps of all its layers.
+
+    Attributes:
+        num_iters: T, at least 1; the first of them has no agreement yet.
+        order: "concurrent", in which each step of all layers takes the poses that the step before
+            left, or "sequential", in which a layer takes its T steps before the next begins.
+    """
+
+    source: ClassVar[str] = "Tsai, Srivastava, Goh, Salakhutdinov 2020, their own code"
+    takes: ClassVar[Mapping[str, Owned]] = {"poses": Owned("b j d", feeds="routing.0.logits")}
+    leaves: ClassVar[tuple[str, ...]] = ("num_iters", "order")
+
+    name: str = "inverted_attention"
+    num_iters: int = field(default=2, metadata={"examples": (2,)})
+    order: Order = "concurrent"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check("routing", COUNT, num_iters=self.num_iters)
+        known = ", ".join(ORDERS)
+        require(self.order in ORDERS, f"routing: order is {self.order!r}; expected one of {known}")
+
+
+@dataclass(frozen=True)
+class Dynamic3D(Routing):
+    """Routing by agreement to all places of a grid at once.
+
+    Attributes:
+        num_iters: r, at least 1.
+        bias: [J, D], added to the weighted sum before each squash (the authors' code).
+        released: As the authors' released code: one squash of a type's whole map; a layer also
+            reads its children in the memory's order.
+    """
+
+    source: ClassVar[str] = "Rajasegaran et al. 2019 (DeepCaps), 3-D convolutional routing"
+    owns: ClassVar[Mapping[str, Owned]] = {"bias": Owned("j d", feeds="routing.0.sum")}
+    places: ClassVar[bool] = True
+
+    name: str = "dynamic_3d"
+    num_iters: int = field(default=3, metadata={"examples": (1, 3)})
+    bias: bool = False
+    released: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check("routing", COUNT, num_iters=self.num_iters)
+
+
 ROUTINGS: dict[str, type[Routing]] = {
-    kind.name: kind for kind in (Dynamic, SelfAttention, SelfRouting, EM)
+    kind.name: kind
+    for kind in (
+        Dynamic,
+        SelfAttention,
+        SelfRouting,
+        EM,
+        VariationalBayes,
+        InvertedAttention,
+        Dynamic3D,
+    )
 }

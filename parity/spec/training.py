@@ -11,7 +11,7 @@ Precision = Literal["float32", "float64", "bfloat16"]
 Optimizer = Literal["adam", "adamw", "sgd"]
 Backend = Literal["torch", "jax"]
 Schedule = Literal["exponential", "staircase", "milestones"]
-Augmentation = Literal["shift", "efficient"]
+Augmentation = Literal["shift", "efficient", "deepcaps"]
 Spread = Literal["constant", "linear", "sigmoid"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 OPTIMIZERS: tuple[Optimizer, ...] = get_args(Optimizer)
@@ -30,14 +30,17 @@ class TrainingSpec:
     the number of `milestones`, steps in rising order, that are not after t. See `parity.schedule`.
     `epsilon_hat` adds Adam's epsilon to the root of the second moment before its bias correction,
     as Keras does; see Kingma and Ba 2015, the end of section 2.
-    `augment` is what is random about a training image: "shift", or "efficient", the transformations
-    of Efficient-CapsNet (`parity.data.distortion`). `shift` is the largest random translation of a
+    `augment` is what is random about a training image: "shift"; "efficient", the transformations of
+    Efficient-CapsNet (`parity.data.distortion`); "deepcaps", those of DeepCaps
+    (`parity.data.affine`). `shift` is the largest random translation of a
     training image, in pixels, where `augment` is "shift"; data sets that crop or place their images
     at random do not use it.
     `weight_decay` is decoupled, and used by adamw alone. `l2` is the weight decay in the gradient:
     l2 times a parameter is added to its gradient, after clipping, whatever the optimiser.
     `spread` is how a spread loss's margin grows: "constant"; "linear" from 0.2 over `spread_steps`
     steps; "sigmoid", around four times so many of them. See `parity.schedule`.
+    `hard_step` is, above 0, the step from which a margin loss asks for more (0.95, 0.05, 0.8 of
+    DeepCaps' code) and the rate's schedule begins again.
     `ema` is the decay of an average of the weights that moves beside them, e.g. 0.999: it begins at
     the first weights, without a bias correction, and after each step average += (1 - ema) *
     (weights - average). `validation` is how many training images are held out to choose the best
@@ -70,6 +73,7 @@ class TrainingSpec:
     milestones: tuple[int, ...] = field(default=(), metadata=LATER)
     spread: Spread = field(default="constant", metadata=LATER)
     spread_steps: int = field(default=50_000, metadata=LATER)
+    hard_step: int = field(default=0, metadata=LATER)
 
     def __post_init__(self) -> None:
         normalise(self)
@@ -86,7 +90,7 @@ class TrainingSpec:
         above_zero = "learning_rate decay_rate epsilon"
         from_zero = "minimum_rate beta1 beta2 momentum weight_decay l2"
         check("training", COUNT, **fields(self, "epochs batch_size decay_steps spread_steps"))
-        check("training", WHOLE, **fields(self, "shift seed validation"))
+        check("training", WHOLE, **fields(self, "shift seed validation hard_step"))
         check("training", POSITIVE, **fields(self, above_zero))
         check("training", FROM_ZERO, **fields(self, from_zero))
         if self.clip_norm is not None:

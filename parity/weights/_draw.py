@@ -17,9 +17,9 @@ def generator(seed: int, name: str) -> np.random.Generator:
 def draw(spec: NetworkSpec, seed: int) -> Arrays:
     """The first weights of `seed`, float32, each drawn by (seed, its name).
 
-    Kernels are normal, cut at two standard deviations by drawing again, as in the authors' code,
-    or uniform; biases and state are constant. A tensor's values do not depend on which others the
-    network has.
+    Kernels are normal, whole or cut at two standard deviations by drawing again, as in the authors'
+    code of 2017, or uniform; biases and state are constant. A tensor's values do not depend on
+    which others the network has.
     """
     return {name: _first(row, seed, name) for name, row in table(spec).items()}
 
@@ -31,6 +31,6 @@ def _first(row: Tensor, seed: int, name: str) -> np.ndarray:
     if row.bound > 0:
         return random.uniform(-row.bound, row.bound, row.shape).astype(np.float32)
     values = random.standard_normal(row.shape)
-    while (far := np.abs(values) > 2).any():
+    while not row.whole and (far := np.abs(values) > 2).any():
         values[far] = random.standard_normal(int(far.sum()))
     return (values * row.std).astype(np.float32)

@@ -41,7 +41,7 @@ def make_trainer(
     if dataset is not None:
         check(spec, dataset)
     backend = options.backend
-    memory.keep()
+    memory.keep(one_arena=(backend, options.device) == ("jax", "cpu"))
     cache.stand_in()
     try:
         numerics = importlib.import_module(f"{backend}_caps.numerics")

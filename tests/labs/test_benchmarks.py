@@ -1,6 +1,7 @@
 """The benchmarks: that they run, take turns and write their page; never how long a thing takes."""
 
 import importlib
+import math
 import re
 import subprocess
 import sys
@@ -131,6 +132,10 @@ def test_a_peer_is_read_from_its_folder(tmp_path, monkeypatch):
     folder = there["adambielski"]
     run = worker.build("adambielski", "step", folder=folder, name="small", batch=3)
     assert run() > run()  # its Adam trains it
+    sizes = {"name": "small", "batch": 3, "images": 7}
+    loss, right = worker.build("adambielski", "evaluate", folder=folder, **sizes)()
+    assert math.isfinite(loss)
+    assert 0 <= right <= 7
 
 
 @pytest.mark.slow

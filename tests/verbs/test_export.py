@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 import specs
 import wings
+from test_deepcaps import PLAIN, RELEASED
+from test_deepcaps import TINY as DEEPCAPS
 from test_imports import frameworks_but, run
 
 from parity import __main__ as door
@@ -72,6 +74,9 @@ NETWORKS = {
     "efficient, upsampling": replace(
         EFFICIENT, image=(12, 12, 3), decoder=(11, 16), upsampling=Upsampling((3, 5), 2, 0.2)
     ),
+    "deepcaps": replace(DEEPCAPS, norm=Norm(first=True)),
+    "deepcaps, released": RELEASED,
+    "deepcaps, no decoder": replace(PLAIN, stem=(Conv(5, 3), Conv(3, 2, 2))),
 }
 # A routing or a network may have no graph.
 NETWORKS = {
@@ -98,7 +103,7 @@ def expected(spec, arrays, images, things=1):
     """What the oracle says: poses, scores and reconstructions of the longest capsules."""
     arrays = {name: array.astype(float) for name, array in arrays.items()}
     poses = reference.encode(spec, arrays, images)
-    lengths = reference.lengths(poses, spec.length_epsilon)
+    lengths = reference.lengths(poses, spec.length_epsilon, spec.length_offset)
     found = {"poses": poses, "scores": lengths}
     if spec.decoder is not None:
         answers = reference.longest(lengths, things).T
@@ -149,7 +154,7 @@ def test_onnx_runtime_says_the_same_for_any_batch(name):
 
 
 @pytest.mark.parametrize("run_by", [by_reference, by_runtime])
-@pytest.mark.parametrize("name", ["primes", "efficient, upsampling"])
+@pytest.mark.parametrize("name", ["primes", "efficient, upsampling", "deepcaps"])
 def test_several_answers_have_a_reconstruction_each_the_longest_first(name, run_by):
     arrays, images = random_case(NETWORKS[name])
     made = build(NETWORKS[name], arrays, TrainedOn(things=2))

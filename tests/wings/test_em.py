@@ -350,8 +350,10 @@ REFUSED = {
     "capsules 0: a window of 6x6 is larger than its grid of 7x5": {
         "capsules": (CapsuleLayer(3, 4, 6),)
     },
-    "network matrix has betas, and self_routing takes none": {"routing": Routing("self_routing")},
-    "has capsules with activations, and dynamic takes none": {"routing": Routing()},
+    "takes votes, activations, logits; network matrix has votes, activations to give": {
+        "routing": Routing("self_routing")
+    },
+    "routing dynamic takes votes; network matrix has votes, activations": {"routing": Routing()},
 }
 
 

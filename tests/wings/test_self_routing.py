@@ -317,7 +317,7 @@ def test_children_in_no_window_are_counted():
 
 REFUSED = {
     "block.1: makes 2 channels of 3; expected at least as many": {"blocks": (Block(3), Block(2))},
-    "network self_routing has capsules with activations, and dynamic takes none": {
+    "routing dynamic takes votes; network self_routing has votes, activations, logits to give": {
         "routing": Routing()
     },
     "loss: kind is 'margin', of lengths; network self_routing has activations": {"loss": Loss()},
@@ -333,7 +333,7 @@ def test_what_cannot_be_built_is_refused(message):
 
 
 def test_routings_and_losses_of_activations_are_refused_elsewhere():
-    with pytest.raises(SpecError, match="self_routing routes by them; use another routing"):
+    with pytest.raises(SpecError, match=r"takes votes, activations, logits; .* has votes to give"):
         NetworkSpec(routing=Routing("self_routing"))
     with pytest.raises(SpecError, match="of activations; network sabour2017 has lengths"):
         NetworkSpec(loss=Loss(kind="negative_log_likelihood"))

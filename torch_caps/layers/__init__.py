@@ -5,8 +5,17 @@ NHWC between layers.
 """
 
 from torch_caps.layers.capsules import DigitCapsules
-from torch_caps.layers.decoder import Decoder, Dense, UpsamplingDecoder, dense, mask
-from torch_caps.layers.matrix import MatrixCapsules
+from torch_caps.layers.cell import Cell, ConvCapsules, RoutedCapsules
+from torch_caps.layers.decoder import (
+    Decoder,
+    Dense,
+    TransposedDecoder,
+    UpsamplingDecoder,
+    dense,
+    mask,
+)
+from torch_caps.layers.inverted import FirstCapsules, InvertedCapsules
+from torch_caps.layers.matrix import MatrixCapsules, NormalMatrixCapsules, NormalPoses
 from torch_caps.layers.norm import Norm, NormalConv, NormalStem, leaky, standardised
 from torch_caps.layers.primary import DepthwiseCapsules, PrimaryCapsules, primary_poses
 from torch_caps.layers.residual import Block
@@ -15,18 +24,26 @@ from torch_caps.layers.stem import Conv, Stem, one_line, parameter
 
 __all__ = [
     "Block",
+    "Cell",
     "Conv",
+    "ConvCapsules",
     "Decoder",
     "Dense",
     "DepthwiseCapsules",
     "DigitCapsules",
+    "FirstCapsules",
+    "InvertedCapsules",
     "MatrixCapsules",
     "Norm",
     "NormalConv",
+    "NormalMatrixCapsules",
+    "NormalPoses",
     "NormalStem",
     "PrimaryCapsules",
+    "RoutedCapsules",
     "SelfRoutingCapsules",
     "Stem",
+    "TransposedDecoder",
     "UpsamplingDecoder",
     "dense",
     "leaky",

@@ -4,16 +4,19 @@ Axes: B batch, J output capsules, D size of an output pose, H W C image.
 """
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from parity.spec import Efficient, NetworkSpec
-from torch_caps.convolution import double_size
-from torch_caps.layers.norm import leaky
+from parity.spec import Efficient, NetworkSpec, Rajasegaran2019
+from torch_caps.capsules import Tap, no_tap
+from torch_caps.convolution import double_size, transposed
+from torch_caps.layers.norm import Norm, State, leaky
 from torch_caps.layers.stem import Conv, one_line, parameter
 from torch_caps.losses import one_hot
+from torch_caps.norm import Total
 
 
 def dense(x: Tensor, kernel: Tensor, bias: Tensor, compute: torch.dtype) -> Tensor:
@@ -119,3 +122,65 @@ class UpsamplingDecoder(nn.ModuleList):
             elif self.dense <= n < last:
                 x = leaky(x, self.slope)
         return x.sigmoid()
+
+
+class TransposedConv(Conv):
+    """A transposed convolution with a bias: [B, H, W, in] -> [B, stride * H, stride * W, out]."""
+
+    def forward(self, x_BHWC: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """As `convolution.transposed`."""
+        return transposed(x_BHWC, self.kernel, self.stride, self.compute, self.bias)
+
+
+class TransposedDecoder(nn.ModuleList):
+    """Dense layers with relu, a normalised map, transposed convolutions, relu.
+
+    Masked [B, J, D] -> [B, H, W, C]: of the one class that is left, and not told which it is. See
+    `parity.spec.Transposed`.
+    """
+
+    __repr__ = one_line
+
+    def __init__(self, spec: Rajasegaran2019, compute: torch.dtype):
+        up, hidden = spec.upsampling, spec.decoder or ()
+        dense: list[Any] = [Dense(*pair, compute) for pair in pairwise((spec.pose, *hidden))]
+        dense[-1].norm = Norm(up.norm, spec.depth)
+        widths = pairwise((spec.depth, *up.channels, spec.image[2]))
+        convs = [
+            TransposedConv(*pair, up.kernel, stride, compute, "direct")
+            for pair, stride in zip(widths, up.strides, strict=True)
+        ]
+        super().__init__([*dense, *convs])
+        self.dense, self.side = len(dense), spec.side
+
+    def forward(
+        self,
+        masked_BJD: Tensor,
+        *,
+        train: bool = False,
+        tap: Tap = no_tap,
+        total: Total | None = None,
+    ) -> tuple[Tensor, State]:
+        """Images [B, H, W, C] of at least 0, and new running numbers by the names of their rows.
+
+        Args:
+            masked_BJD: Capsules masked by `mask`.
+            train: Whether this is a training step.
+            tap: Sees what each dense layer makes, the map's norm and its new running numbers.
+            total: The sum over processes, as in `norm.batch`.
+        """
+        # The others are 0: the sum over the classes is the pose of the one that is left.
+        x, state = masked_BJD.sum(1), {}
+        layer: Any
+        for n, layer in enumerate(self):
+            if n >= self.dense:  # no activation between them
+                x = layer(x).to(masked_BJD.dtype)
+                continue
+            x = tap(f"decoder.{n}", F.relu(layer(x)))
+            if n == self.dense - 1:
+                x = x.reshape(x.shape[0], *self.side, -1)
+                x, new = layer.norm(x, train=train, total=total)
+                name = f"decoder.{n}.norm"
+                state = {f"{name}.{key}": tap(f"{name}.{key}", y) for key, y in new.items()}
+                x = tap(name, x)
+        return F.relu(x), state

@@ -1,4 +1,4 @@
-"""Capsules with matrices for poses: votes of the children of windows, then routing.
+"""Capsules with matrices for poses: votes of the children of windows, routing, and norms after it.
 
 Axes: B batch, P parent places, M places of a window, T types of children, I = M T, J output
 capsules, D size of a pose, X Y Z rows and columns of matrices, H W a grid of capsules.
@@ -6,6 +6,7 @@ capsules, D size of a pose, X Y Z rows and columns of matrices, H W a grid of ca
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from parity.spec import Hinton2018
+from parity.spec import Matrix, Method, Ribeiro2020
 from torch_caps import routing
 from torch_caps.capsules import Capsules, Tap, no_tap
 from torch_caps.convolution import windows
-from torch_caps.layers.stem import parameter
+from torch_caps.layers.norm import Norm, State, normalised
+from torch_caps.layers.stem import Conv, parameter
+from torch_caps.norm import Total
 
 
 class MatrixCapsules(nn.Module):
@@ -36,7 +39,7 @@ class MatrixCapsules(nn.Module):
 
     kernel: Tensor
 
-    def __init__(self, spec: Hinton2018, number: int, lean: bool = True, block: int | None = None):
+    def __init__(self, spec: Matrix, number: int, lean: bool = True, block: int | None = None):
         super().__init__()
         rows, name = spec.tensors(), f"capsule.{number}"
         self.window, self.side = spec.windows[number], spec.side
@@ -47,13 +50,16 @@ class MatrixCapsules(nn.Module):
         if self.last:
             self.routing = replace(self.routing, **spec.class_options)
 
-    def forward(self, children: Capsules, name: str, tap: Tap = no_tap) -> Capsules:
+    def forward(
+        self, children: Capsules, name: str, tap: Tap = no_tap, *, fixed: bool = False
+    ) -> Capsules:
         """The parents.
 
         Args:
             children: Poses [B, H, W, T, D] and activations [B, H, W, T].
             name: Of this layer in the table of weights.
             tap: Sees NAME.votes and what the routing shows, under NAME but for the classes.
+            fixed: Whether what the routing owns has a gradient of exactly 0.
 
         Returns:
             Poses [B, H', W', J, D] and activations [B, H', W', J]; of classes [B, J, D] and [B, J].
@@ -63,8 +69,8 @@ class MatrixCapsules(nn.Module):
         given = children.poses, children.activations
         block = self._images(children.poses)
         if tap is not no_tap or not self.lean or block >= len(children.poses):
-            return Capsules(*self._route(*given, name, tap))
-        return Capsules(*_by_images(self._route, block, *given))
+            return Capsules(*self._route(*given, name, tap, fixed))
+        return Capsules(*_by_images(partial(self._route, fixed=fixed), block, *given))
 
     def _images(self, poses_BHWTD: Tensor) -> int:
         """Images of a block: as many as have their votes in 128 MiB."""
@@ -73,13 +79,20 @@ class MatrixCapsules(nn.Module):
         return self.block or max(1, 2**27 // (numbers * poses_BHWTD.element_size()))
 
     def _route(
-        self, poses_BHWTD: Tensor, activations_BHWT: Tensor, name: str = "", tap: Tap = no_tap
+        self,
+        poses_BHWTD: Tensor,
+        activations_BHWT: Tensor,
+        name: str = "",
+        tap: Tap = no_tap,
+        fixed: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Poses and activations of the parents."""
         votes, window = self._votes(poses_BHWTD), self.window
         shown = windows(activations_BHWT, window.kernel, window.stride)
         activations = shown.reshape(votes.shape[:3])
         owned = {own.argument(key): getattr(self, key) for key, own in self.routing.owned.items()}
+        if fixed:  # not None, which optimisers and processes do not take for 0
+            owned = {key: x.detach() + 0 * x for key, x in owned.items()}
         options = {**owned, **self.routing.options}
         route = getattr(routing, self.routing.name)
         if self.last:
@@ -98,7 +111,7 @@ class MatrixCapsules(nn.Module):
         rows, columns, size, types = shown.shape[1:5]
         shape = (shown.shape[0], rows * columns, size, types, self.side, self.side)
         seen, kernel = shown.reshape(shape), self.kernel
-        if self.last:
+        if self.last and self.spec.shared:
             votes = torch.einsum("bpmtxy,tjyz->bpjmtxz", seen, kernel)
         else:
             kernel = kernel.reshape(size, *kernel.shape[2:])
@@ -123,7 +136,99 @@ def _eager(function: Any, size: int, *tensors: Tensor) -> list[Tensor]:
 _by_images: Any = torch.compiler.disable(_eager)
 
 
-def coordinates(spec: Hinton2018) -> np.ndarray:
+class NormalMatrixCapsules(MatrixCapsules):
+    """Matrix capsules whose routing gives logits of activations, with norms of these and of poses.
+
+    Args:
+        spec: The network.
+        number: Of this layer; the last is that of the classes.
+        lean: As in `MatrixCapsules`.
+        block: Alike.
+    """
+
+    def __init__(self, spec: Ribeiro2020, number: int, lean: bool = True, block: int | None = None):
+        super().__init__(spec, number, lean, block)
+        types = self.kernel.shape[-3]
+        self.norm = Norm(spec.norm, types, affine=False)
+        self.activation = nn.ModuleDict({"norm": Norm(spec.norm, types, affine=False)})
+
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        children: Capsules,
+        name: str,
+        tap: Tap = no_tap,
+        *,
+        train: bool = False,
+        total: Total | None = None,
+    ) -> tuple[Capsules, State]:
+        """The parents and new running numbers, by the names of their rows.
+
+        Args:
+            children: Poses [B, H, W, T, D] and activations [B, H, W, T].
+            name: Of this layer in the table of weights.
+            tap: Sees what it sees of `MatrixCapsules`, and NAME.norm, NAME.activation.norm,
+                NAME.activations and new running numbers.
+            train: Whether this is a training step.
+            total: The sum over processes, as in `norm.batch`.
+
+        Returns:
+            Capsules of the shapes of `MatrixCapsules`, and state.
+        """
+        how: Any = {"train": train, "tap": tap, "total": total}
+        # In training the norm takes both betas away: what a gradient has of them is rounding, of
+        # which Adam would make steps.
+        poses, logits, _ = super().forward(children, name, tap, fixed=train)
+        assert poses is not None
+        assert logits is not None
+        # A type over all images, places and components; and its activation over images and places.
+        poses, state = normalised(self.norm, poses.transpose(-1, -2), f"{name}.norm", **how)
+        norm: Any = self.activation["norm"]
+        logits, more = normalised(norm, logits, f"{name}.activation.norm", **how)
+        activations = tap(f"{name}.activations", logits.sigmoid())
+        return Capsules(poses.transpose(-1, -2), activations), state | more
+
+
+class NormalPoses(Conv):
+    """Poses of the first capsules: a convolution without bias, then a batch norm of each type.
+
+    Args:
+        width: Channels of what it reads.
+        spec: The network.
+        compute: dtype of its products.
+        method: "direct", "fourier" or "auto", as in `convolution.conv`.
+    """
+
+    def __init__(
+        self, width: int, spec: Ribeiro2020, compute: torch.dtype, method: Method = "auto"
+    ):
+        first = spec.primary
+        sizes = width, first.channels, first.kernel, first.stride
+        super().__init__(*sizes, compute, method, False)
+        self.types, self.norm = first.types, Norm(spec.norm, first.types)
+
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        x_BHWC: Tensor,
+        name: str = "",
+        *,
+        train: bool = False,
+        tap: Tap = no_tap,
+        total: Total | None = None,
+    ) -> tuple[Tensor, State]:
+        """Poses [B, H, W, T, D] of a feature map [B, H, W, C], and new running numbers.
+
+        Arguments are those of `NormalConv`.
+        """
+        # In the dtype of the kernel from here on, as in `NormalConv`.
+        y = tap(f"{name}.conv", self.convolved(x_BHWC, tap).to(self.kernel.dtype))
+        # Capsules in (height, width, type) order: a channel is type * size + component.
+        poses = y.reshape(*y.shape[:3], self.types, -1).transpose(-1, -2)
+        how: Any = {"train": train, "tap": tap, "total": total}
+        poses, state = normalised(self.norm, poses, f"{name}.norm", **how)
+        return poses.transpose(-1, -2), state
+
+
+def coordinates(spec: Matrix) -> np.ndarray:
     """What is added to a vote for the classes from each place of the grid, [M, X, Z]."""
     rows, columns = (np.array(each) for each in spec.places)
     added = np.zeros((len(rows), len(columns), spec.side, spec.side))

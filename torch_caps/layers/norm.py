@@ -3,6 +3,8 @@
 Axes: B batch, H W C image or feature map.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -27,13 +29,16 @@ class Norm(nn.Module):
     Args:
         spec: Which one, and its options.
         width: Channels.
+        affine: Whether it has a scale and a shift.
     """
 
     __repr__ = one_line
 
-    def __init__(self, spec: specs.Norm, width: int):
+    def __init__(self, spec: specs.Norm, width: int, affine: bool = True):
         super().__init__()
-        self.spec, self.scale, self.shift = spec, parameter(width), parameter(width)
+        self.spec, self.scale, self.shift = spec, None, None
+        if affine:
+            self.scale, self.shift = parameter(width), parameter(width)
         if spec.kind == "batch":
             self.mean: Tensor
             self.variance: Tensor
@@ -52,6 +57,15 @@ class Norm(nn.Module):
             train=train, keep=self.spec.keep, epsilon=epsilon, total=total,
         )  # fmt: skip
         return y, {"mean": mean, "variance": variance} if train else {}
+
+
+def normalised(
+    norm: Norm, x: Tensor, name: str, *, train: bool, tap: Tap, total: Total | None
+) -> tuple[Tensor, State]:
+    """What the norm of this name makes of [..., C], and new running numbers; a tap sees both."""
+    y, state = norm(x, train=train, total=total)
+    state = {f"{name}.{key}": tap(f"{name}.{key}", new) for key, new in state.items()}
+    return tap(name, y), state
 
 
 class NormalConv(Conv):
@@ -77,7 +91,7 @@ class NormalConv(Conv):
         compute: torch.dtype,
         method: specs.Method = "auto",
         bias: bool = True,
-        padding: int = 0,
+        padding: int | str = 0,
     ):
         sizes = width, layer.channels, layer.kernel, layer.stride
         super().__init__(*sizes, compute, method, bias, padding)
@@ -107,9 +121,8 @@ class NormalConv(Conv):
         first = self.norm.spec.first
         if not first and self.slope is not None:
             y = tap(f"{name}.activation", leaky(y, self.slope))
-        y, state = self.norm(y, train=train, total=total)
-        state = {f"{name}.norm.{key}": tap(f"{name}.norm.{key}", x) for key, x in state.items()}
-        y = tap(f"{name}.norm", y)
+        how: Any = {"train": train, "tap": tap, "total": total}
+        y, state = normalised(self.norm, y, f"{name}.norm", **how)
         if first and self.slope is not None:
             y = tap(f"{name}.activation", leaky(y, self.slope))
         return y, state

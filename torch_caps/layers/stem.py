@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from parity.spec import Method, Sabour2017
 from torch_caps.capsules import Tap, no_tap
-from torch_caps.convolution import conv, padded
+from torch_caps.convolution import conv, padded, same
 
 
 def parameter(*shape: int) -> nn.Parameter:
@@ -37,7 +37,8 @@ class Conv(nn.Module):
         compute: dtype of its products.
         method: "direct", "fourier" or "auto", as in `convolution.conv`.
         bias: Whether there is one.
-        padding: Rows and columns of zeros on each side of what it reads.
+        padding: Rows and columns of zeros on each side of what it reads; or "same", for as many as
+            TensorFlow's padding of that name has.
     """
 
     __repr__ = one_line
@@ -51,7 +52,7 @@ class Conv(nn.Module):
         compute: torch.dtype,
         method: Method = "auto",
         bias: bool = True,
-        padding: int = 0,
+        padding: int | str = 0,
     ):
         super().__init__()
         kernel = torch.empty(out, size, size, width)  # in memory, as the convolution reads it
@@ -70,9 +71,14 @@ class Conv(nn.Module):
     def convolved(self, x_BHWC: Tensor, tap: Tap, bias: Tensor | None = None) -> Tensor:
         """The convolution, by the method asked for; "auto" is direct where a tap looks on."""
         method = "direct" if tap is not no_tap and self.method == "auto" else self.method
-        x_BHWC = padded(x_BHWC, self.padding) if self.padding else x_BHWC
+        x_BHWC = self._padded(x_BHWC)
         how = method, self.processes
         return conv(x_BHWC, self.kernel, self.stride, self.compute, bias, *how)
+
+    def _padded(self, x_BHWC: Tensor) -> Tensor:
+        if isinstance(self.padding, str):
+            return same(x_BHWC, self.kernel.shape[2], self.stride)
+        return padded(x_BHWC, self.padding) if self.padding else x_BHWC
 
 
 class Stem(nn.ModuleList):

@@ -1,3 +1,4 @@
 # Written by `make stubs` from parity.spec.ROUTINGS.
 
 from torch_caps.lean._dynamic import dynamic as dynamic
+from torch_caps.lean._inverted_attention import inverted_attention as inverted_attention

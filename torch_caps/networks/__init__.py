@@ -3,18 +3,24 @@
 from typing import Any
 
 from parity.spec import Method, NetworkSpec, Precision
+from torch_caps.networks.deepcaps import DeepCapsNetwork
 from torch_caps.networks.efficient import EfficientNetwork
+from torch_caps.networks.inverted import InvertedNetwork
 from torch_caps.networks.matrix import MatrixNetwork
 from torch_caps.networks.network import Network
 from torch_caps.networks.sabour2017 import CapsuleNetwork
 from torch_caps.networks.self_routing import SelfRoutingNetwork
+from torch_caps.networks.variational_bayes import VariationalBayesNetwork
 
 __all__ = [
     "CapsuleNetwork",
+    "DeepCapsNetwork",
     "EfficientNetwork",
+    "InvertedNetwork",
     "MatrixNetwork",
     "Network",
     "SelfRoutingNetwork",
+    "VariationalBayesNetwork",
     "build",
 ]
 
@@ -24,6 +30,9 @@ _CLASSES: dict[str, Any] = {
     "efficient": EfficientNetwork,
     "self_routing": SelfRoutingNetwork,
     "matrix": MatrixNetwork,
+    "inverted": InvertedNetwork,
+    "deepcaps": DeepCapsNetwork,
+    "variational_bayes": VariationalBayesNetwork,
 }
 
 

@@ -8,16 +8,17 @@ from typing import Any
 from torch import Tensor, nn
 
 from parity.spec import Conv, Hahn2019, Method, Precision, SpecError
-from parity.spec.networks.self_routing import same
+from parity.spec.networks.residual import same
 from parity.weights import draw
 from torch_caps.arrays import from_numpy
 from torch_caps.capsules import Capsules, Tap
-from torch_caps.layers import Block, NormalConv, SelfRoutingCapsules, standardised
-from torch_caps.networks.network import Network, Total
+from torch_caps.layers import NormalConv, SelfRoutingCapsules
+from torch_caps.networks.network import Total
+from torch_caps.networks.residual import Residual
 from torch_caps.numerics import dtypes
 
 
-class SelfRoutingNetwork(Network):
+class SelfRoutingNetwork(Residual):
     """Self-routing capsules (Hahn, Pyeon, Kim 2019) of any size.
 
     Sets strict numerics for the process, once (`numerics.build`; `numerics.restore` undoes it).
@@ -45,23 +46,14 @@ class SelfRoutingNetwork(Network):
     ):
         if not isinstance(spec, Hahn2019):
             raise SpecError(f"a spec of network {spec.network!r}; build(spec) makes any network")
-        super().__init__(spec, precision)
+        super().__init__(spec, precision, convolution)
         dtype, compute = dtypes(precision)
         self.first, self.decoder = spec.primary, None
-        self.pixels, self.epsilon = spec.pixels, spec.norm.epsilon
-        width, stem, blocks = spec.image[2], [], []
-        for layer in spec.stem:
-            how: Any = compute, convolution, False, same(layer.kernel)
-            stem.append(NormalConv(width, layer, spec.norm, 0.0, *how))
-            width = layer.channels
-        for layer in spec.blocks:
-            blocks.append(Block(width, layer, spec.norm, compute, convolution))
-            width = layer.channels
-        self.stem, self.block = nn.ModuleList(stem), nn.ModuleList(blocks)
-        first, how = spec.primary, (compute, convolution, False, same(spec.primary.kernel))
+        first = spec.primary
+        how: Any = compute, convolution, False, same(first.kernel)
         activation = Conv(first.types, first.kernel, first.stride)
-        self.activation = NormalConv(width, activation, spec.norm, None, *how)
-        self.primary = NormalConv(width, first, spec.norm, None, *how)
+        self.activation = NormalConv(self.width, activation, spec.norm, None, *how)
+        self.primary = NormalConv(self.width, first, spec.norm, None, *how)
         types, size, layers = first.types, first.size, []
         for layer, window in zip(spec.capsules, spec.windows, strict=False):
             pairs = (types, layer.types), (size, layer.size)
@@ -73,23 +65,11 @@ class SelfRoutingNetwork(Network):
         self.to(dtype)
         from_numpy(self, draw(spec, seed))
 
-    def convolutions(self) -> dict[str, Any]:
-        """The layers that convolve, by name, as `NetworkSpec.convolutions` has their sizes."""
-        blocks: Any = self.block
-        inner = [conv for block in blocks for conv in block.conv]
-        layers = [*self.stem, *inner, self.activation, self.primary]
-        return dict(zip(self.spec.convolutions(), layers, strict=True))
-
     def _encode(
         self, x_BHWC: Tensor, train: bool, tap: Tap, total: Total | None
     ) -> tuple[Capsules, dict[str, Tensor]]:
         how: dict[str, Any] = {"train": train, "tap": tap, "total": total}
-        x = tap("pixels", standardised(x_BHWC, self.pixels, self.epsilon))
-        state: dict[str, Tensor] = {}
-        for kind, layers in (("stem", self.stem), ("block", self.block)):
-            for n, layer in enumerate(layers):
-                x, new = layer(x, f"{kind}.{n}", **how)
-                state |= new
+        x, state = self.features(x_BHWC, **how)
         # The first capsules: one convolution for activations, one for poses, without a squash.
         logits, new = self.activation(x, "activation", **how)
         x, more = self.primary(x, "primary", **how)

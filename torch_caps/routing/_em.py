@@ -22,30 +22,38 @@ from torch_caps.capsules import Tap, no_tap
 from torch_caps.convolution import overlap, windows
 
 
-def compete(logits_BPIJ: Tensor, window: Window | None) -> Tensor:
+def compete(logits_BPIJ: Tensor, window: Window | None, least: float = 0.0) -> Tensor:
     """Assignments: a softmax over all parents of a child, in all windows that hold it.
 
     Args:
         logits_BPIJ: Of each child of each window; a child stands in several windows.
         window: The windows; None where one holds the whole grid, and types alone compete.
+        least: What divides the powers of a child's logits where their sum is smaller.
 
     Returns:
-        The shape of `logits_BPIJ`; over the windows of a child and the types they sum to 1.
+        The shape of `logits_BPIJ`; over the windows of a child and the types they sum to 1, or to
+        less where `least` divides.
     """
-    if window is None:
+    if window is None and not least:
         return logits_BPIJ.softmax(-1)
-    shape, grid = logits_BPIJ.shape, (window.grid, window.kernel, window.stride)
+    shape = logits_BPIJ.shape
 
     def of_child(x_BPI: Tensor, largest: bool) -> Tensor:
         """The sum or the largest over the windows of each child, in each of these windows."""
+        if window is None:
+            return x_BPI
         x_BYXMT = x_BPI.reshape(x_BPI.shape[0], *window.places, math.prod(window.kernel), -1)
-        x_BHWT = overlap(x_BYXMT, *grid, largest=largest)
+        x_BHWT = overlap(x_BYXMT, *window, largest=largest)
         return windows(x_BHWT, window.kernel, window.stride).reshape(shape[:3])
 
     # Shifted by the child's largest logit, which cancels: no logit is too large, no sum 0.
     shift_BPI = of_child(logits_BPIJ.detach().amax(-1), True)
     powers_BPIJ = (logits_BPIJ - shift_BPI[..., None]).exp()
-    return powers_BPIJ / of_child(powers_BPIJ.sum(-1), False)[..., None]
+    total_BPI = of_child(powers_BPIJ.sum(-1), False)
+    if least:
+        floor_BPI = (math.log(least) - shift_BPI).exp()
+        total_BPI = torch.where(total_BPI > floor_BPI, total_BPI, floor_BPI)
+    return powers_BPIJ / total_BPI[..., None]
 
 
 def compete_released(logits_BPIJ: Tensor, window: Window) -> Tensor:

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from parity import reference
-from parity.spec import ROUTINGS, Routing, Window
+from parity.spec import COVARIANCES, ROUTINGS, Routing, Window
 from parity.weights import Arrays, generator
 
 SHAPES = {"votes": (2, 5, 3, 7), "inputs": (2, 5, 4), "kernel": (5, 3, 4, 7)}
+MATRICES = {"inputs": (2, 7, 6), "kernel": (7, 3, 2, 5)}
 NORMS = (0.0, 1e-17, 1e-10, 1e-5, 1e-2, 1.0, 1e2, 1e5, 1e8)
 # Outside of these the functions promise to be finite, and no more.
 BEYOND = (1e-30, 1e18)
@@ -58,8 +59,11 @@ def _squashes() -> Iterator[tuple[str, Case]]:
     for norm in NORMS:
         for function in (*SQUASHES, "lengths"):
             yield f"{function} at norm {norm:g}", Case("capsules", function, {"x": _vectors(norm)})
-        case = Case("capsules", "lengths", {"x": _vectors(norm)}, {"epsilon": 1e-7})
-        yield f"lengths with an epsilon at norm {norm:g}", case
+        for function in ("squash", "lengths"):
+            case = Case("capsules", function, {"x": _vectors(norm)}, {"epsilon": 1e-7})
+            yield f"{function} with an epsilon at norm {norm:g}", case
+        case = Case("capsules", "lengths", {"x": _vectors(norm)}, {"offset": 1e-7})
+        yield f"lengths with an offset at norm {norm:g}", case
     for function in SQUASHES:
         for norm in BEYOND:
             case = Case("capsules", function, {"x": _vectors(norm)}, finite_only=True)
@@ -69,6 +73,8 @@ def _squashes() -> Iterator[tuple[str, Case]]:
         yield f"{function} with a zero capsule", Case("capsules", function, {"x": x})
         x = _normal("axis", 2, 3, 5)
         yield f"{function} over axis 1", Case("capsules", function, {"x": x}, {"axis": 1})
+    case = Case("capsules", "squash", {"x": _normal("axes", 2, 3, 5)}, {"axis": (0, 2)})
+    yield "squash over axes 0 and 2", case
 
 
 def _norms() -> Iterator[tuple[str, Case]]:
@@ -101,6 +107,9 @@ def _maps() -> Iterator[tuple[str, Case]]:
     x = _normal("map", 2, 5, 7, 3)
     yield "an image at twice its size", Case("convolution", "double_size", {"x": x})
     yield "a padded map", Case("convolution", "padded", {"x": x}, {"padding": 2})
+    for stride in (1, 2):
+        case = Case("convolution", "same", {"x": x[:, :4]}, {"kernel": 3, "stride": stride})
+        yield f"a map padded as for 'same', stride {stride}", case
     grid = _normal("grid", 2, 5, 7, 3, 2)
     for stride in (1, 2):
         options = {"kernel": (3, 2), "stride": stride}
@@ -111,13 +120,16 @@ def _maps() -> Iterator[tuple[str, Case]]:
 
 def _routings() -> Iterator[tuple[str, Case]]:
     """Every routing of the table with every option, and some on zero or large votes."""
-    votes = _normal("votes", *SHAPES["votes"])
-    some = votes.copy()
-    some[0], some[1, :, 1] = 0, 0
+    plain = _normal("votes", *SHAPES["votes"])
+    of_places = _normal("votes of places", 2, 2, *SHAPES["votes"][1:])
     for kind in ROUTINGS.values():
+        votes = of_places if kind.places else plain
+        some = votes.copy()
+        some[0], some[1, ..., 1, :] = 0, 0
         for routing in kind.examples():
             inputs, options = {"votes": votes, **_owned(routing)}, routing.options
-            for part, what in enumerate(("", ", activations")[: 1 + bool(kind.takes)]):
+            second = ", logits" if kind.logits else ", activations"
+            for part, what in enumerate(("", second)[: 1 + ("activations" in kind.takes)]):
                 case = Case("routing", routing.name, inputs, options, part=part)
                 yield f"{routing.label}{what}", case
         for routing in kind.switched():
@@ -128,12 +140,16 @@ def _routings() -> Iterator[tuple[str, Case]]:
         owned, options = _owned(kind()), kind().options
         case = Case("routing", kind.name, {"votes": 30 * votes, **owned}, options)
         yield f"{kind.name} of large votes", replace(case, fixed=tuple(owned))
-    yield from _unchosen(votes)
+    yield (
+        "inverted_attention, the first step",
+        Case("routing", "inverted_attention", {"votes": plain}),
+    )
+    yield from _unchosen(plain)
     yield from _competing()
 
 
 def _competing() -> Iterator[tuple[str, Case]]:
-    """EM routing where the windows of a grid compete for their children."""
+    """Routings where the windows of a grid compete for their children."""
     window = Window((3, 3), (2, 2), 1)  # the middle child is in all four
     inputs = {"votes": _normal("votes in windows", 2, 4, 4, 2, 3)}
     inputs["activations_BI"] = np.clip(0.5 + 0.2 * _normal("active", 2, 4, 4), 0.05, 0.95)
@@ -145,6 +161,11 @@ def _competing() -> Iterator[tuple[str, Case]]:
         for part, what in enumerate(("", ", activations")):
             name = f"em in windows{' released' * released}{what}"
             yield name, Case("routing", "em", inputs, options, part=part)
+    for covariance in COVARIANCES:
+        options = {"window": window, "covariance": covariance}
+        for part, what in enumerate(("", ", logits")):
+            name = f"variational_bayes in windows covariance={covariance}{what}"
+            yield name, Case("routing", "variational_bayes", inputs, options, part=part)
 
 
 def _unchosen(votes: np.ndarray) -> Iterator[tuple[str, Case]]:
@@ -166,11 +187,18 @@ def _lean() -> Iterator[tuple[str, Case]]:
     """The routings that store no votes, with every option, in blocks of two inputs."""
     inputs = {name: _normal(name, *SHAPES[name]) for name in ("inputs", "kernel")}
     for kind in ROUTINGS.values():
-        for routing in () if kind.takes else kind.examples():
+        for routing in () if "activations" in kind.takes else kind.examples():
             given = {**inputs, **_owned(routing)}
             options = {**routing.options, "block": 2}
             name = f"lean {routing.label}"
             yield name, Case("lean", routing.name, given, options)
+    name, options = "inverted_attention", {"block": 2}
+    yield f"lean {name}, the first step", Case("lean", name, inputs, options)
+    # Poses of 3x2, and votes of 3x5.
+    given = {n: _normal(f"{n} of matrices", *shape) for n, shape in MATRICES.items()}
+    yield f"lean {name} of matrices, the first step", Case("lean", name, given, options)
+    given["poses_BJD"] = _normal("poses of matrices", 2, 3, 15)
+    yield f"lean {name} of matrices", Case("lean", name, given, options)
 
 
 def _owned(routing: Routing) -> Arrays:
@@ -204,6 +232,9 @@ def _losses() -> Iterator[tuple[str, Case]]:
         options = {"margin": 0.43}
         case = Case("losses", "spread", {"activations": lengths}, options, targets)
         yield f"spread with {name}", case
+    for name, targets in (("labels", labels), ("several classes", several)):
+        case = Case("losses", "cross_entropy", {"activations": lengths}, targets=targets)
+        yield f"cross-entropy with {name}", case
     images = {name: np.abs(_normal(name, 5, 3, 2, 2)) for name in ("reconstructions", "images")}
     yield "reconstruction", Case("losses", "reconstruction", images)
 
@@ -212,7 +243,10 @@ def _losses() -> Iterator[tuple[str, Case]]:
 def cases() -> dict[str, Case]:
     """Every call of rung 1, by name, simple functions first."""
     votes = {name: _normal(name, *SHAPES[name]) for name in ("inputs", "kernel")}
-    rows = [*_squashes(), ("votes", Case("capsules", "votes", votes)), *_routings(), *_lean()]
+    rows = [*_squashes(), ("votes", Case("capsules", "votes", votes))]
+    matrices = {name: _normal(f"matrix {name}", *shape) for name, shape in MATRICES.items()}
+    rows.append(("matrix votes", Case("capsules", "matrix_votes", matrices)))
+    rows += [*_routings(), *_lean()]
     return dict([*rows, *_losses(), *_norms(), *_maps()])
 
 
@@ -228,7 +262,9 @@ def _function(package: ModuleType, case: Case) -> Callable[..., Any]:
     route = getattr(package.routing, case.function)
 
     def plain(inputs: Any, kernel: Any, *, block: int, **options: Any) -> Any:
-        return route(package.capsules.votes(inputs, kernel), **options)
+        matrices = inputs.shape[2] != kernel.shape[2]
+        vote = package.capsules.matrix_votes if matrices else package.capsules.votes
+        return route(vote(inputs, kernel), **options)
 
     return plain
 

@@ -70,7 +70,8 @@ def _exported(comparison: Comparison, plain: Mapping[str, Arrays]) -> list[Row]:
     rows = []
     for wing, arrays in plain.items():
         poses = arrays["poses"]
-        usual = {"poses": poses, "scores": lengths(poses, subject.spec.length_epsilon)}
+        how = subject.spec.length_epsilon, subject.spec.length_offset
+        usual = {"poses": poses, "scores": lengths(poses, *how)}
         rows.append(comparison.row(7, what.format(wing), differences(graph, usual)))
     return rows
 

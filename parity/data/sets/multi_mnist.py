@@ -14,6 +14,7 @@ Axes: B pairs of a batch, H W C an image, J classes.
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -60,6 +61,8 @@ class Pairs(Split):
     name: str
     fixed: np.ndarray = field(init=False)
     by_class: np.ndarray = field(init=False)
+
+    augmentations: ClassVar[tuple[str, ...]] = ("shift", "efficient")
 
     def __post_init__(self) -> None:
         super().__post_init__()

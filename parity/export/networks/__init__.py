@@ -2,7 +2,11 @@
 
 from types import ModuleType
 
-from parity.export.networks import efficient, sabour2017
+from parity.export.networks import deepcaps, efficient, sabour2017
 
 # network -> the module with its `encode` and `decode`
-GRAPHS: dict[str, ModuleType] = {"sabour2017": sabour2017, "efficient": efficient}
+GRAPHS: dict[str, ModuleType] = {
+    "sabour2017": sabour2017,
+    "efficient": efficient,
+    "deepcaps": deepcaps,
+}

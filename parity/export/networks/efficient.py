@@ -20,7 +20,7 @@ from parity.export.layers import (
     votes,
 )
 from parity.export.routing import GRAPHS
-from parity.spec import Efficient, Pixels
+from parity.spec import Efficient, Norm, Pixels
 from parity.weights import Arrays
 
 
@@ -32,7 +32,7 @@ def encode(g: Graph, spec: Efficient, arrays: Arrays, images_BHWC: str) -> str:
         # The authors normalise what relu has left.
         for what in ("norm", "activation") if spec.norm.first else ("activation", "norm"):
             if what == "norm":
-                x_BCHW = _norm(g, spec, arrays, x_BCHW, f"stem.{n}.norm")
+                x_BCHW = normal(g, spec.norm, arrays, x_BCHW, f"stem.{n}.norm")
             else:
                 x_BCHW = leaky(g, x_BCHW, spec.slope, f"stem.{n}.activation")
     x_BCHW = depthwise(g, x_BCHW, arrays, "primary", spec.primary.stride)
@@ -53,17 +53,25 @@ def _pixels(g: Graph, pixels: Pixels, epsilon: float, x_BCHW: str) -> str:
     return _standardised(g, x_BCHW, [2, 3], epsilon) if pixels.own else x_BCHW
 
 
-def _norm(g: Graph, spec: Efficient, arrays: Arrays, x_BCHW: str, name: str) -> str:
-    """A normalisation of the stem, in evaluation."""
+def normal(g: Graph, norm: Norm, arrays: Arrays, x_BCHW: str, name: str) -> str:
+    """A normalisation in evaluation, of an NCHW feature map.
+
+    Args:
+        g: The graph.
+        norm: Which one.
+        arrays: With NAME.scale, NAME.shift and, of a batch norm, its running numbers.
+        x_BCHW: The feature map.
+        name: Of the normalisation.
+    """
     own = {part: arrays[f"{name}.{part}"].astype(float) for part in ("scale", "shift")}
-    if spec.norm.kind == "batch":
+    if norm.kind == "batch":
         # BatchNormalization has its epsilon in float32 whatever the graph is in.
         mean, variance = (arrays[f"{name}.{part}"].astype(float) for part in ("mean", "variance"))
-        own["scale"] = own["scale"] / np.sqrt(variance + spec.norm.epsilon)
+        own["scale"] = own["scale"] / np.sqrt(variance + norm.epsilon)
         own["shift"] = own["shift"] - mean * own["scale"]
     else:
-        axes = [1, 2, 3] if spec.norm.kind == "layer" else [2, 3]
-        x_BCHW = _standardised(g, x_BCHW, axes, spec.norm.epsilon)
+        axes = [1, 2, 3] if norm.kind == "layer" else [2, 3]
+        x_BCHW = _standardised(g, x_BCHW, axes, norm.epsilon)
     constants = [g.constant(_wide(array), f"{name}.{part}") for part, array in own.items()]
     return g("Add", g("Mul", x_BCHW, constants[0]), constants[1], name=name)
 

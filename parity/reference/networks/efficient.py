@@ -47,7 +47,7 @@ def normal(
     spec: Norm, arrays: Mapping[str, Array], x: Array, name: str, tap: Tap, train: bool
 ) -> Array:
     """The normalisation of this name; its new running numbers pass the tap by their names."""
-    own = {part: arrays[f"{name}.{part}"] for part in ("scale", "shift")}
+    own = {part: arrays.get(f"{name}.{part}") for part in ("scale", "shift")}
     if spec.kind != "batch":
         function = getattr(norm, spec.kind)
         return tap(name, function(x, **own, epsilon=spec.epsilon))
@@ -62,17 +62,15 @@ def normal(
     return tap(name, y)
 
 
-def decode(spec: Efficient, arrays: Mapping[str, Array], masked_BJD: Array) -> Array:
-    """The decoder's images of masked class capsules.
-
-    Args:
-        spec: What the network is, with a decoder.
-        arrays: The parameters by their canonical names.
-        masked_BJD: Class capsules, all but one of them 0 (`mask`).
-
-    Returns:
-        Images [B, H, W, C] in 0 to 1.
-    """
+def decode(
+    spec: Efficient,
+    arrays: Mapping[str, Array],
+    masked_BJD: Array,
+    tap: Tap = no_tap,
+    *,
+    train: bool = False,
+) -> Array:
+    """The decoder's images; arguments as those of `networks.decode`."""
     if spec.upsampling is None:
         return sabour2017.decode(spec, arrays, masked_BJD)
     assert spec.decoder is not None

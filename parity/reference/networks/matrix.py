@@ -15,7 +15,7 @@ from parity.reference.arrays import Array, double, relu, sigmoid
 from parity.reference.capsules import Capsules, Tap, no_tap
 from parity.reference.convolution import conv, windows
 from parity.reference.networks.efficient import standardised
-from parity.spec import Hinton2018
+from parity.spec import Hinton2018, Matrix
 
 EPSILON = 1e-5  # of an image's own standardisation
 
@@ -36,13 +36,13 @@ def encode(
     poses = tap("primary.poses", x.reshape(*x.shape[:3], first.types, first.size))
     for n in range(len(spec.capsules)):
         inner = lambda name, x, n=n: tap(f"capsule.{n}.{name}", x)  # noqa: E731
-        poses, activations = _layer(spec, arrays, n, poses, activations, tap, inner)
-    classes = _layer(spec, arrays, len(spec.capsules), poses, activations, tap, tap)
+        poses, activations = capsule_layer(spec, arrays, n, poses, activations, tap, inner)
+    classes = capsule_layer(spec, arrays, len(spec.capsules), poses, activations, tap, tap)
     return Capsules(*(each[:, 0, 0] for each in classes))
 
 
-def _layer(
-    spec: Hinton2018,
+def capsule_layer(
+    spec: Matrix,
     arrays: Mapping[str, Array],
     number: int,
     poses_BHWTK: Array,
@@ -50,14 +50,14 @@ def _layer(
     tap: Tap,
     routing_tap: Tap,
 ) -> tuple[Array, Array]:
-    """The parents: poses [B, H', W', J, D] and activations [B, H', W', J]."""
+    """The parents: poses [B, H', W', J, D] and activations [B, H', W', J], or logits of these."""
     name, window = f"capsule.{number}", spec.windows[number]
     last, kernel = number == len(spec.capsules), arrays[f"capsule.{number}.kernel"]
     batch, places, side = len(poses_BHWTK), window.places, spec.side
     seen = windows(poses_BHWTK, window.kernel, window.stride)
     seen = seen.reshape(batch, places[0] * places[1], *seen.shape[3:5], side, side)
-    # The pose on the left; the classes have one matrix for all places of their window.
-    if last:
+    # The pose on the left; the classes may have one matrix for all places of their window.
+    if last and spec.shared:
         votes = np.einsum("bpmtxy,tjyz->bpmtjxz", seen, kernel)
     else:
         kernel = kernel.reshape(-1, *kernel.shape[2:])
@@ -80,7 +80,7 @@ def _layer(
     return p, a
 
 
-def _coordinates(spec: Hinton2018) -> Array:
+def _coordinates(spec: Matrix) -> Array:
     """What is added to a vote from each place, [M, P, P]."""
     rows, columns = (np.array(each) for each in spec.places)
     added = np.zeros((len(rows), len(columns), spec.side, spec.side))

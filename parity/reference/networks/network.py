@@ -11,7 +11,15 @@ import numpy as np
 from parity.reference import losses
 from parity.reference.arrays import Array, double
 from parity.reference.capsules import Capsules, Tap, lengths, no_tap
-from parity.reference.networks import efficient, matrix, sabour2017, self_routing
+from parity.reference.networks import (
+    deepcaps,
+    efficient,
+    inverted,
+    matrix,
+    sabour2017,
+    self_routing,
+    variational_bayes,
+)
 from parity.spec import NetworkSpec
 
 _FILES: dict[str, ModuleType] = {
@@ -19,6 +27,9 @@ _FILES: dict[str, ModuleType] = {
     "efficient": efficient,
     "self_routing": self_routing,
     "matrix": matrix,
+    "inverted": inverted,
+    "deepcaps": deepcaps,
+    "variational_bayes": variational_bayes,
 }
 
 
@@ -70,18 +81,27 @@ def capsules(
     return _FILES[spec.network].encode(spec, arrays, images, tap, train=train)
 
 
-def decode(spec: NetworkSpec, arrays: Mapping[str, Array], masked_BJD: Array) -> Array:
+def decode(
+    spec: NetworkSpec,
+    arrays: Mapping[str, Array],
+    masked_BJD: Array,
+    tap: Tap = no_tap,
+    *,
+    train: bool = False,
+) -> Array:
     """The decoder's images of masked class capsules.
 
     Args:
         spec: What the network is, with a decoder.
-        arrays: The parameters by their canonical names.
+        arrays: The parameters and state by their canonical names.
         masked_BJD: Class capsules, all but one of them 0 (`mask`).
+        tap: As in `capsules`.
+        train: Whether this is a training step, for decoders where that differs.
 
     Returns:
-        Images [B, H, W, C] in 0 to 1.
+        Images [B, H, W, C] in 0 to 1, or of at least 0 where the network promises no more.
     """
-    return _FILES[spec.network].decode(spec, arrays, masked_BJD)
+    return _FILES[spec.network].decode(spec, arrays, masked_BJD, tap, train=train)
 
 
 def forward(
@@ -123,25 +143,27 @@ def forward(
     poses_BJD = found.poses
     if spec.loss.kind == "margin":
         assert poses_BJD is not None
-        lengths_BJ = keep("lengths", lengths(poses_BJD, spec.length_epsilon))
+        how = spec.length_epsilon, spec.length_offset
+        lengths_BJ = keep("lengths", lengths(poses_BJD, *how))
         names = ("positive", "negative", "down_weight")
         margins = {name: getattr(spec.loss, name) for name in names}
         loss = losses.margin(lengths_BJ, labels, **margins, scale=spec.margin_scale)
     elif spec.loss.kind == "spread":
         loss = losses.spread(found.activations, labels, margin=spec.loss.spread)
+    elif spec.loss.kind == "cross_entropy":
+        loss = losses.cross_entropy(found.activations, labels)
     else:
         loss = losses.negative_log_likelihood(found.log_activations, labels)
     # The decoder, from the capsules of the labels or of each part.
     goal = seen["image"]
     if spec.decoder is not None:
         assert poses_BJD is not None
-        if parts is None:
-            decoded = decode(spec, arrays, mask(poses_BJD, labels))
-        else:
-            classes_PB, goal = np.transpose(parts[0]), double(parts[1])
-            each = [decode(spec, arrays, mask(poses_BJD, classes_B)) for classes_B in classes_PB]
-            decoded = np.stack(each, 1)
-        keep("reconstruction", decoded)
+        targets = labels
+        if parts is not None:  # a picture for each of them, in one batch
+            targets, goal = np.reshape(parts[0], -1), double(parts[1])
+            poses_BJD = np.repeat(poses_BJD, goal.shape[1], 0)
+        decoded = decode(spec, arrays, mask(poses_BJD, targets), keep, train=train)
+        keep("reconstruction", decoded.reshape(goal.shape))
     # The losses; only the reconstruction is weighted here, as `margin` takes its own scale.
     loss = keep(f"loss.{spec.loss.kind}", loss)
     if spec.decoder is not None:

@@ -41,17 +41,15 @@ def class_capsules(
     return Capsules(poses_BJD)
 
 
-def decode(spec: NetworkSpec, arrays: Mapping[str, Array], masked_BJD: Array) -> Array:
-    """The decoder's images of masked class capsules (figure 2).
-
-    Args:
-        spec: What the network is, with a decoder.
-        arrays: The parameters by their canonical names.
-        masked_BJD: Class capsules, all but one of them 0 (`mask`).
-
-    Returns:
-        Images [B, H, W, C] in 0 to 1.
-    """
+def decode(
+    spec: NetworkSpec,
+    arrays: Mapping[str, Array],
+    masked_BJD: Array,
+    tap: Tap = no_tap,
+    *,
+    train: bool = False,
+) -> Array:
+    """The decoder's images; arguments as those of `networks.decode`."""
     assert spec.decoder is not None
     x = masked_BJD.reshape(len(masked_BJD), -1)
     for n in range(len(spec.decoder) + 1):

@@ -8,36 +8,25 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from parity.reference.arrays import Array, double, relu, sigmoid
+from parity.reference.arrays import Array, sigmoid
 from parity.reference.capsules import Capsules, Tap, no_tap, votes
-from parity.reference.convolution import conv, padded, windows
-from parity.reference.networks.efficient import normal, standardised
+from parity.reference.convolution import padded, windows
+from parity.reference.networks.efficient import normal
+from parity.reference.networks.residual import convolved, features
 from parity.reference.routing import _self_routing as routing
-from parity.spec import Block, Conv, Hahn2019, Primary, Window
+from parity.spec import Conv, Hahn2019, Window
 
 
 def encode(
     spec: Hahn2019, arrays: Mapping[str, Array], images, tap: Tap = no_tap, *, train: bool = False
 ) -> Capsules:
     """The class capsules of images; arguments as those of `networks.encode`."""
-
-    def convolved(x: Array, name: str, layer: Conv | Primary) -> Array:
-        """A convolution without bias, padded by half its kernel, normalised."""
-        x = conv(padded(x, layer.kernel // 2), arrays[f"{name}.kernel"], layer.stride)
-        return normal(spec.norm, arrays, tap(f"{name}.conv", x), f"{name}.norm", tap, train)
-
-    x = tap("pixels", standardised(tap("image", double(images)), spec.pixels, spec.norm.epsilon))
-    for n, layer in enumerate(spec.stem):
-        x = tap(f"stem.{n}.activation", relu(convolved(x, f"stem.{n}", layer)))
-    for n, block in enumerate(spec.blocks):
-        y = relu(convolved(x, f"block.{n}.conv.0", Conv(block.channels, 3, block.stride)))
-        y = tap(f"block.{n}.conv.0.activation", y)
-        y = convolved(y, f"block.{n}.conv.1", Conv(block.channels, 3))
-        x = tap(f"block.{n}", relu(y + shortcut(x, block)))
+    x, how = features(spec, arrays, images, tap, train), (tap, train)
     # No relu and no squash on poses.
     first = spec.primary
-    activations = sigmoid(convolved(x, "activation", Conv(first.types, first.kernel, first.stride)))
-    x = convolved(x, "primary", first)
+    logits = Conv(first.types, first.kernel, first.stride)
+    activations = sigmoid(convolved(spec, arrays, x, "activation", logits, *how))
+    x = convolved(spec, arrays, x, "primary", first, *how)
     activations = tap("primary.activations", activations)
     # Capsules in (height, width, type) order: a channel is type * size + component.
     poses = tap("primary.poses", x.reshape(*x.shape[:3], first.types, first.size))
@@ -53,14 +42,6 @@ def encode(
         activations = found.activations.reshape(*grid, layer.types)  # pyright: ignore[reportOptionalMemberAccess]
     children, last = Capsules(poses, activations), len(spec.capsules)
     return layer_of(children, spec.windows[-1], arrays, last, tap, tap)
-
-
-def shortcut(x_BHWC: Array, block: Block) -> Array:
-    """Every stride-th pixel, and the missing channels as zeros, half before and half after."""
-    x_BHWC = x_BHWC[:, :: block.stride, :: block.stride]
-    missing = block.channels - x_BHWC.shape[3]
-    sides = [(0, 0)] * 3 + [(missing // 2, missing - missing // 2)]
-    return np.pad(x_BHWC, sides)
 
 
 def layer_of(

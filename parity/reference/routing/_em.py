@@ -13,28 +13,40 @@ from parity.reference.routing._dynamic import softmax
 from parity.spec import Window, check_activations, check_iterations
 
 
-def compete(logits_BPIJ, window: Window | None) -> Array:
+def compete(logits_BPIJ, window: Window | None, least: float = 0.0) -> Array:
     """Assignments: a softmax over all parents of a child, in all windows that hold it.
 
     Args:
         logits_BPIJ: Of each child of each window; a child stands in several windows.
         window: The windows; None where one holds the whole grid, and types alone compete.
+        least: What divides the powers of a child's logits where their sum is smaller.
 
     Returns:
-        The shape of `logits_BPIJ`; over the windows of a child and the types they sum to 1.
+        The shape of `logits_BPIJ`; over the windows of a child and the types they sum to 1, or to
+        less where `least` divides.
     """
     logits_BPIJ = double(logits_BPIJ)
     if window is None:
-        return softmax(logits_BPIJ)
+        return _shares(logits_BPIJ, least)
     found, (holders, types) = np.zeros_like(logits_BPIJ), _holders(window, logits_BPIJ.shape[2])
     for places in holders.values():
         for t in range(types):
             at = [(parent, place * types + t) for parent, place in places]
             every = np.stack([logits_BPIJ[:, p, i] for p, i in at], 1)  # B, windows, J
-            shares = softmax(every.reshape(len(every), -1)).reshape(every.shape)
+            shares = _shares(every.reshape(len(every), -1), least).reshape(every.shape)
             for n, (p, i) in enumerate(at):
                 found[:, p, i] = shares[:, n]
     return found
+
+
+def _shares(logits: Array, least: float) -> Array:
+    """exp(logits) over their sum along the last axis, or over `least` where that is larger."""
+    if not least:
+        return softmax(logits)
+    shift = np.real(logits).max(-1, keepdims=True)
+    total = np.log(np.exp(logits - shift).sum(-1, keepdims=True))
+    floor = np.log(least) - shift
+    return np.exp(logits - shift - np.where(np.real(total) > floor, total, floor))
 
 
 def _holders(window: Window, children: int) -> tuple[dict, int]:

@@ -17,7 +17,7 @@ from parity.spec.routings import Routing
 _CUT = 0.87962566103423978
 
 
-def _drawn(fans: float) -> float:
+def drawn(fans: float) -> float:
     """The deviation before the cut of a draw whose own is sqrt(2 / fans)."""
     return math.sqrt(2 / fans) / _CUT
 
@@ -102,7 +102,7 @@ class Efficient(NetworkSpec):
         channels = self.image[2]
         for n, conv in enumerate(self.stem):
             shape = (conv.kernel, conv.kernel, channels, conv.channels)
-            std = _drawn(math.prod(shape[:3]))
+            std = drawn(math.prod(shape[:3]))
             rows[f"stem.{n}.kernel"] = Tensor("kh kw in out", shape, std, 0.0)
             rows[f"stem.{n}.bias"] = Tensor("out", shape[-1:], 0.0, 0.0, free=free)
             rows |= self.norm.rows(f"stem.{n}.norm", conv.channels)
@@ -115,7 +115,7 @@ class Efficient(NetworkSpec):
         rows["primary.bias"] = Tensor("out", (channels,), 0.0, 0.0)
         # Keras takes all axes but the last two of I J K D for the kernel's places.
         fan_in = self.num_inputs * self.classes * first.size
-        rows |= self.digit(_drawn(fan_in), 0.0)
+        rows |= self.digit(drawn(fan_in), 0.0)
         return rows | self._decoder_rows()
 
     def _decoder_rows(self) -> dict[str, Tensor]:
@@ -136,7 +136,7 @@ class Efficient(NetworkSpec):
             fan_in, fan_out = math.prod(shape[:-1]), math.prod(shape[:-2]) * shape[-1]
             # The last layer's draw looks at both sides (Glorot), all others' at their input (He).
             last = n == len(shapes) - 1
-            std = _drawn(fan_in + fan_out if last else fan_in)
+            std = drawn(fan_in + fan_out if last else fan_in)
             rows[f"decoder.{n}.kernel"] = Tensor(axes, shape, std, 0.0)
             rows[f"decoder.{n}.bias"] = Tensor("out", shape[-1:], 0.0, 0.0)
         return rows

@@ -7,6 +7,7 @@ silent, its authors' released code (google-research, capsule_em).
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from parity.spec.checks import FINITE, FROM_ZERO, check, fields, normalise, require
 from parity.spec.convolution import Sizes
@@ -14,6 +15,92 @@ from parity.spec.layers import CapsuleLayer, Conv, Pixels, Primary, Tensor
 from parity.spec.losses import Loss
 from parity.spec.networks.network import NetworkSpec
 from parity.spec.routings import Routing
+
+
+class Matrix(NetworkSpec):
+    """What networks of matrix capsules share: poses of P x P, and windows, nothing padded.
+
+    A vote is a child's pose times a matrix of its own, and the class capsules see the whole grid.
+
+    Attributes:
+        shared: Whether all places have one matrix for each pair of types, in votes for the classes.
+        logits: Whether the routing gives logits of activations, for a norm.
+    """
+
+    coordinates: float
+    # No fields of the networks, unless they say so.
+    decoder = None
+    gives = ("activations",)
+    ranks = "activations"
+    shared = True
+    logits: ClassVar[bool] = False
+
+    def check(self) -> None:
+        """Raises SpecError for sizes that cannot be built."""
+        super().check()
+        check("network", FINITE, coordinates=self.coordinates)
+        expected, name = {"beta_a", "beta_u"}, self.routing.name
+        require(
+            self.routing.owns.keys() == expected,
+            f"network {self.network} has betas, and {name} takes none; use another routing",
+        )
+        kinds = ("logits", "activations") if self.logits else ("activations", "logits")
+        require(
+            self.routing.logits == self.logits,
+            f"network {self.network} needs {kinds[0]} from its routing, and {name} gives "
+            f"{kinds[1]}; use another routing",
+        )
+        require(self.side > 1 or not self.coordinates, "primary: a pose of 1 has no coordinates")
+        size = self.primary.size
+        require(
+            math.isqrt(size) ** 2 == size,
+            f"primary: a pose has {size} numbers; expected a square number, 16 say, as votes are "
+            "products of matrices",
+        )
+        for n, layer in enumerate(self.capsules):
+            require(
+                layer.size == size,
+                f"capsules {n}: poses have {layer.size} numbers; expected {size}, as large as the "
+                "first ones",
+            )
+
+    @property
+    def pose(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Numbers of a class capsule's pose."""
+        return self.primary.size
+
+    @property
+    def side(self) -> int:
+        """P, rows and columns of a pose."""
+        return math.isqrt(self.primary.size)
+
+    def _convolutions(self) -> Iterator[tuple[str, Conv | Primary, Sizes]]:
+        *stem, primary = super()._convolutions()
+        yield from stem  # pyright: ignore[reportReturnType]
+        _, first, sizes = primary
+        activation = Conv(self.primary.types, first.kernel, first.stride)
+        yield "activation", activation, sizes._replace(out=self.primary.types)
+        yield "primary", self.primary, sizes
+
+    @property
+    def places(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """What is added to votes for the classes: of each row, and of each column, of senders."""
+        raise NotImplementedError
+
+    @property
+    def row_element(self) -> tuple[int, int]:
+        """Row and column of the vote's element that a child's row is added to."""
+        return 0, self.side - 1
+
+    @property
+    def column_element(self) -> tuple[int, int]:
+        """Row and column of the vote's element that a child's column is added to."""
+        return 1, self.side - 1
+
+    @property
+    def class_options(self) -> dict[str, float]:
+        """The options of the routing to the classes that are not those of the other layers."""
+        return {}
 
 
 @dataclass(frozen=True)
@@ -41,7 +128,7 @@ class MatrixInit:
 
 
 @dataclass(frozen=True)
-class Hinton2018(NetworkSpec):
+class Hinton2018(Matrix):
     """Matrix capsules: a stem, first capsules, layers of windows, classes; nothing is padded.
 
     A vote is a child's pose, P x P, times a matrix of its own. The class capsules see the whole
@@ -70,58 +157,11 @@ class Hinton2018(NetworkSpec):
     loss: Loss = Loss(kind="spread")
     init: MatrixInit = MatrixInit()
 
-    # No fields, as they have no annotation.
-    decoder = None
-    ranks = "activations"
-
     def __post_init__(self) -> None:
         normalise(self)
         self.check()
         self.pixels.fit(self.image[2])
-        check("network", FINITE, coordinates=self.coordinates, offset=self.offset)
-        expected = {"beta_a", "beta_u"}
-        require(
-            self.routing.owns.keys() == expected,
-            f"network matrix has betas, and {self.routing.name} takes none; use another routing",
-        )
-        require(self.side > 1 or not self.coordinates, "primary: a pose of 1 has no coordinates")
-        size = self.primary.size
-        require(
-            math.isqrt(size) ** 2 == size,
-            f"primary: a pose has {size} numbers; expected a square number, 16 say, as votes are "
-            "products of matrices",
-        )
-        for n, layer in enumerate(self.capsules):
-            require(
-                layer.size == size,
-                f"capsules {n}: poses have {layer.size} numbers; expected {size}, as large as the "
-                "first ones",
-            )
-        for n, window in enumerate(self.windows):
-            (rows, columns), (height, width) = window.kernel, window.grid
-            require(
-                rows <= height and columns <= width,
-                f"capsules {n}: a window of {rows}x{columns} is larger than its grid of "
-                f"{height}x{width}; use a smaller kernel or a larger image",
-            )
-
-    @property
-    def pose(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Numbers of a class capsule's pose."""
-        return self.primary.size
-
-    @property
-    def side(self) -> int:
-        """P, rows and columns of a pose."""
-        return math.isqrt(self.primary.size)
-
-    def _convolutions(self) -> Iterator[tuple[str, Conv | Primary, Sizes]]:
-        *stem, primary = super()._convolutions()
-        yield from stem  # pyright: ignore[reportReturnType]
-        _, first, sizes = primary
-        activation = Conv(self.primary.types, first.kernel, first.stride)
-        yield "activation", activation, sizes._replace(out=self.primary.types)
-        yield "primary", self.primary, sizes
+        check("network", FINITE, offset=self.offset)
 
     @property
     def places(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -137,18 +177,18 @@ class Hinton2018(NetworkSpec):
     def row_element(self) -> tuple[int, int]:
         """Row and column of the vote's element that a child's row is added to."""
         # The released code adds to the first two elements of the first row.
-        return (0, 1) if self._released else (0, self.side - 1)
+        return (0, 1) if self._released else super().row_element
 
     @property
     def column_element(self) -> tuple[int, int]:
         """Row and column of the vote's element that a child's column is added to."""
-        return (0, 0) if self._released else (1, self.side - 1)
+        return (0, 0) if self._released else super().column_element
 
     @property
     def class_options(self) -> dict[str, float]:
         """The options of the routing to the classes that are not those of the other layers."""
         if not self._released:
-            return {}
+            return super().class_options
         return {"inverse_temperature": self.routing.options["inverse_temperature"] / 4}
 
     @property

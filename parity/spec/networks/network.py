@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 from parity.spec.checks import COUNT, check, require
 from parity.spec.convolution import Sizes
-from parity.spec.layers import CapsuleLayer, Conv, Depthwise, Primary, Tensor, Upsampling, Window
+from parity.spec.layers import CapsuleLayer, Conv, Depthwise, Primary, Tensor, Window
 from parity.spec.losses import Loss
 from parity.spec.routings import Routing
 
@@ -38,9 +38,11 @@ class NetworkSpec:
     classes: int
     pose: int
     routing: Routing
+    gives: tuple[str, ...] = ()  # what a routing has of its layers, beside votes
     decoder: tuple[int, ...] | None
-    upsampling: Upsampling | None = None  # what follows the decoder's dense layers
+    upsampling: Any = None  # Upsampling or Transposed: what follows the decoder's dense layers
     length_epsilon: float = 0.0  # under the root of a class capsule's length
+    length_offset: float = 0.0  # added to each number of its pose before
     ranks: str = "lengths"  # what accuracy ranks of the class capsules, or their "activations"
     loss: Loss
 
@@ -86,16 +88,23 @@ class NetworkSpec:
                 f"input of {rows}x{columns}; use a smaller kernel or a larger image than "
                 f"{height}x{width}",
             )
+        for n, window in enumerate(self.windows):
+            (rows, columns), (height, width) = window.kernel, window.grid
+            require(
+                rows <= height and columns <= width,
+                f"capsules {n}: a window of {rows}x{columns} is larger than its grid of "
+                f"{height}x{width}; use a smaller kernel or a larger image",
+            )
 
     def _check_ranks(self) -> None:
-        """Refuses a routing or a loss of capsules of the other kind."""
-        active = self.ranks == "activations"
-        name, expected = self.routing.name, "" if active else "no "
+        """Refuses a routing or a loss of capsules of another kind."""
+        takes, gives = (("votes", *names) for names in (self.routing.takes, self.gives))
         require(
-            bool(self.routing.takes) == active,
-            f"network {self.network} has {expected}capsules with activations, and {name} "
-            f"{'takes none' if active else 'routes by them'}; use another routing",
+            set(takes) == set(gives),
+            f"routing {self.routing.name} takes {', '.join(takes)}; network {self.network} has "
+            f"{', '.join(gives)} to give; use another routing",
         )
+        active = self.ranks == "activations"
         kind = self.loss.kind
         require(
             (kind != "margin") == active,

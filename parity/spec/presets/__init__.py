@@ -2,7 +2,16 @@
 
 from parity.spec.checks import require
 from parity.spec.networks import NetworkSpec
-from parity.spec.presets import efficient, matrix, sabour2017, self_routing, small
+from parity.spec.presets import (
+    deepcaps,
+    efficient,
+    inverted,
+    matrix,
+    sabour2017,
+    self_routing,
+    small,
+    variational_bayes,
+)
 from parity.spec.presets.card import Preset as Preset
 
 PRESETS = {
@@ -11,6 +20,9 @@ PRESETS = {
     **efficient.PRESETS,
     **self_routing.PRESETS,
     **matrix.PRESETS,
+    **inverted.PRESETS,
+    **deepcaps.PRESETS,
+    **variational_bayes.PRESETS,
 }
 
 

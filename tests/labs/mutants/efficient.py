@@ -208,8 +208,8 @@ MUTANTS = [
     _Mutant(
         "lengths without their epsilon",
         "torch networks.network",
-        'tap("lengths", lengths(capsules.poses, self.spec.length_epsilon))',
-        'tap("lengths", lengths(capsules.poses))',
+        "how = self.spec.length_epsilon, self.spec.length_offset",
+        "how = 0.0, self.spec.length_offset",
         2,
         "lengths",
     ),

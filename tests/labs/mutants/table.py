@@ -2,7 +2,7 @@
 each step of squash, routing, losses, weights, schedule, optimiser, batches and resuming.
 """
 
-from mutants import efficient
+from mutants import deepcaps, efficient, variational_bayes
 from mutants.patch import Mutant
 
 MUTANTS = [
@@ -532,4 +532,6 @@ MUTANTS = [
         "lean dynamic num_iters=3 detach: gradient",
     ),
     *efficient.MUTANTS,
+    *deepcaps.MUTANTS,
+    *variational_bayes.MUTANTS,
 ]

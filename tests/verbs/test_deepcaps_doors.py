@@ -1,0 +1,65 @@
+"""DeepCaps on the ladder, and through the verbs that a user calls."""
+
+import json
+
+import numpy as np
+import pytest
+import test_deepcaps
+import wings
+from wings import PACKAGES, door
+
+from parity import compare
+from parity.compare import subject
+from parity.spec import TrainingSpec
+
+pytestmark = pytest.mark.slow
+TRAINING = TrainingSpec(epsilon=1e-7, epsilon_hat=True, ema=0.9, hard_step=3)
+FOUR = str(wings.ROOT / "tests/pictures/four.png")
+
+
+@pytest.mark.parametrize(
+    "precision", ["float32", pytest.param("float64", marks=pytest.mark.float64)]
+)
+@pytest.mark.parametrize("name", ["TINY", "RELEASED"])
+def test_the_ladder_holds(both_wings, name, precision):
+    spec = getattr(test_deepcaps, name)
+    whole = subject.of(spec, TRAINING, source="the test's network", batch=4)
+    report = compare.ladder(
+        whole, rungs=(0, 2, 3, 4, 7), precisions=(precision,), modes=("lean", "exported"),
+        isolated=False, gpu=None,
+    )  # fmt: skip
+    assert report.holds, [row for row in report.rows if row.fails]
+    assert not [row for row in report.rows if row.verdict == "skipped"]
+
+
+@pytest.mark.parametrize("first", PACKAGES)
+def test_a_run_is_trained_handed_over_and_looked_at(tmp_path, first):
+    run, then = tmp_path / "run", next(name for name in PACKAGES if name != first)
+    flags = ("--preset", "tiny-deepcaps", "--dataset", "tiny-stripes", "--epochs", "1")
+    said = door("train", *flags, "--backend", first, "--out", run)
+    assert said.returncode == 0, said.stderr
+    said = door("train", "--resume", run, "--backend", then, "--epochs", "2")
+    assert said.returncode == 0, said.stderr
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in lines if line["event"] == "train"]
+    assert len(losses) == 26
+    assert np.isfinite(losses).all()
+    for argv in (
+        ("evaluate", run, "--json"),
+        ("predict", FOUR, "--weights", run, "--out", tmp_path / "seen"),
+        ("trace", tmp_path / "trace.safetensors", run),
+        ("convert", run, tmp_path / "w.safetensors"),
+        ("export", run, tmp_path / "net.onnx"),
+        ("export", run, tmp_path / f"net.{'pt2' if first == 'torch' else 'jax'}"),
+    ):
+        said = door(*argv)
+        assert said.returncode == 0, said.stderr
+    assert (tmp_path / "seen/four-reconstruction.png").stat().st_size > 0
+    out = tmp_path / "figures"
+    said = door("figures", run, "--json", "--out", out, DOOR_FIGURES="")
+    assert said.returncode == 0, said.stderr
+    drawn = {"curves", "confusion", "couplings", "reconstructions", "perturbations"}
+    assert drawn == set(json.loads(said.stdout))
+    said = door("explore", run, "--out", tmp_path / "page.html")
+    assert (said.returncode, "Traceback" in said.stderr) == (2, False)
+    assert "deepcaps" in said.stderr
