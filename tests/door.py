@@ -53,6 +53,17 @@ ACTIVE = {
         ),
         {"spread": "linear", "spread_steps": 20},
     ),
+    "tiny-vb": (
+        spec.Ribeiro2020(
+            image=(11, 9, 1),
+            pixels=spec.Pixels(),
+            stem=(spec.Conv(5, 3, 2),),
+            primary=spec.Primary(types=2, size=4, kernel=1, stride=1),
+            capsules=(spec.CapsuleLayer(types=3, size=4, kernel=2),),
+            classes=3,
+        ),
+        {"decay_rate": 1.0},
+    ),
 }
 for name, (network, changes) in ACTIVE.items():
     training = dataclasses.replace(spec.PRESETS["tiny"].training, **changes)

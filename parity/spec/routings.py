@@ -64,8 +64,8 @@ class Routing:
     is told by name, but for those that the network reads instead, which it `leaves` to it. `shares`
     says whether the coefficients of an input are its shares: none below 0, in all at most 1;
     `places` whether the votes may be for the places of a grid, [B, P, I, J, D], which an input
-    shares its votes among. `logits` says whether the activations that it returns are logits, for a
-    norm and a sigmoid to come.
+    shares its votes among; `logits` whether the activations that it returns are logits, for a norm
+    and a sigmoid to come.
     """
 
     name: str = "dynamic"
@@ -240,7 +240,8 @@ class EM(Routing):
         check("routing", POSITIVE, **numbers)
 
 
-COVARIANCES = ("diagonal", "full")
+Covariance = Literal["diagonal", "full"]
+COVARIANCES: tuple[Covariance, ...] = get_args(Covariance)
 
 
 def check_covariance(covariance: Any) -> None:
@@ -270,7 +271,7 @@ class VariationalBayes(Routing):
 
     name: str = "variational_bayes"
     num_iters: int = field(default=3, metadata={"examples": (1, 3)})
-    covariance: str = field(default="diagonal", metadata={"examples": COVARIANCES})
+    covariance: Covariance = field(default="diagonal", metadata={"examples": COVARIANCES})
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import test_em
 import test_self_routing
+import test_variational_bayes
 from wings import PACKAGES, door
 
 from parity import compare
@@ -19,9 +20,13 @@ SPECS = {
     "em released": test_em.dataclasses.replace(
         test_em.TINY, routing=Routing("em", num_iters=2, released=True)
     ),
+    "variational_bayes": test_variational_bayes.TINY,
+    "variational_bayes full": test_em.dataclasses.replace(
+        test_variational_bayes.TINY, routing=Routing("variational_bayes", covariance="full")
+    ),
 }
 TRAINING = TrainingSpec(l2=1e-3, ema=0.9, clip_norm=0.1, spread="linear", spread_steps=50)
-PRESETS = ("tiny-selfrouting", "tiny-em")
+PRESETS = ("tiny-selfrouting", "tiny-em", "tiny-vb")
 
 
 @pytest.mark.parametrize(

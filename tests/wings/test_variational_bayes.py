@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import importlib
 import json
-from typing import Any
 
 import numpy as np
 import pytest
@@ -88,9 +87,8 @@ def layer(tree, options, tap=None):
 
 def after(tree, means, logits, running, options):
     """The norms after a routing: (poses, logits), and the new running numbers of both."""
-    norm: Any = functools.partial(tree.norm.batch, scale=None, shift=None, **options)
-    poses, *of_poses = norm(means.swapaxes(-1, -2), mean=running[0], variance=running[1])
-    logits, *of_logits = norm(logits, mean=running[2], variance=running[3])
+    poses, *of_poses = tree.norm.batch(means.swapaxes(-1, -2), None, None, *running[:2], **options)
+    logits, *of_logits = tree.norm.batch(logits, None, None, *running[2:], **options)
     return poses.swapaxes(-1, -2), logits, (*of_poses, *of_logits)
 
 
@@ -147,9 +145,10 @@ def test_each_wings_layer_is_the_authors(wing, name):
         weights = [wings.array(wing, case[f"weight.{output}"]) for output in outputs]
 
         def total(*arrays, normed=outputs == AFTER, weights=weights):
-            found = layer(wing, options)(*arrays)
+            means, logits = layer(wing, options)(*arrays)
+            found = means, logits
             if normed:
-                poses, logits, _ = after(wing, *found, running, OPTIONS)
+                poses, logits, _ = after(wing, means, logits, running, OPTIONS)
                 found = poses, sigmoid(logits)
             pairs = zip(found, weights, strict=True)
             return sum((each.reshape(weight.shape) * weight).sum() for each, weight in pairs)

@@ -20,6 +20,7 @@ from parity.spec import (
     Pixels,
     Primary,
     Rajasegaran2019,
+    Ribeiro2020,
     Routing,
     TrainingSpec,
     Transposed,
@@ -43,6 +44,14 @@ EFFICIENT = Efficient(
     decoder=(11,),
     loss=Loss(reconstruction=0.01),
 )
+VARIATIONAL = Ribeiro2020(
+    image=(13, 11, 2),
+    pixels=Pixels(mean=(0.1, 0.2), deviation=(256 / 255, 0.9)),
+    stem=(Conv(3, 3, 2),),
+    primary=Primary(types=2, size=4, kernel=1, stride=1),
+    capsules=(CapsuleLayer(types=3, size=4),),
+    classes=5,
+)
 DEEPCAPS = Rajasegaran2019(
     image=(12, 8, 2),
     stem=(Conv(5, 3),),
@@ -57,6 +66,7 @@ SUBJECTS = {
     "sabour2017": (SPEC, TRAINING),
     "efficient": (EFFICIENT, TrainingSpec(epsilon=1e-7, epsilon_hat=True, ema=0.9)),
     "deepcaps": (DEEPCAPS, TrainingSpec(epsilon=1e-7, epsilon_hat=True)),
+    "variational_bayes": (VARIATIONAL, TrainingSpec()),
 }
 RUNGS = (0, 1, 2, 3, 4)
 
