@@ -203,6 +203,37 @@ def _self_routing(depth: int) -> Layout:
     return Layout(source, rows, capsules="h w type", ignored=r".*\.num_batches_tracked")
 
 
+def _inverted() -> Rows:
+    """Inverted attention's rows, of both backbones: two layers of windows, one or two dense."""
+    rows: Rows = {"primary.kernel": ("pc_layer.weight", "out in kh kw")}
+    head = "pre_caps.pre_caps"
+
+    def norm(ours: str, theirs: str) -> None:
+        for part, name in _TORCH_NORM:
+            rows[f"{ours}.norm.{part}"] = (f"{theirs}.{name}", "out")
+
+    def conv(ours: str, kernel: str, theirs: str) -> None:
+        rows[f"{ours}.kernel"] = (f"{kernel}.weight", "out in kh kw")
+        norm(ours, theirs)
+
+    conv("stem.0", f"{head}.0", f"{head}.1")
+    rows["stem.0.bias"] = (f"{head}.0.bias", "out")
+    for n, place in enumerate([*(f"3.{n}" for n in range(3)), *(f"4.{n}" for n in range(4))]):
+        for m in range(2):
+            block = f"{head}.{place}"
+            conv(f"block.{n}.conv.{m}", f"{block}.conv{m + 1}", f"{block}.bn{m + 1}")
+    conv("block.3.shortcut", f"{head}.4.0.shortcut.0", f"{head}.4.0.shortcut.1")
+    norm("primary", "nonlinear_act")
+    for n in range(4):
+        # Of a grid they number the capsules (type, h, w).
+        axes = "kh kw i p q j" if n < 2 else "(i kh kw) p q j"
+        rows[f"capsule.{n}.kernel"] = (f"capsule_layers.{n}.w", axes)
+        norm(f"capsule.{n}", f"capsule_layers.{n}.nonlinear_act")
+    rows["head.kernel"] = ("final_fc.weight", "out in")
+    rows["head.bias"] = ("final_fc.bias", "out")
+    return rows
+
+
 LAYOUTS = {
     "official": Layout(
         "Sarasra/models, research/capsules: TensorFlow variables in an .npz",
@@ -255,6 +286,12 @@ LAYOUTS = {
     ),
     "selfrouting-1": _self_routing(1),
     "selfrouting-2": _self_routing(2),
+    "inverted": Layout(
+        "apple/ml-capsules-inverted-attention-routing: checkpoints of its two networks",
+        _inverted(),
+        ignored=r".*num_batches_tracked",
+        note="its windows hold components of other places, as Tsai2020(released=True) reads them",
+    ),
     "adambielski": Layout(
         "adambielski/CapsNet-pytorch, with its reconstruction network or without",
         _rows(

@@ -14,7 +14,6 @@ from parity.compare.rungs.single_step import gradients
 from parity.compare.rungs.trajectories import along
 from parity.export import build
 from parity.export.model import ungraphed
-from parity.reference import lengths
 from parity.spec import BACKENDS
 from parity.traces.first import first_difference
 from parity.traces.measure import differences
@@ -69,9 +68,7 @@ def _exported(comparison: Comparison, plain: Mapping[str, Arrays]) -> list[Row]:
     graph = dict(zip(names, outputs, strict=True))
     rows = []
     for wing, arrays in plain.items():
-        poses = arrays["poses"]
-        how = subject.spec.length_epsilon, subject.spec.length_offset
-        usual = {"poses": poses, "scores": lengths(poses, *how)}
+        usual = {name: arrays[name] for name in names}
         rows.append(comparison.row(7, what.format(wing), differences(graph, usual)))
     return rows
 
