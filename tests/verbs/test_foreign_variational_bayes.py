@@ -105,9 +105,11 @@ def forward(name: str, theirs: dict[str, np.ndarray], images: np.ndarray) -> np.
         v = v.transpose(0, 5, 6, 7, 8, 1, 2, 3, 4)
         v = v.reshape(size, places, -1, v.shape[6], 4)
         a = alive.transpose(0, 2, 3, 4, 5, 1).reshape(v.shape[:3])
-        betas = {f"{b}_J": theirs[f"{routing}.{b}"].ravel() for b in ("beta_a", "beta_u")}
+        beta_a, beta_u = (theirs[f"{routing}.{beta}"].ravel() for beta in ("beta_a", "beta_u"))
         window = Window(*spec.windows[n])
-        means, logits, _ = reference.routing.variational_bayes(v, a, **betas, window=window)
+        means, logits, _ = reference.routing.variational_bayes(
+            v, a, beta_a_J=beta_a, beta_u_J=beta_u, window=window
+        )
         grid = window.places
         means = np.moveaxis(means.reshape(size, *grid, -1, 4), (3, 4), (1, 2))
         logits = np.moveaxis(logits.reshape(size, *grid, -1), 3, 1)
