@@ -74,6 +74,19 @@ def _cells(spec: Rajasegaran2019) -> Sizes:
     return known
 
 
+def apart(layout: Layout, tensors: Arrays, spec: NetworkSpec) -> Arrays:
+    """A file's tensors, those that hold several taken apart as this network's sizes say."""
+    rows, result = table(spec), dict(tensors)
+    for name in layout.joined.keys() & tensors.keys():
+        pieces, whole = layout.joined[name], result.pop(name)
+        sizes = [rows[ours].shape[-1] if ours in rows else 0 for ours in pieces.values()]
+        if whole.ndim == 0 or len(whole) != sum(sizes):  # its shape is a fault of each
+            result |= dict.fromkeys(pieces, whole)
+        else:
+            result |= dict(zip(pieces, np.split(whole, np.cumsum(sizes)[:-1]), strict=True))
+    return result
+
+
 def faults(hits: Match, layout: Layout, tensors: Arrays, spec: NetworkSpec) -> list[str]:
     """Everything that keeps a file's tensors from being this network."""
     rows, every = table(spec), sizes(spec)
@@ -135,8 +148,9 @@ def infer(hits: Match, layout: Layout, tensors: Arrays, base: NetworkSpec) -> Ne
     What no shape tells stays that of `base`: strides, height and width of the image, and every
     option. Where shapes leave a size open (j * d alone is known, say), it is that of `base` too.
     """
-    if "primary" not in {field.name for field in dataclasses.fields(base)}:  # pyright: ignore
-        return None  # of cells the shapes leave too much open
+    names = {field.name for field in dataclasses.fields(base)}  # pyright: ignore
+    if not {"primary", "decoder"} <= names:
+        return None  # of cells and of layers of windows the shapes leave too much open
     layers = {name.split(".")[1] for name in hits.sources if name.startswith("decoder.")}
     shapes, last = [], len(layers) - 1
     hidden = last if base.upsampling is None else len(base.decoder or ())

@@ -28,7 +28,8 @@ class Match:
 
 def match(layout: Layout, names: Iterable[str]) -> Match:
     """Finds each canonical tensor of a layout among `names`."""
-    left = [name for name in names if not re.fullmatch(layout.ignored, name)]
+    split = (each for name in names for each in layout.joined.get(name, (name,)))
+    left = [name for name in split if not re.fullmatch(layout.ignored, name)]
     zero = [
         name for name in left if any(_regex(template).fullmatch(name) for template in layout.zero)
     ]
@@ -57,7 +58,7 @@ def matching(names: Iterable[str]) -> list[str]:
     """The layouts of the table that use all of these names, whatever the shapes."""
     names = list(names)
     matches = {name: match(layout, names) for name, layout in LAYOUTS.items()}
-    needed = {"primary.kernel", "cell.0.caps.0.kernel", "digit.kernel"}
+    needed = {"primary.kernel", "cell.0.caps.0.kernel", "digit.kernel", "capsule.0.kernel"}
     return [
         name
         for name, m in matches.items()
