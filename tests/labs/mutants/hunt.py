@@ -12,10 +12,13 @@ from mutants.patch import Mutant, applied
 from parity import compare
 from parity.compare import subject
 from parity.spec import (
+    Block,
     CapsuleLayer,
     Conv,
     Depthwise,
     Efficient,
+    Hahn2019,
+    Hinton2018,
     Loss,
     Pixels,
     Primary,
@@ -62,10 +65,27 @@ DEEPCAPS = Rajasegaran2019(
     upsampling=Transposed(channels=(5, 2), strides=(1, 2, 2)),
     loss=Loss(reconstruction=0.01),
 )
+MATRIX = Hinton2018(
+    image=(17, 13, 2),
+    stem=(Conv(3, 5, 2),),
+    primary=Primary(types=2, size=4, kernel=1, stride=1),
+    capsules=(CapsuleLayer(types=3, size=4, stride=2),),
+    classes=3,
+)
+SELF_ROUTING = Hahn2019(
+    image=(13, 11, 2),
+    stem=(Conv(3, 3),),
+    blocks=(Block(5, 2),),
+    primary=Primary(types=2, size=5, kernel=3, stride=1),
+    capsules=(CapsuleLayer(types=3, size=7, stride=2),),
+    classes=3,
+)
 SUBJECTS = {
     "sabour2017": (SPEC, TRAINING),
     "efficient": (EFFICIENT, TrainingSpec(epsilon=1e-7, epsilon_hat=True, ema=0.9)),
     "deepcaps": (DEEPCAPS, TrainingSpec(epsilon=1e-7, epsilon_hat=True)),
+    "matrix": (MATRIX, TrainingSpec()),
+    "self_routing": (SELF_ROUTING, TrainingSpec()),
     "variational_bayes": (VARIATIONAL, TrainingSpec()),
 }
 RUNGS = (0, 1, 2, 3, 4)
