@@ -12,6 +12,7 @@ from mutants.patch import Mutant, applied
 from parity import compare
 from parity.compare import subject
 from parity.spec import (
+    Block,
     CapsuleLayer,
     Conv,
     Depthwise,
@@ -24,6 +25,7 @@ from parity.spec import (
     Routing,
     TrainingSpec,
     Transposed,
+    Tsai2020,
 )
 
 # Every option at work at once: bias, scaled primary layer, the loss over classes, clipping.
@@ -62,10 +64,21 @@ DEEPCAPS = Rajasegaran2019(
     upsampling=Transposed(channels=(5, 2), strides=(1, 2, 2)),
     loss=Loss(reconstruction=0.01),
 )
+INVERTED = Tsai2020(
+    image=(15, 13, 2),
+    stem=(Conv(3, 3),),
+    blocks=(Block(5, 2, projected=True),),
+    primary=Primary(types=3, size=4, kernel=1, stride=1),
+    capsules=(CapsuleLayer(2, 4, stride=2), CapsuleLayer(5, 4, 2)),
+    classes=3,
+    pose=4,
+    routing=Routing("inverted_attention", num_iters=3),
+)
 SUBJECTS = {
     "sabour2017": (SPEC, TRAINING),
     "efficient": (EFFICIENT, TrainingSpec(epsilon=1e-7, epsilon_hat=True, ema=0.9)),
     "deepcaps": (DEEPCAPS, TrainingSpec(epsilon=1e-7, epsilon_hat=True)),
+    "inverted": (INVERTED, TrainingSpec()),
     "variational_bayes": (VARIATIONAL, TrainingSpec()),
 }
 RUNGS = (0, 1, 2, 3, 4)

@@ -2,7 +2,7 @@
 each step of squash, routing, losses, weights, schedule, optimiser, batches and resuming.
 """
 
-from mutants import deepcaps, efficient, variational_bayes
+from mutants import deepcaps, efficient, inverted, variational_bayes
 from mutants.patch import Mutant
 
 MUTANTS = [
@@ -533,5 +533,6 @@ MUTANTS = [
     ),
     *efficient.MUTANTS,
     *deepcaps.MUTANTS,
+    *inverted.MUTANTS,
     *variational_bayes.MUTANTS,
 ]
