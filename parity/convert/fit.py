@@ -74,6 +74,19 @@ def _cells(spec: Rajasegaran2019) -> Sizes:
     return known
 
 
+def apart(layout: Layout, tensors: Arrays, spec: NetworkSpec) -> Arrays:
+    """A file's tensors, those that hold several taken apart as this network's sizes say."""
+    rows, result = table(spec), dict(tensors)
+    for name in layout.joined.keys() & tensors.keys():
+        pieces, whole = layout.joined[name], result.pop(name)
+        sizes = [rows[ours].shape[-1] if ours in rows else 0 for ours in pieces.values()]
+        if whole.ndim == 0 or len(whole) != sum(sizes):  # its shape is a fault of each
+            result |= dict.fromkeys(pieces, whole)
+        else:
+            result |= dict(zip(pieces, np.split(whole, np.cumsum(sizes)[:-1]), strict=True))
+    return result
+
+
 def faults(hits: Match, layout: Layout, tensors: Arrays, spec: NetworkSpec) -> list[str]:
     """Everything that keeps a file's tensors from being this network."""
     rows, every = table(spec), sizes(spec)

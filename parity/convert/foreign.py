@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from parity.convert.fit import build, faults, infer
+from parity.convert.fit import apart, build, faults, infer
 from parity.convert.layouts import Layout
 from parity.convert.match import match
 from parity.spec import NetworkSpec, TrainedOn
@@ -55,12 +55,12 @@ def adopt(
     fitting: dict[str, NetworkSpec] = {}
     faulty: dict[str, list[str]] = {}
     for name, layout in layouts.items():
-        hits = match(layout, tensors)
-        faulty[name] = faults(hits, layout, tensors, spec)
-        other = infer(hits, layout, tensors, spec) if infer_sizes and faulty[name] else None
+        hits, own = match(layout, tensors), apart(layout, tensors, spec)
+        faulty[name] = faults(hits, layout, own, spec)
+        other = infer(hits, layout, own, spec) if infer_sizes and faulty[name] else None
         if not faulty[name]:
             fitting[name] = spec
-        elif other is not None and not faults(hits, layout, tensors, other):
+        elif other is not None and not faults(hits, layout, own, other):
             fitting[name] = other
     if not fitting:
         raise WeightsError(_unfit(what, faulty, tensors, layouts))
@@ -69,7 +69,7 @@ def adopt(
     ((name, fit),) = fitting.items()
     layout = layouts[name]
     _refuse(what, name, layout)
-    arrays = build(match(layout, tensors), layout, tensors, fit)
+    arrays = build(match(layout, tensors), layout, apart(layout, tensors, fit), fit)
     return Adopted(fit, arrays, name, layout.note)
 
 

@@ -2,9 +2,9 @@
 
 Axes: kh kw in out of a kernel, n-th layer; type, k of primary capsules on a grid h w; i = all of
 these input capsules, or the types of a window's place; j d output capsules; t k and u v, types and
-size of what a cell's convolution reads and makes; H W C image. `{n}`, `{k}` and `{type}` in a name
-stand for numbers, `#` for one that is passed over, `{0}` for the first in the order of their
-numbers, `[...]` for what may be missing; "1" is an axis of size 1.
+size of what a cell's convolution reads and makes; p q rows and columns of a matrix; H W C image.
+`{n}`, `{k}` and `{type}` in a name stand for numbers, `#` for one that is passed over, `{0}` for the
+first in the order of their numbers, `[...]` for what may be missing; "1" is an axis of size 1.
 
 Learnt from the published code of each (names and shapes alone); `python -m parity convert
 --layout NAME` names a row, and rows of your own are `Layout`s given to `parity.convert.convert`.
@@ -32,6 +32,8 @@ class Layout:
         channels: The order of the primary convolution's output channels, where it is one
             convolution.
         pixels: The order of the decoder's outputs.
+        joined: Tensors that hold several, one after another along their first axis: the names in
+            `tensors` of these, and the canonical ones.
         zero: Tensors that canonical routing has no place for unless they are all 0.
         ignored: A regular expression of names that are no weights: optimiser slots, counters.
         refused: Why canonical weights cannot express it, "" where they can.
@@ -43,6 +45,7 @@ class Layout:
     capsules: str = "type h w"
     channels: str = "type k"
     pixels: str = "C H W"
+    joined: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
     zero: tuple[str, ...] = ()
     ignored: str = ""
     refused: str = ""
@@ -234,6 +237,42 @@ def _inverted() -> Rows:
     return rows
 
 
+def _variational_bayes(source: str, *layers: str) -> Layout:
+    """A row for variational Bayes routing, with the names of its layers' votes and routings."""
+    rows: Rows = {}
+
+    def norm(ours: str, theirs: str, affine: bool = True) -> None:
+        for part, name in _TORCH_NORM[0 if affine else 2 :]:
+            rows[f"{ours}.norm.{part}"] = (f"{theirs}.{name}", "out")
+
+    rows["stem.0.kernel"] = ("Conv_1.weight", "out in kh kw")
+    norm("stem.0", "BN_1")
+    whole, pieces = "PrimaryCaps.weight", {}
+    for ours, piece, own in (("primary", "poses", "BN_p"), ("activation", "activations", "BN_a")):
+        pieces[f"{whole}/{piece}"] = f"{ours}.kernel"
+        rows[f"{ours}.kernel"] = (f"{whole}/{piece}", "out in kh kw")
+        norm(ours, f"PrimaryCaps.{own}")
+    for n, layer in enumerate(layers):
+        votes, routing = (layer.format(what) for what in ("Caps", "Routing"))
+        # The classes' matrices are those of all places, but where nothing stands before them.
+        shared = n > 0 and n == len(layers) - 1
+        places = "1 1" if shared else "kh kw"
+        rows[f"capsule.{n}.kernel"] = (f"{votes}.W_ij", f"1 i j 1 p q 1 1 {places}")
+        for beta in ("beta_a", "beta_u"):
+            rows[f"capsule.{n}.{beta}"] = (f"{routing}.{beta}", "1 1 j 1 1 1 1 1 1")
+        norm(f"capsule.{n}", f"{routing}.BN_v", False)
+        norm(f"capsule.{n}.activation", f"{routing}.BN_a", False)
+    return Layout(
+        source,
+        rows,
+        joined={whole: pieces},
+        ignored=r".*\.(num_batches_tracked|m0|(lndet_)?Psi0|diga_arg|Dlog2(pi)?|filter)",
+        note="it adds one constant to all votes for the classes, as Ribeiro2020(released=True) does"
+        if len(layers) > 1
+        else "",
+    )
+
+
 LAYOUTS = {
     "official": Layout(
         "Sarasra/models, research/capsules: TensorFlow variables in an .npz",
@@ -291,6 +330,13 @@ LAYOUTS = {
         _inverted(),
         ignored=r".*num_batches_tracked",
         note="its windows hold components of other places, as Tsai2020(released=True) reads them",
+    ),
+    "fabio-deep": _variational_bayes(
+        "fabio-deep/Variational-Capsule-Routing: state_dict of CapsuleNet",
+        *("Conv{}_1", "Conv{}_2", "Class{}"),
+    ),
+    "fabio-deep-tiny": _variational_bayes(
+        "fabio-deep/Variational-Capsule-Routing: state_dict of tinyCapsuleNet", "Class{}"
     ),
     "adambielski": Layout(
         "adambielski/CapsNet-pytorch, with its reconstruction network or without",

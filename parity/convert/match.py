@@ -28,7 +28,8 @@ class Match:
 
 def match(layout: Layout, names: Iterable[str]) -> Match:
     """Finds each canonical tensor of a layout among `names`."""
-    left = [name for name in names if not re.fullmatch(layout.ignored, name)]
+    split = (each for name in names for each in layout.joined.get(name, (name,)))
+    left = [name for name in split if not re.fullmatch(layout.ignored, name)]
     zero = [
         name for name in left if any(_regex(template).fullmatch(name) for template in layout.zero)
     ]

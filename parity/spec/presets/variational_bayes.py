@@ -31,6 +31,15 @@ PRESETS = {
         time="",
         score="1.3 % test error, says the code's README, of three layers of capsules",
     ),
+    "ribeiro2020-official": Preset(
+        Ribeiro2020(released=True),
+        _SMALLNORB,
+        source=f"{_PAPER}: as ribeiro2020, with the coordinates of the released code, which add "
+        "one constant to all votes for the classes",
+        command="python train.py --preset ribeiro2020-official --dataset smallnorb --data-dir DIR",
+        time="",
+        score="",
+    ),
     "ribeiro2020-tiny": Preset(
         Ribeiro2020(
             primary=Primary(types=16, size=16, kernel=3, stride=2),
