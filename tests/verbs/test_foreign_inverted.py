@@ -96,10 +96,12 @@ def test_every_tensor_is_the_files_in_our_axes(tmp_path, spec):
 
 def test_the_names_are_those_of_the_presets_code():
     """Every parameter and running number of tsai2020, and nothing else but counters."""
-    rows = table(preset("tsai2020")).items()
-    made = theirs(preset("tsai2020"), {name: np.empty(row.shape) for name, row in rows})
+    spec = preset("tsai2020")
+    assert isinstance(spec, Tsai2020)
+    rows = table(spec)
+    made = theirs(spec, {name: np.empty(row.shape) for name, row in rows.items()})
     counters = [name for name in made if name.endswith("tracked")]
-    assert len(made) - len(counters) == len(dict(rows))
+    assert len(made) - len(counters) == len(rows)
     assert len(counters) == 16
     assert made["capsule_layers.0.w"].shape == (3, 3, 32, 4, 4, 32)
     assert made["capsule_layers.2.w"].shape == (800, 4, 4, 10)

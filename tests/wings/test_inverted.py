@@ -392,7 +392,7 @@ def test_every_tensor_is_the_oracles(wing, name, train):
     expected = reference.forward(spec, weights, images, labels, train=train)
     assert [key for key in values if not key.startswith("parameter/")] == list(expected)
     for key, array in expected.items():
-        near(values[key], array, 2e-5, key)
+        near(values[key], array, 1e-5, key)
 
 
 @wings.jax_slow

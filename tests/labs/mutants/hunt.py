@@ -27,6 +27,7 @@ from parity.spec import (
     Routing,
     TrainingSpec,
     Transposed,
+    Tsai2020,
 )
 
 # Every option at work at once: bias, scaled primary layer, the loss over classes, clipping.
@@ -80,12 +81,23 @@ SELF_ROUTING = Hahn2019(
     capsules=(CapsuleLayer(types=3, size=7, stride=2),),
     classes=3,
 )
+INVERTED = Tsai2020(
+    image=(15, 13, 2),
+    stem=(Conv(3, 3),),
+    blocks=(Block(5, 2, projected=True),),
+    primary=Primary(types=3, size=4, kernel=1, stride=1),
+    capsules=(CapsuleLayer(2, 4, stride=2), CapsuleLayer(5, 4, 2)),
+    classes=3,
+    pose=4,
+    routing=Routing("inverted_attention", num_iters=3),
+)
 SUBJECTS = {
     "sabour2017": (SPEC, TRAINING),
     "efficient": (EFFICIENT, TrainingSpec(epsilon=1e-7, epsilon_hat=True, ema=0.9)),
     "deepcaps": (DEEPCAPS, TrainingSpec(epsilon=1e-7, epsilon_hat=True)),
     "matrix": (MATRIX, TrainingSpec()),
     "self_routing": (SELF_ROUTING, TrainingSpec()),
+    "inverted": (INVERTED, TrainingSpec()),
     "variational_bayes": (VARIATIONAL, TrainingSpec()),
 }
 RUNGS = (0, 1, 2, 3, 4)

@@ -2,7 +2,7 @@
 each step of squash, routing, losses, weights, schedule, optimiser, batches and resuming.
 """
 
-from mutants import deepcaps, efficient, matrix, variational_bayes
+from mutants import deepcaps, efficient, inverted, matrix, variational_bayes
 from mutants.patch import Mutant
 
 MUTANTS = [
@@ -534,5 +534,6 @@ MUTANTS = [
     *efficient.MUTANTS,
     *deepcaps.MUTANTS,
     *matrix.MUTANTS,
+    *inverted.MUTANTS,
     *variational_bayes.MUTANTS,
 ]
