@@ -6,6 +6,7 @@ capsules, D size of a pose, X Y Z rows and columns of matrices, H W a grid of ca
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -69,8 +70,8 @@ class MatrixCapsules(nnx.Module):
         given = children.poses, children.activations
         block = self._images(children.poses)
         if tap is not no_tap or not self.lean or block >= len(children.poses):
-            return Capsules(*self._route(*given, name, tap))
-        return Capsules(*_by_images(self._route, block, *given))
+            return Capsules(*self._route(*given, name, tap, fixed))
+        return Capsules(*_by_images(partial(self._route, fixed=fixed), block, *given))
 
     def _images(self, poses_BHWTD: Array) -> int:
         """Images of a block: as many as have their votes in a core's cache, or in 128 MiB."""
@@ -80,7 +81,12 @@ class MatrixCapsules(nnx.Module):
         return self.block or max(1, fits // (numbers * poses_BHWTD.dtype.itemsize))
 
     def _route(
-        self, poses_BHWTD: Array, activations_BHWT: Array, name: str = "", tap: Tap = no_tap
+        self,
+        poses_BHWTD: Array,
+        activations_BHWT: Array,
+        name: str = "",
+        tap: Tap = no_tap,
+        fixed: bool = False,
     ) -> tuple[Array, Array]:
         """Poses and activations of the parents."""
         votes, window = self._votes(poses_BHWTD), self.window

@@ -103,7 +103,8 @@ def em(
             places but as its stride of 1 has them; means keep a tenth of the last one, from 0;
             assignments begin at 1 / J; a denominator has 1e-5 where one window is the grid.
         tap: Sees, and may replace, routing.t.{logits, coupling, mean, variance, logit} for t from
-            0; `logit` is that of the activations, and there are no logits for t = 0.
+            0; `logit` is that of the activations, and there are no logits for t = 0, else less the
+            logarithm of the largest a / prod sigma of an image.
 
     Returns:
         Poses [B, J, D], activations [B, J] and the last assignments [B, I, J]; with a window
@@ -139,8 +140,12 @@ def em(
         if t > 0:  # the E-step, in logarithms
             square_BPJID = (votes_BPJID - mean_BPJD[..., None, :]) ** 2
             apart = jnp.einsum("bpjid,bpjd->bpji", square_BPJID, 0.5 / variance_BPJD)
-            spread_BPJ = size * math.log(2 * math.pi) + jnp.log(variance_BPJD).sum(-1)
-            density_BPJ = jax.nn.log_sigmoid(logit_BPJ) - spread_BPJ / 2
+            density_BPJ = (
+                jax.nn.log_sigmoid(logit_BPJ) - jnp.log(variance_BPJD / min_variance).sum(-1) / 2
+            )
+            # Of an image they count by their differences: float32 rounds what is near 0 least.
+            largest_B11 = lax.stop_gradient(density_BPJ).max((1, 2), keepdims=True)
+            density_BPJ = density_BPJ - largest_B11
             logits = (density_BPJ[..., None] - apart).swapaxes(2, 3)
             logits = show(f"routing.{t}.logits", logits)
             if released and window is not None:

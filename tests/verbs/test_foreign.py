@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 import test_foreign_efficient
+import test_foreign_self_routing
 import wings
 from foreign_networks import CAPSULES, CASES, INPUTS, OFFICIAL, SPEC, TYPES, J, draw, keras, write
 
@@ -37,7 +38,8 @@ def batch():
 
 
 def test_every_row_is_proven_or_refused():
-    assert sorted([*CASES, *REFUSED, *test_foreign_efficient.NAMES]) == sorted(LAYOUTS)
+    others = (*test_foreign_efficient.NAMES, *test_foreign_self_routing.NAMES, "deepcaps")
+    assert sorted([*CASES, *REFUSED, *others]) == sorted(LAYOUTS)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -348,6 +350,7 @@ def test_the_documentation_lists_every_row():
     rows = [line for line in text.splitlines() if line.startswith("| `")]
     named = {name: line for line in rows for name in re.findall(r"`([\w-]+)`", line.split("|")[1])}
     for name, layout in LAYOUTS.items():
-        axes = layout.tensors["digit.kernel"][1]
+        kernel = {"digit.kernel", "capsule.0.route.kernel"} & layout.tensors.keys()
+        axes = layout.tensors[kernel.pop()][1]
         assert "refused" in named[name] if layout.refused else f"| `{axes}` |" in named[name]
         assert layout.refused or f"| {layout.capsules} |" in named[name]

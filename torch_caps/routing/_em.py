@@ -229,7 +229,8 @@ def em(
             places but as its stride of 1 has them; means keep a tenth of the last one, from 0;
             assignments begin at 1 / J; a denominator has 1e-5 where one window is the grid.
         tap: Sees, and may replace, routing.t.{logits, coupling, mean, variance, logit} for t from
-            0; `logit` is that of the activations, and there are no logits for t = 0.
+            0; `logit` is that of the activations, and there are no logits for t = 0, else less the
+            logarithm of the largest a / prod sigma of an image.
 
     Returns:
         Poses [B, J, D], activations [B, J] and the last assignments [B, I, J]; with a window
@@ -265,8 +266,9 @@ def em(
     for t in range(num_iters):
         if t > 0:  # the E-step, in logarithms
             apart = distances(votes_BPJID, mean_BPJD, 0.5 / variance_BPJD)
-            spread_BPJ = size * math.log(2 * math.pi) + variance_BPJD.log().sum(-1)
-            density_BPJ = F.logsigmoid(logit_BPJ) - spread_BPJ / 2
+            density_BPJ = F.logsigmoid(logit_BPJ) - (variance_BPJD / min_variance).log().sum(-1) / 2
+            # Of an image they count by their differences: float32 rounds what is near 0 least.
+            density_BPJ = density_BPJ - density_BPJ.detach().amax((1, 2), keepdim=True)
             logits = (density_BPJ[..., None] - apart).transpose(2, 3)
             logits = show(f"routing.{t}.logits", logits)
             if released and window is not None:
