@@ -90,7 +90,7 @@ def rows(n: int, name: str) -> str:
     return f"conv2d_caps_{number}/conv2d_caps_{number}/kernel:0"
 
 
-@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_every_tensor_is_the_files_in_our_axes(tmp_path, whole):
     theirs = drawn()
     found = network(write(tmp_path / "them.h5", theirs, whole), spec=SPEC)

@@ -482,6 +482,7 @@ def test_a_decoder_that_cannot_be_is_refused():
         Transposed(channels=(5,), strides=(1, 4))
 
 
+@wings.jax_slow
 def test_a_batch_of_one_number_is_refused_in_training(wing):
     spec = dataclasses.replace(
         PLAIN, image=(1, 1, 2), norm=Norm(), capsules=(CapsuleLayer(2, 3), CapsuleLayer(2, 3))

@@ -187,7 +187,9 @@ def _lean() -> Iterator[tuple[str, Case]]:
     """The routings that store no votes, with every option, in blocks of two inputs."""
     inputs = {name: _normal(name, *SHAPES[name]) for name in ("inputs", "kernel")}
     for kind in ROUTINGS.values():
-        for routing in () if "activations" in kind.takes else kind.examples():
+        # Of one that routes over places what differs from dynamic routing is in its own cases.
+        examples = kind.switched() if kind.places else kind.examples()
+        for routing in () if "activations" in kind.takes else examples:
             given = {**inputs, **_owned(routing)}
             options = {**routing.options, "block": 2}
             name = f"lean {routing.label}"
