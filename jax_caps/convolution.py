@@ -274,7 +274,8 @@ def transposed(
     """
     (height, width), (rows, columns) = x_BHWC.shape[1:3], kernel.shape[:2]
     # As the gradient of a convolution by products: what each place adds to its window.
-    y = jnp.einsum("bhwc,mnco->bhwmno", x_BHWC.astype(compute), kernel.astype(compute))
+    x, wide = x_BHWC.astype(compute), jnp.promote_types(compute, jnp.float32)
+    y = jnp.einsum("bhwc,mnco->bhwmno", x, kernel.astype(compute), preferred_element_type=wide)
     y = y.reshape(*y.shape[:3], rows * columns, -1)
     whole = (height - 1) * stride + rows, (width - 1) * stride + columns
     y = overlap(y, whole, (rows, columns), stride)
@@ -283,7 +284,8 @@ def transposed(
         for size, taps in zip(x_BHWC.shape[1:3], kernel.shape[:2], strict=True)
     )
     y = y[:, down, across]
-    return y if bias is None else y + bias.astype(compute)[None, None, None]
+    # Not in bfloat16: the gradient of a bias is a sum over every place.
+    return (y if bias is None else y + bias[None, None, None]).astype(compute)
 
 
 def windows(x_BHWC: Array, kernel: tuple[int, int], stride: int) -> Array:

@@ -64,6 +64,18 @@ ACTIVE = {
         ),
         {"decay_rate": 1.0},
     ),
+    "tiny-inverted": (
+        spec.Tsai2020(
+            image=(11, 9, 1),
+            stem=(spec.Conv(5, 3),),
+            blocks=(spec.Block(7, 2, projected=True),),
+            primary=spec.Primary(types=2, size=4, kernel=1, stride=1),
+            capsules=(spec.CapsuleLayer(types=3, size=4, stride=2),),
+            classes=3,
+            pose=4,
+        ),
+        {"optimizer": "sgd", "l2": 1e-4, "schedule": "milestones", "milestones": (20, 30)},
+    ),
 }
 for name, (network, changes) in ACTIVE.items():
     training = dataclasses.replace(spec.PRESETS["tiny"].training, **changes)

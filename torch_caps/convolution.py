@@ -3,6 +3,7 @@
 Axes: B images of a batch, H W a feature map, C its channels.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -149,11 +150,9 @@ def windows(x_BHWC: Tensor, kernel: tuple[int, int], stride: int) -> Tensor:
     Returns:
         [B, H', W', kh * kw, ...], the places of a window row by row.
     """
-    rows, columns = (
-        [slice(tap, tap + size - taps + 1, stride) for tap in range(taps)]
-        for size, taps in zip(x_BHWC.shape[1:3], kernel, strict=True)
-    )
-    return torch.stack([x_BHWC[:, row, column] for row in rows for column in columns], 3)
+    unfolded = x_BHWC.unfold(1, kernel[0], stride).unfold(2, kernel[1], stride)
+    shape = *unfolded.shape[:3], math.prod(kernel), *x_BHWC.shape[3:]
+    return unfolded.movedim((-2, -1), (3, 4)).reshape(shape)
 
 
 def overlap(
@@ -176,15 +175,24 @@ def overlap(
         [B, H, W, ...]; a place in no window has 0, or the smallest number.
     """
     shape = (x_BYXM.shape[0], *grid, *x_BYXM.shape[4:])
-    total = x_BYXM.new_full(shape, torch.finfo(x_BYXM.dtype).min if largest else 0.0)
-    # A slice for each place of the kernel: no index_add, whose order on a GPU is not fixed.
+    if not largest:
+        # A column for each window, a row for each type and place in it: so `fold` takes them.
+        columns = x_BYXM.flatten(4).permute(0, 4, 3, 1, 2).flatten(1, 2).flatten(2)
+        height, width = (
+            stride * (count - 1) + size
+            for count, size in zip(x_BYXM.shape[1:3], kernel, strict=True)
+        )
+        total = F.fold(columns, (height, width), kernel, stride=stride)
+        total = F.pad(total, (0, grid[1] - width, 0, grid[0] - height))
+        return total.movedim(1, -1).reshape(shape)
+    total = x_BYXM.new_full(shape, torch.finfo(x_BYXM.dtype).min)
     for place, x_BYX in enumerate(x_BYXM.unbind(3)):
         rows, columns = (
             slice(tap, tap + (count - 1) * stride + 1, stride)
             for tap, count in zip(divmod(place, kernel[1]), x_BYX.shape[1:3], strict=True)
         )
         here = total[:, rows, columns]
-        total[:, rows, columns] = torch.maximum(here, x_BYX) if largest else here + x_BYX
+        total[:, rows, columns] = torch.maximum(here, x_BYX)
     return total
 
 

@@ -4,7 +4,9 @@ Axes: B batch, P parent places, M places of a window, T types of children, I = M
 capsules, D size of a pose, X Y Z rows and columns of matrices, H W a grid of capsules.
 """
 
+import math
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -31,17 +33,21 @@ class MatrixCapsules(nnx.Module):
     Args:
         spec: The network.
         number: Of this layer; the last is that of the classes.
+        lean: Whether a batch too large for its votes is routed by blocks of images, whose votes are
+            made again for the gradient, instead of stored.
+        block: Images of a block, at most, as blocks are of one size; None for those that have their
+            votes in a core's cache, or in 128 MiB on a GPU.
     """
 
     kernel: nnx.Param
 
-    def __init__(self, spec: Matrix, number: int):
+    def __init__(self, spec: Matrix, number: int, lean: bool = True, block: int | None = None):
         rows, name = spec.tensors(), f"capsule.{number}"
         self.window, self.side = spec.windows[number], spec.side
         self.last, self.routing = number == len(spec.capsules), spec.routing
         for own in ("kernel", *spec.routing.owned):
             setattr(self, own, parameter(*rows[f"{name}.{own}"].shape))
-        self.spec = spec
+        self.spec, self.lean, self.block = spec, lean, block
         if self.last:
             self.routing = replace(self.routing, **spec.class_options)
 
@@ -61,9 +67,30 @@ class MatrixCapsules(nnx.Module):
         """
         assert children.poses is not None
         assert children.activations is not None
-        votes = self._votes(children.poses)
-        window = self.window
-        shown = windows(children.activations, window.kernel, window.stride)
+        given = children.poses, children.activations
+        block = self._images(children.poses)
+        if tap is not no_tap or not self.lean or block >= len(children.poses):
+            return Capsules(*self._route(*given, name, tap, fixed))
+        return Capsules(*_by_images(partial(self._route, fixed=fixed), block, *given))
+
+    def _images(self, poses_BHWTD: Array) -> int:
+        """Images of a block: as many as have their votes in a core's cache, or in 128 MiB."""
+        numbers = math.prod(self.window.places) * math.prod(self.window.kernel)
+        numbers *= poses_BHWTD.shape[3] * self.kernel.shape[-3] * self.spec.pose
+        fits = 2**21 if jax.default_backend() == "cpu" else 2**27
+        return self.block or max(1, fits // (numbers * poses_BHWTD.dtype.itemsize))
+
+    def _route(
+        self,
+        poses_BHWTD: Array,
+        activations_BHWT: Array,
+        name: str = "",
+        tap: Tap = no_tap,
+        fixed: bool = False,
+    ) -> tuple[Array, Array]:
+        """Poses and activations of the parents."""
+        votes, window = self._votes(poses_BHWTD), self.window
+        shown = windows(activations_BHWT, window.kernel, window.stride)
         activations = shown.reshape(votes.shape[:3])
         owned = {
             own.argument(key): getattr(self, key)[...] for key, own in self.routing.owned.items()
@@ -74,15 +101,13 @@ class MatrixCapsules(nnx.Module):
         route = getattr(routing, self.routing.name)
         if self.last:
             votes_BIJD = tap(f"{name}.votes", votes[:, 0])
-            poses, activations, _ = route(votes_BIJD, activations[:, 0], **options, tap=tap)
-            return Capsules(poses, activations)
+            return route(votes_BIJD, activations[:, 0], **options, tap=tap)[:2]
         votes = tap(f"{name}.votes", votes)
         inner = no_tap if tap is no_tap else lambda key, x: tap(f"{name}.{key}", x)
         poses, activations, _ = route(votes, activations, window=window, **options, tap=inner)
         grid = (votes.shape[0], *window.places)
-        return Capsules(
-            poses.reshape(*grid, *poses.shape[2:]), activations.reshape(*grid, *poses.shape[2:3])
-        )
+        poses = poses.reshape(*grid, *poses.shape[2:])
+        return poses, activations.reshape(poses.shape[:-1])
 
     def _votes(self, poses_BHWTD: Array) -> Array:
         """[B, P, I, J, D]: the pose on the left of a matrix that places share, and the batch."""
@@ -91,14 +116,24 @@ class MatrixCapsules(nnx.Module):
         shape = (shown.shape[0], rows * columns, size, types, self.side, self.side)
         seen, kernel = shown.reshape(shape), self.kernel[...]
         if self.last and self.spec.shared:
-            votes = jnp.einsum("bpmtxy,tjyz->bpmtjxz", seen, kernel)
+            votes = jnp.einsum("bpmtxy,tjyz->bpjmtxz", seen, kernel)
         else:
             kernel = kernel.reshape(size, *kernel.shape[2:])
-            votes = jnp.einsum("bpmtxy,mtjyz->bpmtjxz", seen, kernel)
+            votes = jnp.einsum("bpmtxy,mtjyz->bpjmtxz", seen, kernel)
         if self.last and self.spec.coordinates:
             added_MXZ = jnp.asarray(coordinates(self.spec), votes.dtype)
-            votes = votes + added_MXZ[None, None, :, None, None]
-        return votes.reshape(*votes.shape[:2], size * types, votes.shape[4], -1)
+            votes = votes + added_MXZ[None, None, None, :, None]
+        votes_BPJID = votes.reshape(*votes.shape[:3], size * types, -1)
+        return votes_BPJID.swapaxes(2, 3)
+
+
+def _by_images(function: Any, size: int, *tensors: Array) -> list[Array]:
+    """A function of some images at a time, computed again for the gradient."""
+    batch = len(tensors[0])
+    size = next(each for each in range(min(size, batch), 0, -1) if batch % each == 0)
+    parts = tuple(tensor.reshape(-1, size, *tensor.shape[1:]) for tensor in tensors)
+    made = lax.map(lambda part: jax.checkpoint(function)(*part), parts)
+    return [each.reshape(batch, *each.shape[2:]) for each in made]
 
 
 class NormalMatrixCapsules(MatrixCapsules):
@@ -107,10 +142,12 @@ class NormalMatrixCapsules(MatrixCapsules):
     Args:
         spec: The network.
         number: Of this layer; the last is that of the classes.
+        lean: As in `MatrixCapsules`.
+        block: Alike.
     """
 
-    def __init__(self, spec: Ribeiro2020, number: int):
-        super().__init__(spec, number)
+    def __init__(self, spec: Ribeiro2020, number: int, lean: bool = True, block: int | None = None):
+        super().__init__(spec, number, lean, block)
         types = self.kernel.shape[-3]
         self.norm = Norm(spec.norm, types, affine=False)
         self.activation = nnx.Dict({"norm": Norm(spec.norm, types, affine=False)})

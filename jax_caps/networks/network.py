@@ -112,7 +112,8 @@ class Network(nnx.Module):
             labels: Integers [B], or [B, P] for an image of each of P labels.
 
         Returns:
-            Images [B, H, W, C], or [B, P, H, W, C], in 0 to 1, each from one capsule.
+            Images [B, H, W, C], or [B, P, H, W, C], each from one capsule: in 0 to 1, or of at
+            least 0 where a decoder ends in relu.
 
         Raises:
             SpecError: Where the network has no decoder.

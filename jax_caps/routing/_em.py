@@ -2,6 +2,8 @@
 
 Axes: B batch, P parent places, I input capsules of a window, J output capsules, D size of a pose,
 H W the grid of children, M places of a window, T types of children; I is M T.
+
+The votes for a parent lie together, so that its sums over children are products of matrices.
 """
 
 import math
@@ -101,7 +103,8 @@ def em(
             places but as its stride of 1 has them; means keep a tenth of the last one, from 0;
             assignments begin at 1 / J; a denominator has 1e-5 where one window is the grid.
         tap: Sees, and may replace, routing.t.{logits, coupling, mean, variance, logit} for t from
-            0; `logit` is that of the activations, and there are no logits for t = 0.
+            0; `logit` is that of the activations, and there are no logits for t = 0, else less the
+            logarithm of the largest a / prod sigma of an image.
 
     Returns:
         Poses [B, J, D], activations [B, J] and the last assignments [B, I, J]; with a window
@@ -115,7 +118,8 @@ def em(
     votes, activations_BPI = votes_BIJD, activations_BI
     if window is None:
         votes, activations_BPI = votes[:, None], activations_BPI[:, None]
-    outputs, size = votes.shape[3:]
+    votes_BPJID = votes.swapaxes(2, 3)
+    (*shape, outputs, inputs, size), active = votes_BPJID.shape, activations_BPI[:, :, None]
 
     def show(name: str, x: Array) -> Array:
         """The tap, of tensors that have parent places where there are windows."""
@@ -124,38 +128,44 @@ def em(
     keep = 0.1 if released else 0.0
     min_mass = 1e-5 if released and window is None else 1e-7
     # Behind a barrier, or XLA folds the first assignments, of constants, by itself.
-    coupling = compete(lax.optimization_barrier(jnp.zeros(votes.shape[:-1], votes.dtype)), window)
+    even = lax.optimization_barrier(jnp.zeros((1, shape[1], inputs, outputs), votes.dtype))
+    coupling = compete(even, window)
     if released:
         coupling = jnp.full_like(coupling, 1 / outputs)
-    mean_BPJD = variance_BPJD = jnp.zeros(votes[:, :, 0].shape, votes.dtype)
+    # The first assignments are alike for all images.
+    coupling = jnp.broadcast_to(coupling, (*shape, inputs, outputs))
+    mean_BPJD = variance_BPJD = jnp.zeros((*shape, outputs, size), votes.dtype)
     logit_BPJ = mean_BPJD[..., 0]
     for t in range(num_iters):
         if t > 0:  # the E-step, in logarithms
-            apart = (votes - mean_BPJD[:, :, None]) ** 2
-            logits = -(apart / (2 * variance_BPJD[:, :, None])).sum(-1)
-            spread_BPJ = size * math.log(2 * math.pi) + jnp.log(variance_BPJD).sum(-1)
-            density_BPJ = jax.nn.log_sigmoid(logit_BPJ) - spread_BPJ / 2
-            logits = show(f"routing.{t}.logits", logits + density_BPJ[:, :, None])
+            square_BPJID = (votes_BPJID - mean_BPJD[..., None, :]) ** 2
+            apart = jnp.einsum("bpjid,bpjd->bpji", square_BPJID, 0.5 / variance_BPJD)
+            density_BPJ = (
+                jax.nn.log_sigmoid(logit_BPJ) - jnp.log(variance_BPJD / min_variance).sum(-1) / 2
+            )
+            # Of an image they count by their differences: float32 rounds what is near 0 least.
+            largest_B11 = lax.stop_gradient(density_BPJ).max((1, 2), keepdims=True)
+            density_BPJ = density_BPJ - largest_B11
+            logits = (density_BPJ[..., None] - apart).swapaxes(2, 3)
+            logits = show(f"routing.{t}.logits", logits)
             if released and window is not None:
                 coupling = compete_released(logits, window)
             else:
                 coupling = compete(logits, window)
         coupling = show(f"routing.{t}.coupling", coupling)
         # The M-step: mass, mean and variance of the votes of active children.
-        sent = coupling * activations_BPI[..., None]
-        mass_BPJ1 = sent.sum(2)[..., None] + min_mass
-        mean = jnp.einsum("bpij,bpijd->bpjd", sent, votes) / mass_BPJ1
+        sent_BPJI = coupling.swapaxes(2, 3) * active
+        mass_BPJ1 = sent_BPJI.sum(-1, keepdims=True) + min_mass
+        mean = jnp.einsum("bpji,bpjid->bpjd", sent_BPJI, votes_BPJID) / mass_BPJ1
         mean = (1 - keep) * mean + keep * mean_BPJD
-        apart = (votes - mean[:, :, None]) ** 2
-        variance = jnp.einsum("bpij,bpijd->bpjd", sent, apart) / mass_BPJ1
+        square_BPJID = (votes_BPJID - mean[..., None, :]) ** 2
+        variance = jnp.einsum("bpji,bpjid->bpjd", sent_BPJI, square_BPJID) / mass_BPJ1
         # Shown after the variance took it, whose slope by the mean is 0 but for rounding.
         mean_BPJD = show(f"routing.{t}.mean", mean)
         variance_BPJD = show(f"routing.{t}.variance", variance + min_variance)
-        cost_BPJ = ((beta_u_J[None, None, :, None] + jnp.log(variance_BPJD) / 2) * mass_BPJ1).sum(
-            -1
-        )
+        cost = (beta_u_J[None, None, :, None] + jnp.log(variance_BPJD) / 2) * mass_BPJ1
         heat = schedule.inverse_temperature(inverse_temperature, t)
-        logit_BPJ = show(f"routing.{t}.logit", heat * (beta_a_J[None, None] - cost_BPJ))
+        logit_BPJ = show(f"routing.{t}.logit", heat * (beta_a_J[None, None] - cost.sum(-1)))
     activations = jax.nn.sigmoid(logit_BPJ)
     if window is None:
         return mean_BPJD[:, 0], activations[:, 0], coupling[:, 0]

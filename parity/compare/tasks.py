@@ -209,7 +209,7 @@ def mode(wing: Wing, brighter: int = 0, **how: Any) -> Result:
     trainer = wing.trainer("sgd", clips=False, **how)
     trainer.set_state(wing.subject.fresh("sgd", wing.precision))
     images, labels = wing.subject.at(0, brighter)
-    arrays = {"poses": trainer.poses(images)}
+    arrays = {"poses": trainer.poses(images), "scores": trainer.scores(images)}
     arrays["loss"] = np.asarray(trainer.step(images, labels)["loss"])
     slopes = trainer.get_state()["optimizer"]
     return _plain(

@@ -148,8 +148,9 @@ def infer(hits: Match, layout: Layout, tensors: Arrays, base: NetworkSpec) -> Ne
     What no shape tells stays that of `base`: strides, height and width of the image, and every
     option. Where shapes leave a size open (j * d alone is known, say), it is that of `base` too.
     """
-    if "primary" not in {field.name for field in dataclasses.fields(base)}:  # pyright: ignore
-        return None  # of cells the shapes leave too much open
+    names = {field.name for field in dataclasses.fields(base)}  # pyright: ignore
+    if not {"primary", "decoder"} <= names:
+        return None  # of cells and of layers of windows the shapes leave too much open
     layers = {name.split(".")[1] for name in hits.sources if name.startswith("decoder.")}
     shapes, last = [], len(layers) - 1
     hidden = last if base.upsampling is None else len(base.decoder or ())

@@ -1,10 +1,10 @@
 """The table of layouts: how public capsule networks name and order weights.
 
 Axes: kh kw in out of a kernel, n-th layer; type, k of primary capsules on a grid h w; i = all of
-these input capsules; j d output capsules; t k and u v, types and size of what a cell's convolution
-reads and makes; p q rows and columns of a matrix; H W C image. `{n}`, `{k}` and `{type}` in a name
-stand for numbers, `#` for one that is passed over, `{0}` for the first in the order of their
-numbers, `[...]` for what may be missing; "1" is an axis of size 1.
+these input capsules, or the types of a window's place; j d output capsules; t k and u v, types and
+size of what a cell's convolution reads and makes; p q rows and columns of a matrix; H W C image.
+`{n}`, `{k}` and `{type}` in a name stand for numbers, `#` for one that is passed over, `{0}` for the
+first in the order of their numbers, `[...]` for what may be missing; "1" is an axis of size 1.
 
 Learnt from the published code of each (names and shapes alone); `python -m parity convert
 --layout NAME` names a row, and rows of your own are `Layout`s given to `parity.convert.convert`.
@@ -171,13 +171,78 @@ def _deepcaps() -> Rows:
     return rows
 
 
+_TORCH_NORM = (
+    *(("scale", "weight"), ("shift", "bias")),
+    *(("mean", "running_mean"), ("variance", "running_var")),
+)
+
+
+def _self_routing(depth: int) -> Layout:
+    """A row for self-routing's code on its ResNet-20, with `depth` layers of capsules."""
+    rows: Rows = {}
+
+    def layer(ours: str, conv: str, norm: str) -> None:
+        rows[f"{ours}.kernel"] = (f"{conv}.weight", "out in kh kw")
+        for part, theirs in _TORCH_NORM:
+            rows[f"{ours}.norm.{part}"] = (f"{norm}.{theirs}", "out")
+
+    layer("stem.0", "conv1", "bn1")
+    for n in range(9):
+        for m in range(2):
+            block = f"layer{n // 3 + 1}.{n % 3}"
+            layer(f"block.{n}.conv.{m}", f"{block}.conv{m + 1}", f"{block}.bn{m + 1}")
+    layer("activation", "conv_a", "bn_a")
+    layer("primary", "conv_pose", "bn_pose")
+    for n in range(depth):
+        last = n == depth - 1
+        theirs = "fc" if last else f"conv_layers.{n}"
+        rows[f"capsule.{n}.route.kernel"] = (f"{theirs}.W2", "(kh kw i) j k")
+        rows[f"capsule.{n}.route.bias"] = (f"{theirs}.b2", "1 1 (kh kw i) j")
+        if not last:
+            rows[f"capsule.{n}.kernel"] = (f"{theirs}.W1", "(kh kw i) (j d) k")
+            for part, name in _TORCH_NORM:
+                rows[f"capsule.{n}.norm.{part}"] = (f"norm_layers.{n}.{name}", "out")
+    source = f"coder3000/SR-CapsNet: .pth.tar of resnet20_self_routing, depth {depth}"
+    return Layout(source, rows, capsules="h w type", ignored=r".*\.num_batches_tracked")
+
+
+def _inverted() -> Rows:
+    """Inverted attention's rows, of both backbones: two layers of windows, one or two dense."""
+    rows: Rows = {"primary.kernel": ("pc_layer.weight", "out in kh kw")}
+    head = "pre_caps.pre_caps"
+
+    def norm(ours: str, theirs: str) -> None:
+        for part, name in _TORCH_NORM:
+            rows[f"{ours}.norm.{part}"] = (f"{theirs}.{name}", "out")
+
+    def conv(ours: str, kernel: str, theirs: str) -> None:
+        rows[f"{ours}.kernel"] = (f"{kernel}.weight", "out in kh kw")
+        norm(ours, theirs)
+
+    conv("stem.0", f"{head}.0", f"{head}.1")
+    rows["stem.0.bias"] = (f"{head}.0.bias", "out")
+    for n, place in enumerate([*(f"3.{n}" for n in range(3)), *(f"4.{n}" for n in range(4))]):
+        for m in range(2):
+            block = f"{head}.{place}"
+            conv(f"block.{n}.conv.{m}", f"{block}.conv{m + 1}", f"{block}.bn{m + 1}")
+    conv("block.3.shortcut", f"{head}.4.0.shortcut.0", f"{head}.4.0.shortcut.1")
+    norm("primary", "nonlinear_act")
+    for n in range(4):
+        # Of a grid they number the capsules (type, h, w).
+        axes = "kh kw i p q j" if n < 2 else "(i kh kw) p q j"
+        rows[f"capsule.{n}.kernel"] = (f"capsule_layers.{n}.w", axes)
+        norm(f"capsule.{n}", f"capsule_layers.{n}.nonlinear_act")
+    rows["head.kernel"] = ("final_fc.weight", "out in")
+    rows["head.bias"] = ("final_fc.bias", "out")
+    return rows
+
+
 def _variational_bayes(source: str, *layers: str) -> Layout:
     """A row for variational Bayes routing, with the names of its layers' votes and routings."""
     rows: Rows = {}
 
     def norm(ours: str, theirs: str, affine: bool = True) -> None:
-        parts = {"scale": "weight", "shift": "bias"} if affine else {}
-        for part, name in (parts | {"mean": "running_mean", "variance": "running_var"}).items():
+        for part, name in _TORCH_NORM[0 if affine else 2 :]:
             rows[f"{ours}.norm.{part}"] = (f"{theirs}.{name}", "out")
 
     rows["stem.0.kernel"] = ("Conv_1.weight", "out in kh kw")
@@ -257,6 +322,14 @@ LAYOUTS = {
         pixels="H W C",
         note="its 3-D routing reads capsules in the memory's order and squashes whole maps, as "
         "Dynamic3D(released=True) does",
+    ),
+    "selfrouting-1": _self_routing(1),
+    "selfrouting-2": _self_routing(2),
+    "inverted": Layout(
+        "apple/ml-capsules-inverted-attention-routing: checkpoints of its two networks",
+        _inverted(),
+        ignored=r".*num_batches_tracked",
+        note="its windows hold components of other places, as Tsai2020(released=True) reads them",
     ),
     "fabio-deep": _variational_bayes(
         "fabio-deep/Variational-Capsule-Routing: state_dict of CapsuleNet",

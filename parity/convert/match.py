@@ -58,7 +58,7 @@ def matching(names: Iterable[str]) -> list[str]:
     """The layouts of the table that use all of these names, whatever the shapes."""
     names = list(names)
     matches = {name: match(layout, names) for name, layout in LAYOUTS.items()}
-    needed = {"primary.kernel", "cell.0.caps.0.kernel", "capsule.0.kernel", "digit.kernel"}
+    needed = {"primary.kernel", "cell.0.caps.0.kernel", "digit.kernel", "capsule.0.kernel"}
     return [
         name
         for name, m in matches.items()

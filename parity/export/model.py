@@ -42,8 +42,12 @@ def graph(spec: NetworkSpec, arrays: Arrays, things: int = 1, dtype: str = "floa
     images = g.input("images", ("batch", *spec.image), "pixels in 0 to 1")
     poses = g("Identity", network.encode(g, spec, arrays, images), name="poses")
     g.output(poses, ("batch", spec.classes, spec.pose), "the capsule of each class")
-    scores = lengths(g, poses, "scores", spec.length_epsilon, spec.length_offset)
-    g.output(scores, ("batch", spec.classes), "their lengths: the longest is the answer")
+    if spec.ranks == "activations":
+        scores, about = network.scores(g, spec, arrays, poses), "activations: the largest"
+    else:
+        scores = lengths(g, poses, "scores", spec.length_epsilon, spec.length_offset)
+        about = "lengths: the longest"
+    g.output(scores, ("batch", spec.classes), f"their {about} is the answer")
     if spec.decoder is not None:
         several = () if things == 1 else (things,)
         masked = g("Reshape", _masked(g, spec, things), [0, *several, spec.classes * spec.pose])

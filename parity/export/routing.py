@@ -5,7 +5,6 @@ Axes: B batch, I input capsules, J output capsules, D size of an output pose.
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 from parity.export.graph import Graph
 from parity.export.layers import exponential_squash, own, squash
@@ -59,6 +58,25 @@ def self_attention(
     return exponential_squash(g, _sum(g, votes_BJDI, coupling_BJ1I), "routing.0.poses")
 
 
+def inverted_attention(
+    g: Graph, votes_BJDI: str, poses_BJD: str | None, outputs: int, size: int
+) -> str:
+    """A step of inverted attention (Tsai et al. 2020): poses [B, J, D], without the norm.
+
+    Args:
+        g: The graph.
+        votes_BJDI: The vote of each input capsule for each output capsule.
+        poses_BJD: Of the output capsules after the step before; None for none.
+        outputs: J.
+        size: D.
+    """
+    if poses_BJD is None:
+        return g("Div", g("ReduceSum", votes_BJDI, [3], keepdims=0), float(outputs))
+    logits_BJ1I = g("MatMul", g("Unsqueeze", poses_BJD, [2]), votes_BJDI)
+    coupling_BJ1I = g("Softmax", g("Div", logits_BJ1I, math.sqrt(size)), axis=1)
+    return _sum(g, votes_BJDI, g("Div", coupling_BJ1I, 1 + 1e-10))
+
+
 def _sum(g: Graph, votes_BJDI: str, coupling_BJ1I: str) -> str:
     """What every input sends to an output capsule, added up: [B, J, D]."""
     coupling_BJI1 = g("Reshape", coupling_BJ1I, [0, 0, -1, 1])
@@ -73,7 +91,9 @@ def _coupling(g: Graph, logits_BJ1I: str, leaky: bool, name: str) -> str:
     return g("Slice", g("Softmax", padded, axis=1), [1], [2**31], [1], name=name)
 
 
-GRAPHS: dict[str, Callable[[Graph, str, Any, Arrays, int], str]] = {
+# Of inverted attention a step, which the network repeats.
+GRAPHS: dict[str, Callable[..., str]] = {
     "dynamic": dynamic,
     "self_attention": self_attention,
+    "inverted_attention": inverted_attention,
 }

@@ -178,7 +178,8 @@ def write(folder: Path, images: list[str], predictions: list[Prediction]) -> lis
             pictures = _pictures(prediction)
             paths = _free(folder, Path(path).stem, pictures, used)
             for what, array in pictures.items():
-                bytes_HWC = np.rint(array * 255).astype(np.uint8)
+                # A decoder that ends in relu may make more than white.
+                bytes_HWC = np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8)
                 grey = bytes_HWC.shape[-1] == 1
                 Image.fromarray(bytes_HWC[..., 0] if grey else bytes_HWC).save(paths[what])
             files.append({what: str(path) for what, path in paths.items()})

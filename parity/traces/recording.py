@@ -80,9 +80,10 @@ class Trace:
 
     @property
     def name(self) -> str:
-        """Which wing, how: "torch", or "jax eager"."""
-        mode = self.request["mode"]
-        return self.request["backend"] + ("" if mode == "usual" else f" {mode}")
+        """Which wing, how and where: "torch", "jax eager", or "torch on cuda"."""
+        mode, device = self.request["mode"], self.request["device"]
+        how = "" if mode == "usual" else f" {mode}"
+        return self.request["backend"] + how + ("" if device == "cpu" else f" on {device}")
 
     def pack(self) -> tuple[Arrays, dict[str, Any]]:
         """Arrays and header of the file."""

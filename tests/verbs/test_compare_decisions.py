@@ -32,7 +32,7 @@ def trace(x, name: str = "torch", spec: NetworkSpec = SPEC) -> Trace:
     """A trace whose stem has these numbers first, and nothing else that a relu takes."""
     one = np.ones((1, 1))
     values = dict.fromkeys(spec.rectified(), one) | {spec.rectified()[0]: np.asarray(x)}
-    request = {"backend": name, "mode": "usual", "spec": to_dict(spec)}
+    request = {"backend": name, "mode": "usual", "device": "cpu", "spec": to_dict(spec)}
     return Trace(request, {}, values, {}, np.zeros(1))
 
 

@@ -80,7 +80,7 @@ def oracle_trace(spec=PRIMES, backend="torch", batch=2, tap=None, wrong=None):
     request = {
         **dict.fromkeys(recording.REQUEST, "?"),
         **{"spec": to_dict(spec), "seed": 1, "batch": batch, "precision": "float64"},
-        **{"backend": backend, "mode": "usual"},
+        **{"backend": backend, "mode": "usual", "device": "cpu"},
     }
     return recording.make(request, {"framework": backend}, (values, gradients), labels)
 

@@ -18,6 +18,8 @@ import wings
 from test_deepcaps import PLAIN, RELEASED
 from test_deepcaps import TINY as DEEPCAPS
 from test_imports import frameworks_but, run
+from test_inverted import SPECS as INVERTED
+from test_inverted import TINY, inverted
 
 from parity import __main__ as door
 from parity import reference, weights
@@ -29,6 +31,7 @@ from parity.export import ENDINGS, build, model, networks, routing
 from parity.export.model import ungraphed
 from parity.spec import (
     PRESETS,
+    Block,
     Conv,
     Depthwise,
     Dynamic,
@@ -78,6 +81,12 @@ NETWORKS = {
     "deepcaps, released": RELEASED,
     "deepcaps, no decoder": replace(PLAIN, stem=(Conv(5, 3), Conv(3, 2, 2))),
 }
+NETWORKS |= {f"inverted, {name}": spec for name, spec in INVERTED.items()} | {
+    "inverted, a shortcut without parameters": replace(
+        TINY, blocks=(Block(3), Block(5, 2)), routing=inverted(2, "sequential")
+    ),
+    "inverted, released": replace(TINY, released=True),
+}
 # A routing or a network may have no graph.
 NETWORKS = {
     name: spec
@@ -102,8 +111,10 @@ def random_case(spec, seed=0):
 def expected(spec, arrays, images, things=1):
     """What the oracle says: poses, scores and reconstructions of the longest capsules."""
     arrays = {name: array.astype(float) for name, array in arrays.items()}
-    poses = reference.encode(spec, arrays, images)
-    lengths = reference.lengths(poses, spec.length_epsilon, spec.length_offset)
+    capsules = reference.networks.network.capsules(spec, arrays, images)
+    poses, lengths = capsules.poses, capsules.activations
+    if lengths is None:
+        lengths = reference.lengths(poses, spec.length_epsilon, spec.length_offset)
     found = {"poses": poses, "scores": lengths}
     if spec.decoder is not None:
         answers = reference.longest(lengths, things).T
@@ -249,9 +260,8 @@ def test_what_cannot_be_exported_is_said_and_nothing_is_written(capsys, tmp_path
 
 def test_a_routing_without_a_graph_is_refused_by_name(capsys, tmp_path, monkeypatch):
     monkeypatch.delitem(routing.GRAPHS, "dynamic")
-    monkeypatch.setitem(routing.GRAPHS, "another", None)
     line = refused(capsys, tmp_path, saved(tmp_path), "out.onnx")
-    assert "routing dynamic has no ONNX graph; expected one of self_attention, another" in line
+    assert "routing dynamic has no ONNX graph; expected one of self_attention, inv" in line
 
 
 def test_weights_beyond_a_file_of_onnx_are_refused(capsys, tmp_path, monkeypatch):
@@ -286,9 +296,10 @@ def third_witness(monkeypatch, graph=routing.dynamic):
     monkeypatch.setitem(routing.GRAPHS, "dynamic", graph)
     subject = subjects.of(specs.PRIMES, source="the test's network", batch=3)
     poses = reference.encode(specs.PRIMES, subject.cast("float64"), subject.at(0)[0])
+    usual = {"poses": poses, "scores": reference.lengths(poses)}
     pair = SimpleNamespace(handles={"torch": SimpleNamespace(precision="float64")})
     comparison = Comparison(subject, pair, Path(), ("exported",))  # type: ignore[arg-type]
-    return modes._exported(comparison, {"torch": {"poses": poses}, "jax": {"poses": poses}})
+    return modes._exported(comparison, {"torch": usual, "jax": usual})
 
 
 def test_the_ladder_has_a_row_for_the_graph_and_each_wing(monkeypatch):

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 import test_foreign_efficient
+import test_foreign_self_routing
 import test_foreign_variational_bayes
 import wings
 from foreign_networks import CAPSULES, CASES, INPUTS, OFFICIAL, SPEC, TYPES, J, draw, keras, write
@@ -38,7 +39,13 @@ def batch():
 
 
 def test_every_row_is_proven_or_refused():
-    others = (*test_foreign_efficient.NAMES, *test_foreign_variational_bayes.NAMES, "deepcaps")
+    others = (
+        *test_foreign_efficient.NAMES,
+        *test_foreign_self_routing.NAMES,
+        *test_foreign_variational_bayes.NAMES,
+        "deepcaps",
+        "inverted",
+    )
     assert sorted([*CASES, *REFUSED, *others]) == sorted(LAYOUTS)
 
 
@@ -350,7 +357,7 @@ def test_the_documentation_lists_every_row():
     rows = [line for line in text.splitlines() if line.startswith("| `")]
     named = {name: line for line in rows for name in re.findall(r"`([\w-]+)`", line.split("|")[1])}
     for name, layout in LAYOUTS.items():
-        votes = "digit.kernel" if "digit.kernel" in layout.tensors else "capsule.0.kernel"
-        axes = layout.tensors[votes][1]
+        votes = ("digit.kernel", "capsule.0.route.kernel", "capsule.0.kernel")
+        axes = layout.tensors[next(name for name in votes if name in layout.tensors)][1]
         assert "refused" in named[name] if layout.refused else f"`{axes}` |" in named[name]
         assert layout.refused or f"| {layout.capsules} |" in named[name]

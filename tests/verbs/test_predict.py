@@ -376,3 +376,12 @@ def test_a_folder_that_cannot_be_written_to_is_told_of(capsys):
     Path("file").touch()
     line = refused(capsys, FILES[0], "--backend", ALONE, "--out", "file")
     assert line.startswith("error: file: could not be written to (")
+
+
+def test_more_than_white_is_white(tmp_path):
+    """What a decoder that ends in relu may make: 1.2 as a byte would be dark."""
+    drawn = np.array([1.2, 0.5, 0.0], np.float32).reshape(1, 3, 1, 1)
+    prediction = verb.Prediction(drawn[0] * 0, {"torch": np.zeros((2, 3))}, drawn)
+    verb.write(tmp_path, ["a.png"], [prediction])
+    seen = np.array(Image.open(tmp_path / "a-reconstruction.png"))
+    assert seen.ravel().tolist() == [255, 128, 0]

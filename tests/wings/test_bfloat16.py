@@ -11,7 +11,17 @@ from wings import difference
 
 from parity import reference
 from parity.compare.subject import ragged
-from parity.spec import Conv, Depthwise, Efficient, NetworkSpec, TrainingSpec
+from parity.spec import (
+    CapsuleLayer,
+    Conv,
+    Depthwise,
+    Efficient,
+    Loss,
+    NetworkSpec,
+    Rajasegaran2019,
+    TrainingSpec,
+    Transposed,
+)
 from parity.weights import Arrays, draw, state
 
 # A bfloat16 has 8 bits: one rounding is up to 2**-9 = 2.0e-3 of a number. Of gradients the whole
@@ -113,6 +123,16 @@ TRAINED = {
         classes=3,
         pose=5,
         decoder=(17,),
+    ),
+    "deepcaps": Rajasegaran2019(
+        image=PRIMES.image,
+        stem=(Conv(5, 3),),
+        capsules=(CapsuleLayer(3, 4, stride=2),) * 2,
+        classes=3,
+        pose=5,
+        decoder=(286,),
+        upsampling=Transposed(channels=(3,), strides=(1, 1)),
+        loss=Loss(reconstruction=0.4 / 429),
     ),
 }
 

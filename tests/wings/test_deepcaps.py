@@ -9,6 +9,7 @@ import pytest
 import wings
 from test_efficient import batch, near
 from test_golden import GOLDEN
+from weight_files import travels
 
 from parity import reference, schedule
 from parity.conformance import check_callable
@@ -421,6 +422,28 @@ def test_state_moves_with_a_step(wing):
         near(after[name], seen[name], 1e-5, name)
 
 
+@wings.jax_slow
+def test_weights_travel_through_files_of_every_kind(wing, tmp_path):
+    first = wing.weights.to_numpy(wing.build(TINY, seed=4))
+    travels(wing, TINY, {name: array + 0.1 for name, array in first.items()}, tmp_path)
+
+
+@wings.jax_slow
+def test_each_part_of_an_image_has_a_reconstruction(wing):
+    """All of a batch's pictures are normalised together, in both wings as in the oracle."""
+    images, _ = batch(TINY, 3)
+    labels, pictures = np.array([[0, 2], [1, 0], [2, 1]]), batch(TINY, 6, 1)[0]
+    parts = labels, pictures.reshape(3, 2, *TINY.image)
+    targets = np.eye(3, dtype=int)[labels].sum(1)
+    net = wing.build(TINY, seed=2)
+    values, _ = wing.tracing.trace(net, images, targets, parts)
+    weights = wing.weights.to_numpy(net)
+    expected = reference.forward(TINY, weights, images, targets, parts=parts, train=True)
+    assert values["reconstruction"].shape == parts[1].shape
+    for name in ("decoder.1.norm", "reconstruction", "loss"):
+        near(values[name], expected[name], 1e-5, name)
+
+
 def test_a_spec_comes_back_from_its_json():
     for spec in (TINY, RELEASED, PLAIN):
         values = json.loads(json.dumps(to_dict(spec)))
@@ -439,7 +462,9 @@ REFUSED = {
     },
     "decoder: 17 numbers of the last dense layer become a map of 3x2": {"decoder": (17,)},
     "upsampling: needs dense layers before it": {"decoder": ()},
-    "has no capsules with activations, and em routes by them": {"routing": Routing("em")},
+    "routing em takes votes, activations; network deepcaps has votes to give": {
+        "routing": Routing("em")
+    },
 }
 
 

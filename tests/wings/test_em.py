@@ -89,8 +89,11 @@ def test_the_oracles_routing_is_the_golden_one(name):
     for key, array in case.items():
         if key.startswith("tap.em."):
             t, what = key.removeprefix("tap.em.").split(".")
-            shown = seen[f"routing.{t}.{names.get(what, what)}"]
-            near(shown.reshape(array.shape), array, 1e-12, key)
+            shown = seen[f"routing.{t}.{names.get(what, what)}"].reshape(array.shape)
+            if what == "logits":  # of which those of an image count by their differences
+                inner = tuple(range(1, array.ndim))
+                shown, array = (x - x.max(inner, keepdims=True) for x in (shown, array))
+            near(shown, array, 1e-12, key)
 
 
 @pytest.mark.float64
@@ -266,6 +269,45 @@ def test_every_tensor_is_the_oracles(wing, spec):
     assert [key for key in values if not key.startswith("parameter/")] == list(expected)
     for name, array in expected.items():
         near(values[name], array, 1e-5, name)
+
+
+@wings.jax_slow
+def test_blocks_of_images_are_the_batch(wing):
+    """Lean routing, whose votes are made again: the loss, and each gradient by a step of SGD."""
+    images, labels = batch(TINY)
+    images, labels = np.concatenate([images, images[::-1]])[:6], np.concatenate([labels] * 2)[:6]
+    weights = {name: array / 2 for name, array in random_weights(TINY).items()}
+    found = []
+    for how in ({"lean": False}, {"block": 2}, {"block": 1}):
+        trainer = wing.Trainer(TINY, TrainingSpec(optimizer="sgd", batch_size=6), **how)
+        trainer.set_state({**trainer.get_state(), "weights": weights})
+        loss = trainer.step(images, labels)["loss"]
+        found.append({**trainer.get_state()["optimizer"], "loss": np.array(loss)})
+    for blocks in found[1:]:
+        for name, array in found[0].items():
+            near(blocks[name], array, 1e-5, name)
+
+
+@wings.jax_slow
+def test_the_gradient_of_a_gradient_is_the_tapped_ones(wing):
+    """What is not kept for a gradient, but made again, has a gradient itself."""
+    given, options, *_ = golden("em_dense_paper")
+    votes, *rest = (wings.array(wing, array.astype(np.float32)) for array in given)
+
+    def twice(tap):
+        def total(votes):
+            poses, activations, _ = route(wing, options | tap)(votes, *rest)
+            return (poses**2).sum() + (activations**2).sum()
+
+        if wing.__name__ == "jax_caps":
+            grad = importlib.import_module("jax").grad
+            return grad(lambda votes: (grad(total)(votes) ** 2).sum())(votes)
+        leaf = votes.detach().requires_grad_()
+        grad = importlib.import_module("torch").autograd.grad
+        return grad((grad(total(leaf), leaf, create_graph=True)[0] ** 2).sum(), leaf)[0]
+
+    tapped = wings.numpy(twice({"tap": lambda _, x: x}))
+    near(wings.numpy(twice({})), tapped, 1e-5, "twice")
 
 
 @wings.jax_slow

@@ -4,12 +4,15 @@ Axes: B batch, P parent places, M places of a window, T types of children, I = M
 capsules, D size of a pose, X Y Z rows and columns of matrices, H W a grid of capsules.
 """
 
+import math
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from parity.spec import Matrix, Method, Ribeiro2020
 from torch_caps import routing
@@ -29,18 +32,21 @@ class MatrixCapsules(nn.Module):
     Args:
         spec: The network.
         number: Of this layer; the last is that of the classes.
+        lean: Whether a batch too large for its votes is routed by blocks of images, whose votes are
+            made again for the gradient, instead of stored.
+        block: Images of a block; None for those that have their votes in 128 MiB.
     """
 
     kernel: Tensor
 
-    def __init__(self, spec: Matrix, number: int):
+    def __init__(self, spec: Matrix, number: int, lean: bool = True, block: int | None = None):
         super().__init__()
         rows, name = spec.tensors(), f"capsule.{number}"
         self.window, self.side = spec.windows[number], spec.side
         self.last, self.routing = number == len(spec.capsules), spec.routing
         for own in ("kernel", *spec.routing.owned):
             setattr(self, own, parameter(*rows[f"{name}.{own}"].shape))
-        self.spec = spec
+        self.spec, self.lean, self.block = spec, lean, block
         if self.last:
             self.routing = replace(self.routing, **spec.class_options)
 
@@ -60,9 +66,29 @@ class MatrixCapsules(nn.Module):
         """
         assert children.poses is not None
         assert children.activations is not None
-        votes = self._votes(children.poses)
-        window = self.window
-        shown = windows(children.activations, window.kernel, window.stride)
+        given = children.poses, children.activations
+        block = self._images(children.poses)
+        if tap is not no_tap or not self.lean or block >= len(children.poses):
+            return Capsules(*self._route(*given, name, tap, fixed))
+        return Capsules(*_by_images(partial(self._route, fixed=fixed), block, *given))
+
+    def _images(self, poses_BHWTD: Tensor) -> int:
+        """Images of a block: as many as have their votes in 128 MiB."""
+        numbers = math.prod(self.window.places) * math.prod(self.window.kernel)
+        numbers *= poses_BHWTD.shape[3] * self.kernel.shape[-3] * self.spec.pose
+        return self.block or max(1, 2**27 // (numbers * poses_BHWTD.element_size()))
+
+    def _route(
+        self,
+        poses_BHWTD: Tensor,
+        activations_BHWT: Tensor,
+        name: str = "",
+        tap: Tap = no_tap,
+        fixed: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """Poses and activations of the parents."""
+        votes, window = self._votes(poses_BHWTD), self.window
+        shown = windows(activations_BHWT, window.kernel, window.stride)
         activations = shown.reshape(votes.shape[:3])
         owned = {own.argument(key): getattr(self, key) for key, own in self.routing.owned.items()}
         if fixed:  # not None, which optimisers and processes do not take for 0
@@ -71,15 +97,13 @@ class MatrixCapsules(nn.Module):
         route = getattr(routing, self.routing.name)
         if self.last:
             votes_BIJD = tap(f"{name}.votes", votes[:, 0])
-            poses, activations, _ = route(votes_BIJD, activations[:, 0], **options, tap=tap)
-            return Capsules(poses, activations)
+            return route(votes_BIJD, activations[:, 0], **options, tap=tap)[:2]
         votes = tap(f"{name}.votes", votes)
         inner = no_tap if tap is no_tap else lambda key, x: tap(f"{name}.{key}", x)
         poses, activations, _ = route(votes, activations, window=window, **options, tap=inner)
         grid = (votes.shape[0], *window.places)
-        return Capsules(
-            poses.reshape(*grid, *poses.shape[2:]), activations.reshape(*grid, *poses.shape[2:3])
-        )
+        poses = poses.reshape(*grid, *poses.shape[2:])
+        return poses, activations.reshape(poses.shape[:-1])
 
     def _votes(self, poses_BHWTD: Tensor) -> Tensor:
         """[B, P, I, J, D]: the pose on the left of a matrix that places share, and the batch."""
@@ -88,14 +112,28 @@ class MatrixCapsules(nn.Module):
         shape = (shown.shape[0], rows * columns, size, types, self.side, self.side)
         seen, kernel = shown.reshape(shape), self.kernel
         if self.last and self.spec.shared:
-            votes = torch.einsum("bpmtxy,tjyz->bpmtjxz", seen, kernel)
+            votes = torch.einsum("bpmtxy,tjyz->bpjmtxz", seen, kernel)
         else:
             kernel = kernel.reshape(size, *kernel.shape[2:])
-            votes = torch.einsum("bpmtxy,mtjyz->bpmtjxz", seen, kernel)
+            votes = torch.einsum("bpmtxy,mtjyz->bpjmtxz", seen, kernel)
         if self.last and self.spec.coordinates:
             added_MXZ = votes.new_tensor(coordinates(self.spec))
-            votes = votes + added_MXZ[:, None, None]
-        return votes.reshape(*votes.shape[:2], size * types, votes.shape[4], -1)
+            votes = votes + added_MXZ[:, None]
+        # In memory the votes for a parent are together, as the routing reads them.
+        votes_BPJID = votes.reshape(*votes.shape[:3], size * types, -1)
+        return votes_BPJID.transpose(2, 3)
+
+
+def _eager(function: Any, size: int, *tensors: Tensor) -> list[Tensor]:
+    """A function of some images at a time, computed again for the gradient."""
+    parts = zip(*(tensor.split(size) for tensor in tensors), strict=True)
+    how: Any = {"use_reentrant": False, "preserve_rng_state": False}
+    made = [checkpoint(function, *part, **how) for part in parts]
+    return [torch.cat(each) for each in zip(*made, strict=True)]
+
+
+# A compiler would write out every block.
+_by_images: Any = torch.compiler.disable(_eager)
 
 
 class NormalMatrixCapsules(MatrixCapsules):
@@ -104,10 +142,12 @@ class NormalMatrixCapsules(MatrixCapsules):
     Args:
         spec: The network.
         number: Of this layer; the last is that of the classes.
+        lean: As in `MatrixCapsules`.
+        block: Alike.
     """
 
-    def __init__(self, spec: Ribeiro2020, number: int):
-        super().__init__(spec, number)
+    def __init__(self, spec: Ribeiro2020, number: int, lean: bool = True, block: int | None = None):
+        super().__init__(spec, number, lean, block)
         types = self.kernel.shape[-3]
         self.norm = Norm(spec.norm, types, affine=False)
         self.activation = nn.ModuleDict({"norm": Norm(spec.norm, types, affine=False)})

@@ -5,9 +5,9 @@ R rows of a pose that is a matrix (1 of a vector), P and Q columns of input and 
 input capsules of one block.
 
 An iteration is a sum over the input capsules of what each sends, and that needs the votes of this
-one capsule alone. So it is one pass over blocks of input capsules, which makes the votes of a
-block, uses them and drops them; for the gradient each block is computed again from its inputs. In
-the first iteration every routing coefficient is 1 / J, and the sum is one matrix product.
+one capsule alone. So it is one pass over blocks of samples and input capsules, which makes the
+votes of a block, uses them and drops them; for the gradient a block is computed again from its
+inputs. In the first iteration every coefficient is 1 / J, and the sum is one matrix product.
 """
 
 import functools
@@ -46,23 +46,27 @@ def inverted_attention(
         x = rows_BIRP.transpose(1, 2).reshape(-1, inputs * columns)
         y = x @ kernel_IJPQ.transpose(1, 2).reshape(inputs * columns, -1)
         return y.view(batch, -1, outputs, made).transpose(1, 2).flatten(2) / outputs
-    rows_IXP = rows_BIRP.transpose(0, 1).flatten(1, 2)
-    kernel_IPM = kernel_IJPQ.transpose(1, 2).flatten(2)
     # Agreements are divided by the root of D once, and the sum by what coefficients are.
     asked_BJD = poses_BJD / poses_BJD.shape[2] ** 0.5
-    size = block or max(1, FITS // (poses_BJD.numel() * poses_BJD.element_size()))
-    parts = []
-    for part in zip(rows_IXP.split(size), kernel_IPM.split(size), strict=True):
-        parts.append(checkpoint(_block, *part, asked_BJD, use_reentrant=False))
-    return functools.reduce(torch.add, parts) / DIVISOR
+    capsules, samples = _fitting(inputs_BIK, poses_BJD, block)
+    sums = []
+    for rows, asked in zip(rows_BIRP.split(samples), asked_BJD.split(samples), strict=True):
+        parts = zip(rows.split(capsules, 1), kernel_IJPQ.split(capsules), strict=True)
+        sent = (checkpoint(_block, *part, asked, use_reentrant=False) for part in parts)
+        sums.append(functools.reduce(torch.add, sent))
+    return torch.cat(sums) / DIVISOR
 
 
-def _block(rows_CXP: Tensor, kernel_CPM: Tensor, asked_BJD: Tensor) -> Tensor:
-    """What a block of input capsules sends to each output capsule."""
-    batch, outputs, size = asked_BJD.shape
-    votes = torch.bmm(rows_CXP, kernel_CPM)
-    votes_CBRJQ = votes.view(len(rows_CXP), batch, -1, outputs, kernel_CPM.shape[2] // outputs)
-    votes_BJCD = votes_CBRJQ.permute(1, 3, 0, 2, 4).reshape(batch * outputs, -1, size)
-    logits = torch.bmm(votes_BJCD, asked_BJD.flatten(0, 1)[..., None])
-    coupling = logits.view(batch, outputs, -1).softmax(1).view(batch * outputs, 1, -1)
-    return torch.bmm(coupling, votes_BJCD).view(asked_BJD.shape)
+def _fitting(inputs_BIK: Tensor, poses_BJD: Tensor, block: int | None) -> tuple[int, int]:
+    """The numbers of input capsules and samples of a block."""
+    size = poses_BJD[0].numel() * poses_BJD.element_size()  # of one capsule's votes, in bytes
+    capsules = min(block or max(1, FITS // size), inputs_BIK.shape[1])
+    return capsules, max(1, FITS // (size * capsules))
+
+
+def _block(rows_BCRP: Tensor, kernel_CJPQ: Tensor, asked_BJD: Tensor) -> Tensor:
+    """What a block of input capsules sends to each output capsule, [B, J, D]."""
+    votes_BJCRQ = torch.einsum("bcrp,cjpq->bjcrq", rows_BCRP, kernel_CJPQ)
+    votes_BJCD = votes_BJCRQ.flatten(3)
+    coupling_BJC = torch.einsum("bjcd,bjd->bjc", votes_BJCD, asked_BJD).softmax(1)
+    return torch.einsum("bjc,bjcd->bjd", coupling_BJC, votes_BJCD)

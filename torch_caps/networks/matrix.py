@@ -29,8 +29,9 @@ class MatrixNetwork(Network):
         spec: What the network is: `parity.spec.preset("hinton2018")`, or your own.
         seed: Of the first weights, the same in both wings.
         precision: float32, float64, or bfloat16: convolutions in bfloat16, all else in float32.
-        lean: Of no effect: these routings have no lean twin.
-        block: Alike.
+        lean: Whether a batch too large for its votes is routed by blocks of images, whose votes are
+            made again for the gradient, instead of stored.
+        block: Images of a block; None chooses from the sizes.
         convolution: As in `CapsuleNetwork`.
 
     Raises:
@@ -62,7 +63,7 @@ class MatrixNetwork(Network):
         self.activation = Conv(width, first.types, *how)
         self.primary = Conv(width, first.channels, *how)
         self.capsule = nn.ModuleList(
-            [MatrixCapsules(spec, n) for n in range(len(spec.capsules) + 1)]
+            [MatrixCapsules(spec, n, lean, block) for n in range(len(spec.capsules) + 1)]
         )
         self.to(dtype)
         from_numpy(self, draw(spec, seed))

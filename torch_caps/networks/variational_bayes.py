@@ -25,8 +25,9 @@ class VariationalBayesNetwork(Network):
         spec: What the network is: `parity.spec.preset("ribeiro2020")`, or your own.
         seed: Of the first weights, the same in both wings.
         precision: float32, float64, or bfloat16: convolutions in bfloat16, all else in float32.
-        lean: Of no effect: this routing has no lean twin.
-        block: Alike.
+        lean: Whether a batch too large for its votes is routed by blocks of images, whose votes are
+            made again for the gradient, instead of stored.
+        block: Images of a block; None chooses from the sizes.
         convolution: As in `CapsuleNetwork`.
 
     Raises:
@@ -57,7 +58,7 @@ class VariationalBayesNetwork(Network):
         self.activation = NormalConv(width, activation, spec.norm, None, *how)
         self.primary = NormalPoses(width, spec, compute, convolution)
         layers = range(len(spec.capsules) + 1)
-        self.capsule = nn.ModuleList([NormalMatrixCapsules(spec, n) for n in layers])
+        self.capsule = nn.ModuleList([NormalMatrixCapsules(spec, n, lean, block) for n in layers])
         self.to(dtype)
         from_numpy(self, draw(spec, seed))
 

@@ -14,7 +14,6 @@ from parity.compare.rungs.single_step import gradients
 from parity.compare.rungs.trajectories import along
 from parity.export import build
 from parity.export.model import ungraphed
-from parity.reference import lengths
 from parity.spec import BACKENDS
 from parity.traces.first import first_difference
 from parity.traces.measure import differences
@@ -69,9 +68,7 @@ def _exported(comparison: Comparison, plain: Mapping[str, Arrays]) -> list[Row]:
     graph = dict(zip(names, outputs, strict=True))
     rows = []
     for wing, arrays in plain.items():
-        poses = arrays["poses"]
-        how = subject.spec.length_epsilon, subject.spec.length_offset
-        usual = {"poses": poses, "scores": lengths(poses, *how)}
+        usual = {name: arrays[name] for name in names}
         rows.append(comparison.row(7, what.format(wing), differences(graph, usual)))
     return rows
 
@@ -137,14 +134,29 @@ def _in_order(comparison: Comparison, plain: Arrays, other: Arrays) -> dict[str,
 
 
 def on_gpu(cpu: Comparison, gpu: Comparison) -> list[Row]:
-    """Rung 8: the two wings on a GPU, and each against itself on the CPU."""
-    pairs = {"torch against jax": (gpu.traces["torch"], gpu.traces["jax"])}
+    """Rung 8: the two wings on a GPU, and each against itself on the CPU.
+
+    Gradients are compared at a batch where relus decide alike, as in rung 3.
+    """
+
+    def traced(side: tuple[Comparison, str], brighter: int) -> Trace:
+        comparison, wing = side
+        if brighter == 0:
+            return comparison.traces[wing]
+        return comparison.pair.trace_each({wing: {"brighter": brighter}})[wing]
+
+    pairs = {"torch against jax": ((gpu, "torch"), (gpu, "jax"))}
     for wing in BACKENDS:
-        pairs[f"{wing} on GPU against CPU"] = gpu.traces[wing], cpu.traces[wing]
+        pairs[f"{wing} on GPU against CPU"] = (gpu, wing), (cpu, wing)
     rows = []
-    for what, (a, b) in pairs.items():
-        rows.append(gpu.row(8, f"forward, {what}", differences(a.values, b.values)))
-        rows.append(gpu.row(8, f"gradients, {what}", gradients(a, b)))
+    for what, (one, other) in pairs.items():
+
+        def pair(brighter: int, sides: Any = (one, other)) -> tuple[Trace, Trace]:
+            return traced(sides[0], brighter), traced(sides[1], brighter)
+
+        own, decided = pair(0), alike(pair, RUNGS[2].tolerance(gpu.precision))
+        rows.append(gpu.row(8, f"forward, {what}", differences(own[0].values, own[1].values)))
+        rows.append(gpu.row(8, f"gradients, {what}", gradients(*decided.traces), decided.note))
     answers = gpu.pair.ask("run", optimizer="sgd", first=0, last=GPU_STEPS)
     rows.append(
         gpu.row(8, f"{GPU_STEPS} sgd steps, torch against jax", along(answers, cpu.subject.spec))

@@ -2,11 +2,13 @@
 
 from types import ModuleType
 
-from parity.export.networks import deepcaps, efficient, sabour2017
+from parity.export.networks import deepcaps, efficient, inverted, sabour2017
 
-# network -> the module with its `encode` and `decode`
+# network -> the module with its `encode`, with a decoder its `decode`, and its `scores` where they
+# are no lengths
 GRAPHS: dict[str, ModuleType] = {
     "sabour2017": sabour2017,
     "efficient": efficient,
     "deepcaps": deepcaps,
+    "inverted": inverted,
 }

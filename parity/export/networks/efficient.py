@@ -26,7 +26,7 @@ from parity.weights import Arrays
 
 def encode(g: Graph, spec: Efficient, arrays: Arrays, images_BHWC: str) -> str:
     """The class capsules [B, J, D] of images."""
-    x_BCHW = _pixels(g, spec.pixels, spec.norm.epsilon, nchw(g, images_BHWC))
+    x_BCHW = standardised(g, spec.pixels, spec.norm.epsilon, nchw(g, images_BHWC))
     for n, layer in enumerate(spec.stem):
         x_BCHW = conv(g, x_BCHW, arrays, f"stem.{n}", layer.stride)
         # The authors normalise what relu has left.
@@ -43,7 +43,7 @@ def encode(g: Graph, spec: Efficient, arrays: Arrays, images_BHWC: str) -> str:
     return GRAPHS[spec.routing.name](g, votes_BJDI, spec.routing, arrays, spec.classes)
 
 
-def _pixels(g: Graph, pixels: Pixels, epsilon: float, x_BCHW: str) -> str:
+def standardised(g: Graph, pixels: Pixels, epsilon: float, x_BCHW: str) -> str:
     """The network's first layer; without a constant that changes nothing."""
     if any(pixels.mean):
         x_BCHW = g("Sub", x_BCHW, g.constant(_wide(np.array(pixels.mean)), "pixels.mean"))

@@ -5,7 +5,8 @@ children, J output capsules, K size of an input pose, D of an output pose, H W C
 map.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from parity.reference.routing._inverted_attention import inverted_attention
 from parity.spec import Tsai2020
 from parity.spec.networks.inverted import POSES
 
+Value = TypeVar("Value")  # poses, or a name of them in a graph
+Given = TypeVar("Given")
+
 
 def encode(
     spec: Tsai2020, arrays: Mapping[str, Array], images, tap: Tap = no_tap, *, train: bool = False
@@ -29,7 +33,14 @@ def encode(
     # Capsules in (height, width, type) order: a channel is type * size + component.
     poses = x.reshape(*x.shape[:3], first.types, first.size)
     poses = tap("primary.poses", normalised(poses, arrays, "primary"))
-    poses_BJD = iterated(spec, arrays, poses, tap)[:, 0, 0]
+
+    def read(n: int, t: int, below: Array) -> Array:
+        return at(spec, n, t, tap)("votes", window_votes(spec, arrays, n, below))
+
+    def step(n: int, t: int, given: Array, before: Array | None) -> Array:
+        return layer_step(spec, arrays, n, given, before, at(spec, n, t, tap))
+
+    poses_BJD = iterated(spec, poses, read, step)[:, 0, 0]
     # One map for all classes.
     logits_BJ1 = poses_BJD @ arrays["head.kernel"] + arrays["head.bias"]
     logits_BJ = tap("logits", logits_BJ1[..., 0])
@@ -38,18 +49,18 @@ def encode(
     return Capsules(poses_BJD, np.exp(logs_BJ), logs_BJ)
 
 
-def iterated(spec: Tsai2020, arrays: Mapping[str, Array], first: Array, tap: Tap) -> Array:
-    """The classes' poses [B, 1, 1, J, D] of the first ones [B, H, W, I, K], after T iterations."""
+def iterated(
+    spec: Tsai2020, first: Value, read: Callable[..., Given], step: Callable[..., Value]
+) -> Value:
+    """The poses of the last layer after T iterations, in the order of the spec.
+
+    Args:
+        spec: The network.
+        first: The poses of the first capsules.
+        read: (layer, iteration, poses of the layer below, which are new) -> its votes.
+        step: (layer, iteration, its votes, its poses before or None) -> its poses.
+    """
     last, steps = len(spec.capsules) + 1, spec.attention.num_iters
-
-    def read(n: int, t: int, below: Array) -> Array:
-        """The votes in layer n of the poses below it, new in iteration t."""
-        return at(spec, n, t, tap)("votes", window_votes(spec, arrays, n, below))
-
-    def step(n: int, t: int, given: Array, before: Array | None) -> Array:
-        """The poses of layer n after iteration t, of its votes and its poses before."""
-        return layer_step(spec, arrays, n, given, before, at(spec, n, t, tap))
-
     if spec.attention.order == "sequential":
         below = first
         for n in range(last):
@@ -59,18 +70,18 @@ def iterated(spec: Tsai2020, arrays: Mapping[str, Array], first: Array, tap: Tap
                 below = step(n, t, given, below)
         return below
     # Concurrent: layer n makes poses[n + 1] of poses[n]; a first pass from below gives all a pose.
-    poses, given = [first], []
+    poses, votes_of = [first], []
     for n in range(last):
-        given.append(read(n, 0, poses[n]))
-        poses.append(step(n, 0, given[n], None))
+        votes_of.append(read(n, 0, poses[n]))
+        poses.append(step(n, 0, votes_of[n], None))
     # Each iteration makes all poses at once, of those that the one before left. The classes' last
     # poses take those below them of an iteration ago, these those below of two ago, and so on: what
     # layer n would make in its last (last - 1 - n) iterations is never read, and left out.
     for t in range(1, steps):
         layers = range(max(0, last - steps + t), last)
         for n in layers if t > 1 else ():
-            given[n] = read(n, t, poses[n]) if n > 0 else given[n]
-        new = {n + 1: step(n, t, given[n], poses[n + 1]) for n in layers}
+            votes_of[n] = read(n, t, poses[n]) if n > 0 else votes_of[n]
+        new = {n + 1: step(n, t, votes_of[n], poses[n + 1]) for n in layers}
         poses = [new.get(n, old) for n, old in enumerate(poses)]
     return poses[last]
 

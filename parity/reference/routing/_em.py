@@ -119,7 +119,8 @@ def em(
             places but as its stride of 1 has them; means keep a tenth of the last one, from 0;
             assignments begin at 1 / J; a denominator has 1e-5 where one window is the grid.
         tap: Sees, and may replace, routing.t.{logits, coupling, mean, variance, logit} for t from
-            0; `logit` is that of the activations, and there are no logits for t = 0.
+            0; `logit` is that of the activations, and there are no logits for t = 0, else less the
+            logarithm of the largest a / prod sigma of an image.
 
     Returns:
         Poses [B, J, D], activations [B, J] and the last assignments [B, I, J]; with a window
@@ -151,7 +152,9 @@ def em(
         if t > 0:  # the E-step, in logarithms
             apart = votes - mean_BPJD[:, :, None]
             logits = -(apart * apart / (2 * variance_BPJD[:, :, None])).sum(-1)
-            density = _log_sigmoid(logit_BPJ) - np.log(2 * np.pi * variance_BPJD).sum(-1) / 2
+            density = _log_sigmoid(logit_BPJ) - np.log(variance_BPJD).sum(-1) / 2
+            # Of an image they count by their differences: wings round what is near 0 least.
+            density = density - density.real.max((1, 2), keepdims=True)
             logits = show(f"routing.{t}.logits", logits + density[:, :, None])
             if released and window is not None:
                 coupling = compete_released(logits, window)

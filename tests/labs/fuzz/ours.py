@@ -41,7 +41,7 @@ def a_run(name: str, folder: Path) -> list[bytes]:
 def a_trace(folder: Path) -> list[bytes]:
     """A trace with a few tensors, whatever they are of."""
     request: dict[str, Any] = dict.fromkeys(recording.REQUEST, 0)
-    request |= {"spec": to_dict(fakes.SPEC), "backend": "torch", "mode": "usual"}
+    request |= {"spec": to_dict(fakes.SPEC), "backend": "torch", "mode": "usual", "device": "cpu"}
     values = {name: np.arange(6.0).reshape(2, 3) for name in ("image", "stem.0", "poses")}
     made = recording.make(request, {"torch": "2"}, (values, values), np.arange(2))
     made.save(folder / "t.safetensors")

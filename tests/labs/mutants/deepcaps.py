@@ -32,10 +32,10 @@ MUTANTS = [
         "gradient by votes",
     ),
     _Mutant(
-        "a pixel of padding on either side at stride 2",
+        "the odd row and column of padding at the start, not the end",
         "torch convolution",
         "rows, columns = (same_padding(size, kernel, stride) for size in x_BHWC.shape[1:3])",
-        "rows, columns = (kernel // 2, kernel // 2), (kernel // 2, kernel // 2)",
+        "rows, columns = (same_padding(size, kernel, stride)[::-1] for size in x_BHWC.shape[1:3])",
         1,
         "padded as for 'same', stride 2",
     ),
