@@ -3,8 +3,9 @@
     make gpu PYTHON=python3        or        python3 -m benchmarks.gpu
 
 It needs that machine's own PyTorch, JAX, flax and optax, with numpy, safetensors, ml_dtypes and
-rich; nothing is installed and nothing fetched. Writes docs/gpu/<card>.md and .json. Ends with 1
-where rung 8 does not hold, with 2 where it cannot be compared.
+rich; nothing is installed and nothing fetched. Writes docs/gpu/<card>.md and .json, in which other
+networks stay as they were. Ends with 1 where rung 8 does not hold, with 2 where it cannot be
+compared.
 """
 
 import argparse
@@ -26,11 +27,11 @@ from parity import compare
 from parity.compare import show, subject, wings
 from parity.compare.comparison import SKIPPED
 from parity.compare.rungs import GPU_STEPS
-from parity.spec import TwincapsError
+from parity.spec import PRESETS, TwincapsError
 from parity.traces.measure import differences, worst
 
 OUT = Path(__file__).resolve().parent.parent / "docs" / "gpu"
-PRESETS = ("small", "sabour2017", "efficient")
+USUAL = ("small", "sabour2017", "efficient")
 
 # What a step is timed in: precision of the network, whether TF32, options of the Trainer.
 MODES: dict[str, tuple[str, bool, dict[str, bool]]] = {
@@ -53,6 +54,7 @@ class Bench:
     batch: int
     steps: int
     modes: Sequence[str] = tuple(MODES)
+    ladder_alone: bool = False
 
     @contextlib.contextmanager
     def pair(self, precision: str, tf32: bool = False) -> Iterator[wings.Pair]:
@@ -155,14 +157,11 @@ def _speed(bench: Bench, pair: wings.Pair, how: dict[str, bool]) -> dict[str, An
 
 
 def measure(bench: Bench) -> dict[str, Any]:
-    """All of one network, as plain JSON."""
-    measured = {
-        "ladder": ladder(bench).as_dict(),
-        "reduced": reduced(bench),
-        "noise": noise(bench),
-        "images a second": speed(bench),
-        "batch": bench.batch,
-    }
+    """All of one network, or rung 8 alone, as plain JSON."""
+    measured: dict[str, Any] = {"ladder": ladder(bench).as_dict()}
+    if not bench.ladder_alone:
+        measured |= {"reduced": reduced(bench), "noise": noise(bench)}
+        measured |= {"images a second": speed(bench), "batch": bench.batch}
     return json.loads(json.dumps(measured, allow_nan=False))
 
 
@@ -177,7 +176,9 @@ def card(measured: dict[str, Any], device: str) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure what the command line asks for; see the top of this file."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
-    parser.add_argument("--preset", action="append", choices=PRESETS, help="repeatable")
+    usual = f"repeatable (default: {', '.join(USUAL)})"
+    parser.add_argument("--preset", action="append", choices=PRESETS, metavar="NAME", help=usual)
+    parser.add_argument("--ladder", action="store_true", help="rung 8 alone")
     parser.add_argument("--device", default="cuda", help="cpu: to see that all of this runs")
     parser.add_argument("--batch", type=int, default=128, help="images of a timed step")
     parser.add_argument("--steps", type=int, default=30, help="timed steps")
@@ -187,9 +188,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     modes = [name for name, (_, _, how) in MODES.items() if not (asked.eager and "compile" in how)]
     began, networks = time.monotonic(), {}
     try:
-        for preset in asked.preset or PRESETS:
+        for preset in asked.preset or USUAL:
             whole = subject.from_preset(preset)
-            networks[preset] = measure(Bench(whole, asked.device, asked.batch, asked.steps, modes))
+            how = asked.device, asked.batch, asked.steps, modes, asked.ladder
+            networks[preset] = measure(Bench(whole, *how))
     except TwincapsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -199,13 +201,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def write(networks: dict[str, Any], device: str, out: Path, seconds: float) -> Path:
-    """The page of a card and its figures; returns the path of the page."""
+    """The page of a card and its figures, beside those of other networks; returns its path."""
     name = card(next(iter(networks.values())), device)
     path = out / (re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") + ".md")
     out.mkdir(parents=True, exist_ok=True)
+    figures = path.with_suffix(".json")
+    before = json.loads(figures.read_text())["networks"] if figures.exists() else {}
+    networks = before | {key: before.get(key, {}) | new for key, new in networks.items()}
     path.write_text(page(name, networks, seconds))
     whole = {"card": name, "seconds": round(seconds), "networks": networks}
-    path.with_suffix(".json").write_text(json.dumps(whole, indent=1) + "\n")
+    figures.write_text(json.dumps(whole, indent=1) + "\n")
     return path
 
 

@@ -1,7 +1,7 @@
 """Presets of matrix capsules with EM routing."""
 
 from parity.spec.layers import CapsuleLayer, Conv, Primary
-from parity.spec.networks import Hinton2018
+from parity.spec.networks import Hinton2018, MatrixInit
 from parity.spec.presets.card import Preset
 from parity.spec.training import Spread, TrainingSpec
 
@@ -15,6 +15,9 @@ _SMALL = {
     "primary": Primary(types=8, size=16, kernel=1, stride=1),
     "capsules": (CapsuleLayer(16, stride=2), CapsuleLayer(16)),
 }
+# The released betas are for millions of steps: a logit of the classes begins near -3.6, a unit of
+# mass moves it by 0.07, and Adam a beta of -2500 by 0.003 a step.
+_NO_BETAS = MatrixInit(beta_a=0.0, beta_u=0.0, class_beta_a=0.0, class_beta_u=0.0)
 
 
 def _recipe(dataset: str, epochs: int, spread: Spread, steps: int) -> TrainingSpec:
@@ -49,12 +52,12 @@ PRESETS = {
         score="2.2 % test error in the paper",
     ),
     "hinton2018-mnist": Preset(
-        Hinton2018(image=(28, 28, 1), classes=10, **_SMALL),
+        Hinton2018(image=(28, 28, 1), classes=10, **_SMALL, init=_NO_BETAS),
         _recipe("mnist", 10, "linear", 5_000),
-        source=f"{_PAPER}: the small network on 28x28; {_OURS}",
+        source=f"{_PAPER}: the small network on 28x28; {_OURS}, and first betas of 0",
         command="python train.py --preset hinton2018-mnist --dataset mnist --data-dir DIR",
         time="",
-        score="",
+        score="77 % of held-out images after one epoch (35 % with the released first betas)",
         recipes={
             "mnist-mini": {"epochs": 30, "spread_steps": 1_000},
             "fashion-mnist": {"epochs": 20, "spread_steps": 10_000},
