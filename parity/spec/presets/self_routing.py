@@ -82,7 +82,7 @@ PRESETS = {
         "of capsules before the classes",
         command="python train.py --preset selfrouting2019-mnist --dataset mnist --data-dir DIR",
         time="",
-        score="",
+        score="1.60 % (JAX) and 1.69 % (PyTorch) test error after 3 epochs (docs/results.md)",
         recipes={
             "mnist-mini": {"epochs": 30, "milestones": _steps(5_000, 15, 24)},
             "fashion-mnist": {"epochs": 20, "milestones": _steps(60_000, 10, 15)},
