@@ -110,8 +110,8 @@ def test_data_sets_are_imported_when_asked_for():
     code = (
         "import sys, parity.data\n"
         "modules = lambda: {name[12:] for name in sys.modules if name.startswith('parity.data.')}\n"
-        "assert modules() == {'_fingerprint', 'distortion', 'registry', 'sets', 'splits', "
-        "'windows'}, modules()\n"
+        "assert modules() == {'_fingerprint', 'affine', 'distortion', 'registry', 'sets', "
+        "'splits', 'windows'}, modules()\n"
         "parity.data.load('mnist-mini')\n"
         "assert 'sets.mnist_mini' in modules() and 'sets.fashion_mnist' not in modules()\n"
         "assert not {'torch', 'jax', 'flax', 'scipy', 'PIL'} & set(sys.modules)\n"

@@ -80,6 +80,7 @@ def test_it_learns_pairs_and_evaluates_them(wing, trained):
     assert find(str(path)).spec == SPEC
 
 
+@wings.jax_slow
 def test_the_accuracy_is_that_of_both_digits(wing, trained):
     """The two longest capsules are the two digits, whatever their order."""
     trainer, history, _ = trained(wing)

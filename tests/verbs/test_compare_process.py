@@ -125,6 +125,7 @@ assert not {"torch", "jax", "torch_caps", "jax_caps"} & set(sys.modules)
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
+@pytest.mark.slow
 def test_traces_of_a_run_are_written_compared_and_refused(both_wings, run, tmp_path, capsys):
     files = [tmp_path / f"{name}.safetensors" for name in ("torch", "jax", "other")]
     asked = ["--batch", "2", "--precision", "float64"]

@@ -210,7 +210,7 @@ def test_mistakes_are_named(name, framework):
     assert report.frameworks == [framework]
 
 
-@pytest.mark.parametrize("framework", DIFFERENTIABLE)
+@pytest.mark.parametrize("framework", wings.wide(DIFFERENTIABLE, "jax".__ne__))
 def test_mistakes_of_routing_with_a_wrong_squash(framework):
     xp = namespace(framework)
 
@@ -273,7 +273,7 @@ def test_each_mistake_has_numbers_of_its_own(kind):
 # Every framework in which a function runs.
 
 
-@pytest.mark.parametrize("framework", DIFFERENTIABLE)
+@pytest.mark.parametrize("framework", wings.wide(DIFFERENTIABLE, "jax".__ne__))
 def test_other_spellings_of_a_right_function_conform(framework):
     """A compiled function, a module's instance and a partial one, beside a plain function."""
     route = router(namespace(framework))

@@ -221,6 +221,7 @@ def test_a_call_that_is_said_is_believed():
     assert report.mistakes == ["always 3 routing iterations"]
 
 
+@wings.jax_slow
 def test_a_bias_is_said_by_its_name(wing):
     call = "f(votes, num_iters=r, bias_JD=bias_JD)"
     report = check_callable("routing", wing.routing.dynamic, call=call)

@@ -74,6 +74,7 @@ def test_the_averages_begin_at_the_first_weights(wing):
         np.testing.assert_array_equal(array, state["weights"][name], strict=True)
 
 
+@wings.jax_slow
 def test_a_state_with_averages_goes_on_bit_for_bit_in_the_same_wing(wing):
     spec, data = training(ema=EMA), list(batches(6))
     whole, first, second = (wing.training.Trainer(PRIMES, spec) for _ in range(3))

@@ -101,6 +101,7 @@ def test_margin_loss_not_squared(wing):
     assert float(loss) == pytest.approx(0.5**2 + 0.5 * 0.2**2, rel=1e-5)
 
 
+@wings.jax_slow
 def test_reconstruction_weight_off_by_78_or_784(wing):
     """The sum of an image's squared errors, not their mean, and 0.0005 of it in the loss."""
     images = np.full((2, 28, 28, 1), 0.5, "float32")

@@ -119,6 +119,7 @@ def test_a_seed_means_the_same_network_in_both_wings(both_wings):
         np.testing.assert_array_equal(array, jax[name], name)
 
 
+@wings.jax_slow
 def test_prediction_is_the_longest_capsule(wing):
     net = wing.CapsuleNetwork(PRIMES, seed=3)
     images = np.random.default_rng(0).random((7, *PRIMES.image), dtype="float32")
