@@ -391,8 +391,12 @@ def test_every_tensor_is_the_oracles(wing, name, train):
     values, _ = wing.tracing.trace(net, images, labels, train=train)
     expected = reference.forward(spec, weights, images, labels, train=train)
     assert [key for key in values if not key.startswith("parameter/")] == list(expected)
+    # A pose of numbers near to each other has little variance, by whose root its norm divides their
+    # rounding: here by as little as 0.003 what is rounded beside numbers of 3.7 or 10.
+    poses = expected["primary.conv"].reshape(-1, spec.primary.size)
+    gain = np.abs(poses).max() / np.sqrt(poses.var(1).min() + 1e-5) if poses.shape[1] > 1 else 0
     for key, array in expected.items():
-        near(values[key], array, 1e-5, key)
+        near(values[key], array, max(1e-5, 2**-24 * gain), key)
 
 
 @wings.jax_slow
