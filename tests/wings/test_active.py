@@ -60,8 +60,8 @@ def test_the_ladder_holds(both_wings, name, precision):
     assert ["has no ONNX graph" in row.why for row in skipped] == [True] * graphless
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("first", PACKAGES)
+# Begun in one wing and ended in the other, in turns.
+@pytest.mark.parametrize(("preset", "first"), [*zip(PRESETS, 2 * [*PACKAGES], strict=True)])
 def test_a_run_is_trained_handed_over_and_looked_at(tmp_path, preset, first):
     run, then = tmp_path / "run", next(name for name in PACKAGES if name != first)
     flags = ("--preset", preset, "--dataset", "tiny-stripes", "--epochs", "1")
