@@ -90,6 +90,7 @@ def test_the_accuracy_is_that_of_both_digits(wing, trained):
     assert history.lines[-1]["accuracy"] == right.mean()
 
 
+@pytest.mark.slow
 def test_both_wings_see_the_same_curve(both_wings, trained):
     torch, jax = (trained(wing)[1].lines for wing in both_wings)
     for ours, theirs in zip(torch, jax, strict=True):

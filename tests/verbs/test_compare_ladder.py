@@ -62,9 +62,9 @@ def test_every_rung_holds(both_wings, precision, capsys):
 
 @pytest.mark.float64
 def test_the_rungs_of_one_step_hold(both_wings):
-    report = ladder((0, 2, 3, 4, 6))
+    report = ladder((0, 2, 3, 4))
     assert report.holds
-    assert {row.rung for row in report.rows} == {0, 2, 3, 4, 6}
+    assert {row.rung for row in report.rows} == {0, 2, 3, 4}
 
 
 def test_the_tolerances_are_the_designs():

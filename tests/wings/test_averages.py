@@ -124,6 +124,7 @@ def test_a_state_with_or_without_averages_is_refused_by_the_other_kind(wing):
         without.set_state(with_them.get_state())
 
 
+@wings.jax_slow
 def test_the_averages_take_the_place_of_the_weights_and_leave_it_again(wing):
     trainer = wing.training.Trainer(PRIMES, training(ema=EMA))
     given = list(batches(3))

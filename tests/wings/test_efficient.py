@@ -309,6 +309,7 @@ def test_a_call_never_changes_the_network_and_new_state_comes_back(wing):
     assert reference.lengths(poses, TINY.length_epsilon).min() > 3e-4
 
 
+@wings.jax_slow
 @pytest.mark.parametrize("kind", wings.wide(NORMS, "batch".__eq__))
 @pytest.mark.parametrize("first", wings.wide([False, True], bool))
 def test_every_norm_is_the_oracles(wing, kind, first):

@@ -180,6 +180,7 @@ def transforms(wing):
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")  # by torch itself
+@wings.jax_slow
 @pytest.mark.parametrize(
     "what",
     wings.wide(

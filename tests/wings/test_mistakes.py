@@ -114,6 +114,7 @@ def test_reconstruction_weight_off_by_78_or_784(wing):
     assert values["loss"] - values["loss.margin"] == pytest.approx(weighed, rel=1e-3)
 
 
+@wings.jax_slow
 def test_softmax_of_the_lengths_before_the_margin_loss(wing):
     perfect = np.array([[0.95, 0.02, 0.1]], "float32")
     loss = wing.losses.margin(wings.array(wing, perfect), wings.array(wing, np.array([0], "int32")))

@@ -95,6 +95,7 @@ def test_a_step_is_the_published_formula(wing, optimizer, clip_norm, hat):
             assert wings.difference(after[part][name], array) < 1e-11, name
 
 
+@wings.jax_slow
 @pytest.mark.parametrize("hat", [False, True])
 @pytest.mark.parametrize("optimizer", wings.wide(["adam", "adamw"], "adam".__eq__))
 def test_the_first_bias_correction_is_accurate_in_float32(wing, optimizer, hat):
