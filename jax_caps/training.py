@@ -4,6 +4,7 @@ Axes: B batch, T routing iterations, I input capsules, J classes, D size of a po
 """
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -53,7 +54,7 @@ def _adam_direction(
         mu = optax.tree.update_moment(updates, state.mu, beta1, 1)
         nu = optax.tree.update_moment(updates, state.nu, beta2, 2)
         t = count.astype(jax.tree.leaves(updates)[0].dtype)
-        first, second = (-jnp.expm1(t * np.log(beta)) for beta in (beta1, beta2))
+        first, second = (-jnp.expm1(t * math.log(beta)) for beta in (beta1, beta2))
         added = epsilon / jnp.sqrt(second) if epsilon_hat else epsilon
         direction = jax.tree.map(lambda m, v: (m / first) / (jnp.sqrt(v / second) + added), mu, nu)
         return direction, optax.ScaleByAdamState(count, mu, nu)

@@ -84,6 +84,15 @@ def bounded():
         ctypes.CDLL(None).malloc_trim(0)
 
 
+@pytest.fixture(autouse=True)
+def switched():
+    """A test leaves JAX's 64-bit types as it found them, or the next ones would test others."""
+    yield
+    if "jax" in sys.modules:
+        on = sys.modules["jax"].config.jax_enable_x64
+        assert on == (os.environ["JAX_ENABLE_X64"] == "1"), f"64-bit types were left {on}"
+
+
 PEAKS: list[int] = []
 
 

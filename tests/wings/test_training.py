@@ -95,6 +95,19 @@ def test_a_step_is_the_published_formula(wing, optimizer, clip_norm, hat):
             assert wings.difference(after[part][name], array) < 1e-11, name
 
 
+@pytest.mark.float64
+@pytest.mark.parametrize("optimizer", wings.wide(OPTIMIZERS, "adamw".__eq__))
+def test_float32_stays_float32_where_64_bit_types_are_on(wing, optimizer):
+    """One strong float64 number in a formula would make all weights float64 after a step."""
+    spec = training(optimizer, ema=0.9, clip_norm=1e-3, l2=0.03, epsilon_hat=optimizer == "adam")
+    trainer = wing.training.Trainer(PRIMES, spec)
+    for images, labels in batches(2):
+        trainer.step(images, labels)
+    state = trainer.get_state()
+    for part in ("weights", "optimizer"):
+        assert {array.dtype.name for array in state[part].values()} == {"float32"}
+
+
 @wings.jax_slow
 @pytest.mark.parametrize("hat", [False, True])
 @pytest.mark.parametrize("optimizer", wings.wide(["adam", "adamw"], "adam".__eq__))
