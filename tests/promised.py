@@ -118,8 +118,8 @@ def add(root: Path) -> set[str]:
     begin = before.index("ROUTINGS: dict")
     assert before.endswith(END), f"{TABLE} ends in another way than {END!r}"
     table = before[begin:].removesuffix(END) + ", Scaled" + END
-    names = 'RoutingName = Literal["dynamic"'
+    names = 'RoutingName = Literal[\n    "dynamic",'
     assert before.count(names) == 1, f"{TABLE} names its routings in another way"
-    head = before[:begin].replace(names, names + ', "scaled"')
+    head = before[:begin].replace(names, names + '\n    "scaled",')
     (root / TABLE).write_text(head + DATACLASS + table)
     return {TABLE, *PLACES}
