@@ -13,7 +13,7 @@ from jax import Array
 
 from jax_caps.capsules import Tap, no_tap
 from jax_caps.convolution import double_size, transposed
-from jax_caps.layers.norm import Norm, State, leaky
+from jax_caps.layers.norm import Norm, State, leaky, normalised
 from jax_caps.layers.stem import Conv, one_line, parameter
 from jax_caps.losses import one_hot
 from jax_caps.norm import Total
@@ -179,8 +179,6 @@ class TransposedDecoder(nnx.List):
             x = tap(f"decoder.{n}", jax.nn.relu(layer(x)))
             if n == self.dense - 1:
                 x = x.reshape(x.shape[0], *self.side, -1)
-                x, new = layer.norm(x, train=train, total=total)
-                name = f"decoder.{n}.norm"
-                state = {f"{name}.{key}": tap(f"{name}.{key}", y) for key, y in new.items()}
-                x = tap(name, x)
+                how: Any = {"train": train, "tap": tap, "total": total}
+                x, state = normalised(layer.norm, x, f"decoder.{n}.norm", **how)
         return jax.nn.relu(x), state

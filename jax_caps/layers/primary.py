@@ -35,7 +35,7 @@ class PrimaryCapsules(Conv):
 
     def __init__(self, spec: Sabour2017, compute: jnp.dtype, method: Method = "auto"):
         # Without a stem it reads the image itself.
-        width = spec.stem[-1].channels if spec.stem else spec.image[2]
+        width = spec.width
         self.spec = spec.primary
         first = self.spec
         super().__init__(width, first.channels, first.kernel, first.stride, compute, method)

@@ -11,7 +11,7 @@ from jax import Array
 
 from jax_caps.capsules import Tap, no_tap
 from jax_caps.convolution import conv, padded, same
-from parity.spec import Method, Sabour2017
+from parity.spec import Method, NetworkSpec
 
 
 def parameter(*shape: int) -> nnx.Param:
@@ -87,7 +87,7 @@ class Stem(nnx.List):
 
     __repr__ = __str__ = one_line
 
-    def __init__(self, spec: Sabour2017, compute: jnp.dtype, method: Method = "auto"):
+    def __init__(self, spec: NetworkSpec, compute: jnp.dtype, method: Method = "auto"):
         widths = [spec.image[2], *(layer.channels for layer in spec.stem)]
         super().__init__(
             Conv(width, layer.channels, layer.kernel, layer.stride, compute, method)

@@ -12,7 +12,7 @@ from jax import Array
 
 from jax_caps.arrays import from_numpy
 from jax_caps.capsules import Capsules, Tap, no_tap
-from jax_caps.layers import Cell, DigitCapsules, NormalConv, TransposedDecoder
+from jax_caps.layers import Cell, DigitCapsules, NormalStem, TransposedDecoder
 from jax_caps.networks.network import Network, Total
 from jax_caps.numerics import dtypes
 from parity.spec import Method, Precision, Rajasegaran2019, SpecError
@@ -53,16 +53,14 @@ class DeepCapsNetwork(Network):
             raise SpecError(f"a spec of network {spec.network!r}; build(spec) makes any network")
         super().__init__(spec, precision)
         _, compute = dtypes(precision)
-        width, stem, cells = spec.image[2], [], []
-        for layer in spec.stem:
-            how: Any = compute, convolution, True, "same"
-            stem.append(NormalConv(width, layer, spec.norm, 0.0, *how))
-            width = layer.channels
+        how: Any = spec.norm, 0.0, compute, convolution, True, "same"
+        self.stem = NormalStem(spec.image[2], spec.stem, *how)
+        width, cells = spec.width, []
         for n, layer in enumerate(spec.capsules):
             routing = spec.skip if n == len(spec.capsules) - 1 else None
             cells.append(Cell(width, layer, routing, compute, convolution))
             width = layer.types * layer.size
-        self.stem, self.cell = nnx.List(stem), nnx.List(cells)
+        self.cell = nnx.List(cells)
         self.digit = DigitCapsules(spec, lean, block)
         self.decoder = None if spec.decoder is None else TransposedDecoder(spec, compute)
         from_numpy(self, draw(spec, seed))
@@ -79,10 +77,8 @@ class DeepCapsNetwork(Network):
     def _encode(
         self, x_BHWC: Array, train: bool, tap: Tap, total: Total | None
     ) -> tuple[Capsules, dict[str, Array]]:
-        state, grids = {}, []
-        for n, layer in enumerate(self.stem):
-            x_BHWC, new = layer(x_BHWC, f"stem.{n}", train=train, tap=tap, total=total)
-            state |= new
+        x_BHWC, state = self.stem(x_BHWC, train=train, tap=tap, total=total)
+        grids = []
         # Its channels are capsules of one number, which are not squashed.
         for n, cell in enumerate(self.cell):
             grids.append(cell(x_BHWC, f"cell.{n}", tap))

@@ -53,7 +53,8 @@ class EfficientNetwork(Network):
         super().__init__(spec, precision)
         _, compute = dtypes(precision)
         self.pixels, self.epsilon = spec.pixels, spec.norm.epsilon
-        self.stem = NormalStem(spec, compute, convolution)
+        how = spec.norm, spec.slope, compute, convolution
+        self.stem = NormalStem(spec.image[2], spec.stem, *how)
         self.primary = DepthwiseCapsules(spec)
         self.digit = DigitCapsules(spec, lean, block)
         decoder = Decoder if spec.upsampling is None else UpsamplingDecoder

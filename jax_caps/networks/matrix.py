@@ -11,7 +11,7 @@ from jax import Array
 
 from jax_caps.arrays import from_numpy
 from jax_caps.capsules import Capsules, Tap
-from jax_caps.layers import Conv, MatrixCapsules, standardised
+from jax_caps.layers import Conv, MatrixCapsules, Stem, standardised
 from jax_caps.networks.network import Network, Total
 from jax_caps.numerics import dtypes
 from parity.spec import Hinton2018, Method, Precision, SpecError
@@ -53,15 +53,10 @@ class MatrixNetwork(Network):
         _, compute = dtypes(precision)
         self.first, self.decoder = spec.primary, None
         self.pixels, self.offset = spec.pixels, spec.offset
-        first, width, stem = spec.primary, spec.image[2], []
-        for layer in spec.stem:
-            sizes = width, layer.channels, layer.kernel, layer.stride
-            stem.append(Conv(*sizes, compute, convolution))
-            width = layer.channels
-        self.stem = nnx.List(stem)
+        self.stem, first = Stem(spec, compute, convolution), spec.primary
         how: Any = first.kernel, first.stride, compute, convolution, False
-        self.activation = Conv(width, first.types, *how)
-        self.primary = Conv(width, first.channels, *how)
+        self.activation = Conv(spec.width, first.types, *how)
+        self.primary = Conv(spec.width, first.channels, *how)
         self.capsule = nnx.List(
             [MatrixCapsules(spec, n, lean, block) for n in range(len(spec.capsules) + 1)]
         )
@@ -75,9 +70,7 @@ class MatrixNetwork(Network):
     def _encode(
         self, x_BHWC: Array, train: bool, tap: Tap, total: Total | None
     ) -> tuple[Capsules, dict[str, Array]]:
-        x = tap("pixels", standardised(x_BHWC, self.pixels, EPSILON))
-        for n, layer in enumerate(self.stem):
-            x = tap(f"stem.{n}", jax.nn.relu(layer(x, tap)))
+        x = self.stem(tap("pixels", standardised(x_BHWC, self.pixels, EPSILON)), tap)
         # In the dtype of the kernels from here on.
         logits = self.activation.convolved(x, tap).astype(self.activation.kernel.dtype)
         logits = tap("activation.conv", logits)

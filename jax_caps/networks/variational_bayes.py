@@ -11,7 +11,13 @@ from jax import Array
 
 from jax_caps.arrays import from_numpy
 from jax_caps.capsules import Capsules, Tap
-from jax_caps.layers import NormalConv, NormalMatrixCapsules, NormalPoses, standardised
+from jax_caps.layers import (
+    NormalConv,
+    NormalMatrixCapsules,
+    NormalPoses,
+    NormalStem,
+    standardised,
+)
 from jax_caps.networks.network import Network, Total
 from jax_caps.numerics import dtypes
 from parity.spec import Conv, Method, Precision, Ribeiro2020, SpecError
@@ -50,15 +56,12 @@ class VariationalBayesNetwork(Network):
         super().__init__(spec, precision)
         _, compute = dtypes(precision)
         self.pixels, self.epsilon, self.decoder = spec.pixels, spec.norm.epsilon, None
-        first, width, stem = spec.primary, spec.image[2], []
+        first = spec.primary
         how: Any = compute, convolution, False
-        for layer in spec.stem:
-            stem.append(NormalConv(width, layer, spec.norm, 0.0, *how))
-            width = layer.channels
-        self.stem = nnx.List(stem)
+        self.stem = NormalStem(spec.image[2], spec.stem, spec.norm, 0.0, *how)
         activation = Conv(first.types, first.kernel, first.stride)
-        self.activation = NormalConv(width, activation, spec.norm, None, *how)
-        self.primary = NormalPoses(width, spec, compute, convolution)
+        self.activation = NormalConv(spec.width, activation, spec.norm, None, *how)
+        self.primary = NormalPoses(spec.width, spec, compute, convolution)
         layers = range(len(spec.capsules) + 1)
         self.capsule = nnx.List([NormalMatrixCapsules(spec, n, lean, block) for n in layers])
         from_numpy(self, draw(spec, seed))
@@ -73,10 +76,7 @@ class VariationalBayesNetwork(Network):
     ) -> tuple[Capsules, dict[str, Array]]:
         how: dict[str, Any] = {"train": train, "tap": tap, "total": total}
         x = tap("pixels", standardised(x_BHWC, self.pixels, self.epsilon))
-        state: dict[str, Array] = {}
-        for n, layer in enumerate(self.stem):
-            x, new = layer(x, f"stem.{n}", **how)
-            state |= new
+        x, state = self.stem(x, **how)
         # The first capsules: one convolution for activations, one for poses.
         logits, new = self.activation(x, "activation", **how)
         poses, more = self.primary(x, "primary", **how)

@@ -50,13 +50,15 @@ def dynamic_3d(
     return poses, coupling
 
 
-MISTAKES: dict[str, Mapping[str, Any]] = {
-    "softmax over the types at a place instead of the whole grid": {"softmax_over": "types"},
-    "softmax over the places of a type instead of the whole grid": {"softmax_over": "places"},
-    "softmax over input capsules": {"softmax_over": "children"},
-    "squash of a type's whole map instead of each pose": {"squash_over": "map"},
-    "squash of each number by itself": {"squash_over": "number"},
-    "squash over the types instead of each pose": {"squash_over": "types"},
-    "votes detached in all but the last iteration": {"detach": True},
-    "logits replaced instead of accumulated": {"replace": True},
+MISTAKES: dict[str, dict[str, Mapping[str, Any]]] = {
+    "dynamic_3d": {
+        "softmax over the types at a place instead of the whole grid": {"softmax_over": "types"},
+        "softmax over the places of a type instead of the whole grid": {"softmax_over": "places"},
+        "softmax over input capsules": {"softmax_over": "children"},
+        "squash of a type's whole map instead of each pose": {"squash_over": "map"},
+        "squash of each number by itself": {"squash_over": "number"},
+        "squash over the types instead of each pose": {"squash_over": "types"},
+        "votes detached in all but the last iteration": {"detach": True},
+        "logits replaced instead of accumulated": {"replace": True},
+    },
 }

@@ -159,7 +159,7 @@ def kind_of(name: str, routing: str | None = None, inputs: Collection[str] = ())
     active = "activations" in usual.takes
     outputs = activated.OUTPUTS if active else OUTPUTS[name]
     outputs = activated.LOGITS if usual.logits else outputs
-    mistakes = grids.MISTAKES if usual.places else activated.MISTAKES.get(usual.name, {})
+    mistakes = (activated.MISTAKES | grids.MISTAKES).get(usual.name, {})
     return Kind(name, _cases(usual), outputs, mistakes, _expected(usual), usual)
 
 

@@ -2,11 +2,11 @@
 
 import json
 
-import numpy as np
 import pytest
+import test_active
 import test_deepcaps
 import wings
-from wings import PACKAGES, door
+from wings import door
 
 from parity import compare
 from parity.compare import subject
@@ -38,16 +38,8 @@ def test_the_ladder_holds(both_wings, name, precision):
 
 
 def test_a_run_is_trained_handed_over_and_looked_at(tmp_path):
-    run, (first, then) = tmp_path / "run", PACKAGES
-    flags = ("--preset", "tiny-deepcaps", "--dataset", "tiny-stripes", "--epochs", "1")
-    said = door("train", *flags, "--backend", first, "--out", run)
-    assert said.returncode == 0, said.stderr
-    said = door("train", "--resume", run, "--backend", then, "--epochs", "2")
-    assert said.returncode == 0, said.stderr
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    losses = [line["loss"] for line in lines if line["event"] == "train"]
-    assert len(losses) == 26
-    assert np.isfinite(losses).all()
+    run = tmp_path / "run"
+    test_active.handed_over(run, "tiny-deepcaps", "torch")
     for argv in (
         ("evaluate", run, "--json"),
         ("predict", FOUR, "--weights", run, "--out", tmp_path / "seen"),

@@ -60,10 +60,9 @@ def test_the_ladder_holds(both_wings, name, precision):
     assert ["has no ONNX graph" in row.why for row in skipped] == [True] * graphless
 
 
-# Begun in one wing and ended in the other, in turns.
-@pytest.mark.parametrize(("preset", "first"), [*zip(PRESETS, 2 * [*PACKAGES], strict=True)])
-def test_a_run_is_trained_handed_over_and_looked_at(tmp_path, preset, first):
-    run, then = tmp_path / "run", next(name for name in PACKAGES if name != first)
+def handed_over(run, preset, first):
+    """A run of two epochs, begun in one wing by the command line and ended in the other."""
+    then = next(name for name in PACKAGES if name != first)
     flags = ("--preset", preset, "--dataset", "tiny-stripes", "--epochs", "1")
     said = door("train", *flags, "--backend", first, "--out", run)
     assert said.returncode == 0, said.stderr
@@ -73,6 +72,13 @@ def test_a_run_is_trained_handed_over_and_looked_at(tmp_path, preset, first):
     losses = [line["loss"] for line in lines if line["event"] == "train"]
     assert len(losses) == 26
     assert np.isfinite(losses).all()
+
+
+# Begun in one wing and ended in the other, in turns.
+@pytest.mark.parametrize(("preset", "first"), [*zip(PRESETS, 2 * [*PACKAGES], strict=True)])
+def test_a_run_is_trained_handed_over_and_looked_at(tmp_path, preset, first):
+    run = tmp_path / "run"
+    handed_over(run, preset, first)
     said = door("evaluate", run, "--json", "--shifts", "1")
     assert said.returncode == 0, said.stderr
     assert 0 <= json.loads(said.stdout)["accuracy"] <= 1

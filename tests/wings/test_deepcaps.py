@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import wings
-from test_efficient import batch, near
+from test_efficient import batch, follows_the_oracle, near
 from test_golden import GOLDEN
 from weight_files import travels
 
@@ -245,14 +245,7 @@ def test_each_wings_network_is_the_golden_one(wing, name):
     ids=["tiny", "evaluation", "released", "plain"],
 )
 def test_every_tensor_is_the_oracles(wing, spec, train):
-    images, labels = batch(spec)
-    net = wing.build(spec, seed=2)
-    values, _ = wing.tracing.trace(net, images, labels, train=train)
-    weights = wing.weights.to_numpy(net)
-    expected = reference.forward(spec, weights, images, labels, train=train)
-    assert [key for key in values if not key.startswith("parameter/")] == list(expected)
-    for name, array in expected.items():
-        near(values[name], array, 1e-5, name)
+    follows_the_oracle(wing, spec, draw(spec, 2), train=train)
 
 
 def test_the_numbers_of_parameters_are_those_of_the_released_code():

@@ -250,6 +250,18 @@ def batch(spec: NetworkSpec = TINY, count: int = 6, seed: int = 0):
     return images, random.integers(0, spec.classes, count)
 
 
+def follows_the_oracle(wing, spec, weights, tolerance=1e-5, precision="float32", train=True):
+    """Every tensor of a forward pass with these weights, and no other, as the oracle has it."""
+    images, labels = batch(spec)
+    net = wing.build(spec, precision=precision)
+    wing.weights.from_numpy(net, weights)
+    values, _ = wing.tracing.trace(net, images.astype(precision), labels, train=train)
+    expected = reference.forward(spec, weights, images, labels, train=train)
+    assert [key for key in values if not key.startswith("parameter/")] == list(expected)
+    for name, array in expected.items():
+        near(values[name], array, tolerance, name)
+
+
 @wings.jax_slow
 @pytest.mark.parametrize("optimizer", wings.wide(["adam", "sgd"], "adam".__eq__))
 def test_state_moves_with_a_step_and_has_no_slot_but_an_average(wing, optimizer):

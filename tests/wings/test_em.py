@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 import wings
-from test_efficient import batch, near
+from test_efficient import batch, follows_the_oracle, near
 from test_golden import GOLDEN
 from test_self_routing import random_weights
 
@@ -259,16 +259,9 @@ def test_float32_stays_finite(wing, scale):
     ids=["paper", "released"],
 )
 def test_every_tensor_is_the_oracles(wing, spec):
-    images, labels = batch(spec)
     # Votes near each other: of logits up to 900, as larger weights have, float32 leaves a softmax
     # 900 roundings, 5e-5 (seen in JAX, whose sigmoid is off by 1e-6 before it).
-    net, weights = wing.build(spec), {n: w / 2 for n, w in random_weights(spec).items()}
-    wing.weights.from_numpy(net, weights)
-    values, _ = wing.tracing.trace(net, images, labels)
-    expected = reference.forward(spec, weights, images, labels)
-    assert [key for key in values if not key.startswith("parameter/")] == list(expected)
-    for name, array in expected.items():
-        near(values[name], array, 1e-5, name)
+    follows_the_oracle(wing, spec, {n: w / 2 for n, w in random_weights(spec).items()})
 
 
 @wings.jax_slow

@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 import wings
-from test_efficient import batch, near
+from test_efficient import batch, follows_the_oracle, near
 from test_golden import GOLDEN
 from weight_files import travels
 
@@ -183,15 +183,8 @@ def test_the_first_step_routes_evenly_whatever_the_poses(wing):
 )
 @pytest.mark.parametrize("train", wings.wide([True, False], bool))
 def test_every_tensor_is_the_oracles(wing, precision, train):
-    images, labels = batch(TINY)
-    net = wing.build(TINY, seed=2, precision=precision)
-    weights = random_weights(TINY)
-    wing.weights.from_numpy(net, weights)
-    values, _ = wing.tracing.trace(net, images.astype(precision), labels, train=train)
-    expected = reference.forward(TINY, weights, images, labels, train=train)
-    assert [key for key in values if not key.startswith("parameter/")] == list(expected)
-    for name, array in expected.items():
-        near(values[name], array, 1e-5 if precision == "float32" else 1e-13, name)
+    tolerance = 1e-5 if precision == "float32" else 1e-13
+    follows_the_oracle(wing, TINY, random_weights(TINY), tolerance, precision, train)
 
 
 def random_weights(spec, seed: int = 0):

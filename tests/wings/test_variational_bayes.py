@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 import wings
-from test_efficient import batch, near
+from test_efficient import batch, follows_the_oracle, near
 from test_golden import GOLDEN
 from test_self_routing import random_weights
 from weight_files import travels
@@ -361,15 +361,8 @@ def test_a_window_of_the_whole_grid_is_no_window(wing):
 )
 @pytest.mark.parametrize("train", wings.wide([True, False], bool))
 def test_every_tensor_is_the_oracles(wing, precision, train):
-    images, labels = batch(TINY)
-    net = wing.build(TINY, seed=2, precision=precision)
-    weights = random_weights(TINY)
-    wing.weights.from_numpy(net, weights)
-    values, _ = wing.tracing.trace(net, images.astype(precision), labels, train=train)
-    expected = reference.forward(TINY, weights, images, labels, train=train)
-    assert [key for key in values if not key.startswith("parameter/")] == list(expected)
-    for name, array in expected.items():
-        near(values[name], array, 1e-5 if precision == "float32" else 1e-13, name)
+    tolerance = 1e-5 if precision == "float32" else 1e-13
+    follows_the_oracle(wing, TINY, random_weights(TINY), tolerance, precision, train)
 
 
 @pytest.mark.slow
@@ -378,12 +371,7 @@ def test_a_matrix_for_each_place_and_full_covariances_are_the_oracles(wing):
     spec = dataclasses.replace(
         TINY, shared=False, coordinates=0.0, routing=Routing("variational_bayes", covariance="full")
     )
-    images, labels = batch(spec)
-    net, weights = wing.build(spec, precision="float64"), random_weights(spec)
-    wing.weights.from_numpy(net, weights)
-    values, _ = wing.tracing.trace(net, images.astype(float), labels)
-    for name, array in reference.forward(spec, weights, images, labels, train=True).items():
-        near(values[name], array, 1e-13, name)
+    follows_the_oracle(wing, spec, random_weights(spec), 1e-13, "float64")
 
 
 @wings.jax_slow

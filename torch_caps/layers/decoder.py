@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from parity.spec import Efficient, NetworkSpec, Rajasegaran2019
 from torch_caps.capsules import Tap, no_tap
 from torch_caps.convolution import double_size, transposed
-from torch_caps.layers.norm import Norm, State, leaky
+from torch_caps.layers.norm import Norm, State, leaky, normalised
 from torch_caps.layers.stem import Conv, one_line, parameter
 from torch_caps.losses import one_hot
 from torch_caps.norm import Total
@@ -179,8 +179,6 @@ class TransposedDecoder(nn.ModuleList):
             x = tap(f"decoder.{n}", F.relu(layer(x)))
             if n == self.dense - 1:
                 x = x.reshape(x.shape[0], *self.side, -1)
-                x, new = layer.norm(x, train=train, total=total)
-                name = f"decoder.{n}.norm"
-                state = {f"{name}.{key}": tap(f"{name}.{key}", y) for key, y in new.items()}
-                x = tap(name, x)
+                how: Any = {"train": train, "tap": tap, "total": total}
+                x, state = normalised(layer.norm, x, f"decoder.{n}.norm", **how)
         return F.relu(x), state

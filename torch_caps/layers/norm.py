@@ -3,6 +3,7 @@
 Axes: B batch, H W C image or feature map.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -129,15 +130,20 @@ class NormalConv(Conv):
 
 
 class NormalStem(nn.ModuleList):
-    """Normalised convolutions after the pixels: [B, H, W, C] -> [B, H', W', channels]."""
+    """Normalised convolutions after the pixels: [B, H, W, C] -> [B, H', W', channels].
+
+    Args:
+        width: Channels of the images.
+        layers: The convolutions' sizes.
+        how: The other arguments of `NormalConv`, in its order.
+    """
 
     __repr__ = one_line
 
-    def __init__(self, spec: specs.Efficient, compute: torch.dtype, method: specs.Method = "auto"):
-        widths = [spec.image[2], *(each.channels for each in spec.stem)]
+    def __init__(self, width: int, layers: Sequence[specs.Conv], *how: Any):
+        widths = [width, *(layer.channels for layer in layers)]
         super().__init__(
-            NormalConv(width, each, spec.norm, spec.slope, compute, method)
-            for width, each in zip(widths, spec.stem, strict=False)
+            NormalConv(width, layer, *how) for width, layer in zip(widths, layers, strict=False)
         )
 
     def forward(

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from parity.spec import Method, Sabour2017
+from parity.spec import Method, NetworkSpec
 from torch_caps.capsules import Tap, no_tap
 from torch_caps.convolution import conv, padded, same
 
@@ -86,7 +86,7 @@ class Stem(nn.ModuleList):
 
     __repr__ = one_line
 
-    def __init__(self, spec: Sabour2017, compute: torch.dtype, method: Method = "auto"):
+    def __init__(self, spec: NetworkSpec, compute: torch.dtype, method: Method = "auto"):
         widths = [spec.image[2], *(layer.channels for layer in spec.stem)]
         super().__init__(
             Conv(width, layer.channels, layer.kernel, layer.stride, compute, method)

@@ -185,6 +185,8 @@ def _forward(
     first_PD = first_BM.view(-1, size) / (outputs + options.leaky)
     bias_PD = first_PD.new_zeros(1) if bias_JD is None else bias_JD.repeat(batch, 1)
     sums = [first_PD + bias_PD]
+    if options.num_iters == 1:
+        return sums[0][None]
     # Products pay on wide blocks: four times the bytes of a block of votes.
     block = options.block or max(1, _fitting(inputs_BIK, outputs * length, 2**24))
     inputs = inputs_BIK.transpose(1, 2).contiguous().split(block, 2)

@@ -13,7 +13,7 @@ from parity.spec import Method, Precision, Rajasegaran2019, SpecError
 from parity.weights import draw
 from torch_caps.arrays import from_numpy
 from torch_caps.capsules import Capsules, Tap, no_tap
-from torch_caps.layers import Cell, DigitCapsules, NormalConv, TransposedDecoder
+from torch_caps.layers import Cell, DigitCapsules, NormalStem, TransposedDecoder
 from torch_caps.networks.network import Network, Total
 from torch_caps.numerics import dtypes
 
@@ -52,16 +52,14 @@ class DeepCapsNetwork(Network):
             raise SpecError(f"a spec of network {spec.network!r}; build(spec) makes any network")
         super().__init__(spec, precision)
         dtype, compute = dtypes(precision)
-        width, stem, cells = spec.image[2], [], []
-        for layer in spec.stem:
-            how: Any = compute, convolution, True, "same"
-            stem.append(NormalConv(width, layer, spec.norm, 0.0, *how))
-            width = layer.channels
+        how: Any = spec.norm, 0.0, compute, convolution, True, "same"
+        self.stem = NormalStem(spec.image[2], spec.stem, *how)
+        width, cells = spec.width, []
         for n, layer in enumerate(spec.capsules):
             routing = spec.skip if n == len(spec.capsules) - 1 else None
             cells.append(Cell(width, layer, routing, compute, convolution))
             width = layer.types * layer.size
-        self.stem, self.cell = nn.ModuleList(stem), nn.ModuleList(cells)
+        self.cell = nn.ModuleList(cells)
         self.digit = DigitCapsules(spec, lean, block)
         self.decoder = None if spec.decoder is None else TransposedDecoder(spec, compute)
         self.to(dtype)
@@ -79,10 +77,8 @@ class DeepCapsNetwork(Network):
     def _encode(
         self, x_BHWC: Tensor, train: bool, tap: Tap, total: Total | None
     ) -> tuple[Capsules, dict[str, Tensor]]:
-        state, grids = {}, []
-        for n, layer in enumerate(self.stem):
-            x_BHWC, new = layer(x_BHWC, f"stem.{n}", train=train, tap=tap, total=total)
-            state |= new
+        x_BHWC, state = self.stem(x_BHWC, train=train, tap=tap, total=total)
+        grids = []
         # Its channels are capsules of one number, which are not squashed.
         for n, cell in enumerate(self.cell):
             grids.append(cell(x_BHWC, f"cell.{n}", tap))

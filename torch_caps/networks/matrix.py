@@ -6,14 +6,13 @@ Axes: B batch, H W C image or feature map.
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from parity.spec import Hinton2018, Method, Precision, SpecError
 from parity.weights import draw
 from torch_caps.arrays import from_numpy
 from torch_caps.capsules import Capsules, Tap
-from torch_caps.layers import Conv, MatrixCapsules, standardised
+from torch_caps.layers import Conv, MatrixCapsules, Stem, standardised
 from torch_caps.networks.network import Network, Total
 from torch_caps.numerics import dtypes
 
@@ -53,15 +52,10 @@ class MatrixNetwork(Network):
         dtype, compute = dtypes(precision)
         self.first, self.decoder = spec.primary, None
         self.pixels, self.offset = spec.pixels, spec.offset
-        first, width, stem = spec.primary, spec.image[2], []
-        for layer in spec.stem:
-            sizes = width, layer.channels, layer.kernel, layer.stride
-            stem.append(Conv(*sizes, compute, convolution))
-            width = layer.channels
-        self.stem = nn.ModuleList(stem)
+        self.stem, first = Stem(spec, compute, convolution), spec.primary
         how: Any = first.kernel, first.stride, compute, convolution, False
-        self.activation = Conv(width, first.types, *how)
-        self.primary = Conv(width, first.channels, *how)
+        self.activation = Conv(spec.width, first.types, *how)
+        self.primary = Conv(spec.width, first.channels, *how)
         self.capsule = nn.ModuleList(
             [MatrixCapsules(spec, n, lean, block) for n in range(len(spec.capsules) + 1)]
         )
@@ -76,9 +70,7 @@ class MatrixNetwork(Network):
     def _encode(
         self, x_BHWC: Tensor, train: bool, tap: Tap, total: Total | None
     ) -> tuple[Capsules, dict[str, Tensor]]:
-        x = tap("pixels", standardised(x_BHWC, self.pixels, EPSILON))
-        for n, layer in enumerate(self.stem):
-            x = tap(f"stem.{n}", F.relu(layer(x, tap)))
+        x = self.stem(tap("pixels", standardised(x_BHWC, self.pixels, EPSILON)), tap)
         # In the dtype of the kernels from here on.
         logits = self.activation.convolved(x, tap).to(self.activation.kernel.dtype)
         logits = tap("activation.conv", logits)

@@ -140,10 +140,8 @@ def _routings() -> Iterator[tuple[str, Case]]:
         owned, options = _owned(kind()), kind().options
         case = Case("routing", kind.name, {"votes": 30 * votes, **owned}, options)
         yield f"{kind.name} of large votes", replace(case, fixed=tuple(owned))
-    yield (
-        "inverted_attention, the first step",
-        Case("routing", "inverted_attention", {"votes": plain}),
-    )
+        if "poses" in kind.takes:  # of the step before, which a first step has not
+            yield f"{kind.name}, the first step", Case("routing", kind.name, {"votes": votes})
     yield from _unchosen(plain)
     yield from _competing()
 
@@ -194,9 +192,11 @@ def _lean() -> Iterator[tuple[str, Case]]:
             options = {**routing.options, "block": 2}
             name = f"lean {routing.label}"
             yield name, Case("lean", routing.name, given, options)
-    name, options = "inverted_attention", {"block": 2}
-    yield f"lean {name}, the first step", Case("lean", name, inputs, options)
+        if "poses" in kind.takes:
+            case = Case("lean", kind.name, inputs, {"block": 2})
+            yield f"lean {kind.name}, the first step", case
     # Poses of 3x2, and votes of 3x5.
+    name, options = "inverted_attention", {"block": 2}
     given = {n: _normal(f"{n} of matrices", *shape) for n, shape in MATRICES.items()}
     yield f"lean {name} of matrices, the first step", Case("lean", name, given, options)
     given["poses_BJD"] = _normal("poses of matrices", 2, 3, 15)

@@ -56,11 +56,10 @@ class Efficient(NetworkSpec):
         self.check()
         self.pixels.fit(self.image[2])
         check("network", FROM_ZERO, slope=self.slope, length_epsilon=self.length_epsilon)
-        width = self.stem[-1].channels if self.stem else self.image[2]
         require(
-            width == self.primary.channels,
+            self.width == self.primary.channels,
             f"primary: {self.primary.types} types of {self.primary.size} have a filter for each of "
-            f"{self.primary.channels} channels, the stem makes {width}; use as many",
+            f"{self.primary.channels} channels, the stem makes {self.width}; use as many",
         )
         if self.upsampling is not None:
             self._check_upsampling(self.upsampling)

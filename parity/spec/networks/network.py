@@ -127,6 +127,11 @@ class NetworkSpec:
             yield name, conv, sizes
             image, channels = sizes.places, conv.channels
 
+    @property
+    def width(self) -> int:
+        """Channels of the stem's feature map."""
+        return self.stem[-1].channels if self.stem else self.image[2]
+
     def check_batch(self, images: int) -> None:
         """Raises SpecError where a norm has no variance in a training batch of so many images."""
 

@@ -42,7 +42,7 @@ class Residual(NetworkSpec):
             self.norm is not None or not self.blocks,
             "blocks: are normalised, and norm is None; give a norm, or no blocks",
         )
-        channels = self.stem[-1].channels if self.stem else self.image[2]
+        channels = self.width
         for n, block in enumerate(self.blocks):
             require(
                 block.projected or block.channels >= channels,

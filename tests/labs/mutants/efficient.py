@@ -108,8 +108,8 @@ MUTANTS = [
     _Mutant(
         "the norm before relu",
         "torch networks.efficient",
-        "self.stem = NormalStem(spec, compute, convolution)",
-        "self.stem = NormalStem(spec, compute, convolution)\n"
+        "self.stem = NormalStem(spec.image[2], spec.stem, *how)",
+        "self.stem = NormalStem(spec.image[2], spec.stem, *how)\n"
         "        from dataclasses import replace\n"
         "        for each in self.stem:\n"
         "            each.norm.spec = replace(each.norm.spec, first=True)",
