@@ -1,11 +1,12 @@
-"""Public code of the same network, read from a folder when it is measured: see docs/speed.md.
+"""Public code of the same networks, read from a folder when it is measured: see docs/speed.md.
 
-Each step is the peer's network and optimiser on a batch of random images. Where a peer's loss
-stands in a script that cannot be imported, the losses are ours.
+Each step is the peer's network on a batch of random images, with torch's optimiser of the preset.
+Where a peer's loss stands in a script that cannot be imported, the losses are ours.
 """
 
 import importlib
 import importlib.util
+import json
 import sys
 import types
 from collections.abc import Callable
@@ -15,39 +16,52 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cases import Run, digit_arrays, pictures
+from parity.spec import preset_card
 
-# folder, by its author -> the file that is measured
+# folder, by its author -> the file that is measured, and the presets whose network it is
 PEERS = {
-    "arogozhnikov": "capsnet.py",
-    "adambielski": "net.py",
-    "XifengGuo": "capsulenet.py",
+    "arogozhnikov": ("capsnet.py", ("sabour2017",)),
+    "adambielski": ("net.py", ("sabour2017",)),
+    "XifengGuo": ("capsulenet.py", ("sabour2017",)),
+    "coder3000": ("models/resnet.py", ("selfrouting2019", "selfrouting2019-2")),
+    "yl-1993": ("model/capsules.py", ("hinton2018-mnist",)),
+    "fabio-deep": ("src/capsnet.py", ("ribeiro2020",)),
+    "apple": ("src/capsule_model.py", ("tsai2020",)),
 }
+
+Loss = Callable[[Any, Any], tuple[Any, Any]]
 
 
 def split(folder: Path | None) -> tuple[dict[str, str], list[str]]:
     """The folders of the peers that are there, and the files that are not."""
     if folder is None:
         return {}, []
-    paths = {name: folder / name / file for name, file in PEERS.items()}
-    there = {name: str(path.parent.resolve()) for name, path in paths.items() if path.is_file()}
+    paths = {name: folder / name / file for name, (file, _) in PEERS.items()}
+    there = {name: str((folder / name).resolve()) for name, path in paths.items() if path.is_file()}
     return there, [str(path) for name, path in paths.items() if name not in there]
 
 
 def load(name: str, folder: str) -> Any:
     """The module of a peer, which gets an empty torchvision where none is installed."""
-    sys.path.insert(0, folder)
+    file = Path(PEERS[name][0])
+    sys.path[:0] = [folder, str(Path(folder) / file.parent)]
     if "torchvision" not in sys.modules and importlib.util.find_spec("torchvision") is None:
         for part in ("torchvision", "torchvision.transforms", "torchvision.datasets"):
             sys.modules[part] = types.ModuleType(part)
         for part in ("transforms", "datasets"):
             setattr(sys.modules["torchvision"], part, sys.modules[f"torchvision.{part}"])
-    if name == "XifengGuo":  # its routing asks for a GPU by name
-        importlib.import_module("torch").Tensor.cuda = lambda tensor: tensor
-    return importlib.import_module(Path(PEERS[name]).stem)
+    if name in ("XifengGuo", "yl-1993", "fabio-deep"):  # they ask for a GPU by name
+        torch = importlib.import_module("torch")
+        torch.Tensor.cuda, torch.cuda.FloatTensor = lambda tensor: tensor, torch.FloatTensor
+    if name == "apple":  # it takes views of what einsum makes, which is no longer contiguous
+        torch = importlib.import_module("torch")
+        einsum = torch.einsum
+        torch.einsum = lambda *parts: einsum(*parts).contiguous()
+    return importlib.import_module(".".join(file.with_suffix("").parts))
 
 
-def network(peer: str, folder: str) -> tuple[list[Any], Callable[[Any, Any], tuple[Any, Any]]]:
-    """Its modules, and their loss and lengths of images [B, 1, 28, 28] and labels [B]."""
+def network(peer: str, folder: str, name: str) -> tuple[list[Any], Loss]:
+    """Its modules, and their loss and scores of images [B, C, H, W] and labels [B]."""
     torch, module = importlib.import_module("torch"), load(peer, folder)
     functional, losses = torch.nn.functional, importlib.import_module("torch_caps.losses")
     if peer == "arogozhnikov":
@@ -72,34 +86,65 @@ def network(peer: str, folder: str) -> tuple[list[Any], Callable[[Any, Any], tup
             return margin(lengths, labels) + 0.0005 * mse, lengths
 
         return [net], loss
-    net = module.CapsuleNet([1, 28, 28], 10, 3)
+    if peer == "XifengGuo":
+        net = module.CapsuleNet([1, 28, 28], 10, 3)
+
+        def loss(images: Any, labels: Any) -> tuple[Any, Any]:
+            one_hot = functional.one_hot(labels, 10).float()
+            lengths, drawn = net(images, one_hot)
+            return module.caps_loss(one_hot, lengths, images, drawn, 0.392), lengths
+
+        return [net], loss
+    return _scored(peer, Path(folder), name, module)
+
+
+def _scored(peer: str, folder: Path, name: str, module: Any) -> tuple[list[Any], Loss]:
+    """A peer whose network makes scores alone, and whose loss is of them."""
+    of_scores = importlib.import_module("torch").nn.functional.cross_entropy
+    if peer == "coder3000":
+        depth = 2 if name == "selfrouting2019-2" else 1
+        net = module.resnet20(16, {"channels": 3, "classes": 10}, 32, 16, depth, "SR")
+        of_scores = importlib.import_module("torch").nn.functional.nll_loss
+    elif peer == "yl-1993":
+        net = module.capsules(A=64, B=8, C=16, D=16, E=10)
+        spread = importlib.import_module("loss").SpreadLoss(num_class=10)
+        of_scores = lambda scores, labels: spread(scores, labels, 0.5)  # noqa: E731
+    elif peer == "fabio-deep":
+        sizes = {"pose_dim": 4, "arch": [64, 8, 16, 16, 5], "n_channels": 2, "routing_iter": 3}
+        net = module.CapsuleNet(types.SimpleNamespace(**sizes))
+    else:
+        sizes = json.loads((folder / "configs/resnet_backbone_CIFAR10.json").read_text())
+        net = module.CapsModel(32, sizes, "resnet", 0.0, 2, sequential_routing=False)
 
     def loss(images: Any, labels: Any) -> tuple[Any, Any]:
-        one_hot = functional.one_hot(labels, 10).float()
-        lengths, drawn = net(images, one_hot)
-        return module.caps_loss(one_hot, lengths, images, drawn, 0.392), lengths
+        scores = net(images)
+        scores = scores[0] if isinstance(scores, tuple) else scores  # and poses
+        return of_scores(scores, labels), scores
 
     return [net], loss
 
 
 def drawn(name: str, count: int) -> tuple[Any, Any]:
-    """Images [count, 1, 28, 28] of random bytes, and their labels."""
+    """Images [count, C, H, W] of random bytes, and their labels."""
     torch, split = importlib.import_module("torch"), pictures(name, count)
     images = (split.images / np.float32(255)).transpose(0, 3, 1, 2).copy()
     return torch.from_numpy(images), torch.from_numpy(split.labels)
 
 
 def step(peer: str, folder: str, name: str, batch: int) -> Run:
-    """A training step of the paper's network."""
-    torch, (nets, loss) = importlib.import_module("torch"), network(peer, folder)
+    """A training step, with an Adam, or with momentum where the preset has it."""
+    torch, (nets, loss) = importlib.import_module("torch"), network(peer, folder, name)
     images, labels = drawn(name, batch)
-    adam = torch.optim.Adam([each for net in nets for each in net.parameters()])
+    parameters = [each for net in nets for each in net.parameters()]
+    optimizer = torch.optim.Adam(parameters)
+    if preset_card(name).training.optimizer == "sgd":
+        optimizer = torch.optim.SGD(parameters, 1e-3, momentum=0.9)
 
     def run() -> float:
-        adam.zero_grad()
+        optimizer.zero_grad()
         value = loss(images, labels)[0]
         value.backward()
-        adam.step()
+        optimizer.step()
         return value.item()
 
     return run
@@ -107,7 +152,7 @@ def step(peer: str, folder: str, name: str, batch: int) -> Run:
 
 def evaluate(peer: str, folder: str, name: str, batch: int, images: int) -> Run:
     """The loss and accuracy of many images."""
-    torch, (nets, loss) = importlib.import_module("torch"), network(peer, folder)
+    torch, (nets, loss) = importlib.import_module("torch"), network(peer, folder, name)
     pairs = list(zip(*(part.split(batch) for part in drawn(name, images)), strict=True))
     for net in nets:
         net.eval()

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from benchmarks.peers import PEERS
 from benchmarks.turns import Case
 from parity.spec import PRESETS
 
@@ -50,9 +51,15 @@ def both(kind: str, prefix: str = "", **options: Any) -> dict[str, Case]:
     return {f"{name}{prefix}": Case(wing, kind, options) for name, wing in WINGS.items()}
 
 
-def public(kind: str, peers: Mapping[str, str], **options: Any) -> dict[str, Case]:
-    """A case of each peer that is there."""
-    return {name: Case(name, kind, {"folder": path, **options}) for name, path in peers.items()}
+def public(
+    kind: str, peers: Mapping[str, str], of: str = "sabour2017", **options: Any
+) -> dict[str, Case]:
+    """A case of each peer that is there and whose network is that of a preset."""
+    return {
+        name: Case(name, kind, {"folder": path, **options})
+        for name, path in peers.items()
+        if of in PEERS[name][1]
+    }
 
 
 def step(scale: Scale, peers: Mapping[str, str]) -> list[Group]:
@@ -82,13 +89,17 @@ def digit(scale: Scale, peers: Mapping[str, str]) -> list[Group]:
 
 
 def networks(scale: Scale, peers: Mapping[str, str]) -> list[Group]:
-    """A step of the first preset of each kind of network."""
+    """A step of the first preset of each kind of network, and of those that peers have."""
     first = {card.network.network: name for name, card in reversed(PRESETS.items())}
+    shared = [name for _, presets in PEERS.values() for name in presets]
     groups = []
-    for name in first.values():
+    for name in dict.fromkeys((*first.values(), *shared)):
         batch = min(scale.batch, 32, PRESETS[name].training.batch_size)
-        title = f"A training step of {name}, batch {batch}"
-        groups.append(Group(title, both("step", name=name, batch=batch), images=batch))
+        sizes = {"name": name, "batch": batch}
+        cases = {**both("step", **sizes), **public("step", peers, name, **sizes)}
+        groups.append(Group(f"A training step of {name}, batch {batch}", cases, images=batch))
+        if len(cases) > len(WINGS):
+            groups.append(Group(f"Memory of a training step of {name}", cases, unit="MiB"))
     return groups
 
 

@@ -123,8 +123,8 @@ def test_a_peer_is_read_from_its_folder(tmp_path, monkeypatch):
     (tmp_path / "adambielski" / "net.py").write_text(PEER)
     there, missing = peers.split(tmp_path)
     assert list(there) == ["adambielski"]
-    names = ("arogozhnikov/capsnet.py", "XifengGuo/capsulenet.py")
-    assert missing == [str(tmp_path / name) for name in names]
+    files = {name: tmp_path / name / file for name, (file, _) in peers.PEERS.items()}
+    assert missing == [str(path) for name, path in files.items() if name != "adambielski"]
     monkeypatch.setattr(sys, "path", [*sys.path])
     for name in ("net", "torchvision", "torchvision.transforms", "torchvision.datasets"):
         monkeypatch.setitem(sys.modules, name, sys.modules.get(name))  # as it was, at the end
@@ -186,10 +186,12 @@ def test_every_section_is_printed_and_written(pretend, tmp_path, capsys):
         assert words in path.read_text()
     assert (tmp_path / "speed.png").read_bytes().startswith(b"\x89PNG")
     assert "(speed.png)" in path.read_text()
-    kinds = {
-        card.network.network for card in importlib.import_module("parity.spec").PRESETS.values()
-    }
-    assert len(SECTIONS["networks"](QUICK, {})) == len(kinds)
+    groups = SECTIONS["networks"](QUICK, {})
+    measured = {case.options["name"] for group in groups for case in group.cases.values()}
+    presets = importlib.import_module("parity.spec").PRESETS
+    kinds = {card.network.network for card in presets.values()}
+    assert kinds == {presets[name].network.network for name in measured}
+    assert measured >= {name for _, of in peers.PEERS.values() for name in of}
 
 
 @pytest.mark.slow
@@ -212,7 +214,7 @@ def test_a_section_alone_leaves_the_others_and_a_loud_one_what_was_there(pretend
 def test_a_folder_without_the_peers_is_named_and_the_rest_runs(pretend, tmp_path, capsys):
     assert pretend("--peers", str(tmp_path / "nowhere"), "--only", "step") == 0
     out = capsys.readouterr().out
-    for name, file in peers.PEERS.items():
+    for name, (file, _) in peers.PEERS.items():
         assert f"{tmp_path / 'nowhere' / name / file} is not there" in out
 
 
