@@ -9,7 +9,7 @@
 from pathlib import Path
 
 TABLE = "parity/spec/routings.py"
-END = ")\n}\n"  # of the table: for kind in (Dynamic, ...)
+END = "    )\n}\n"  # of the table: for kind in (Dynamic, ...), a name a line
 DATACLASS = '''@dataclass(frozen=True)
 class Scaled(Routing):
     """One pass of attention with a learnt prior."""
@@ -117,7 +117,7 @@ def add(root: Path) -> set[str]:
     before = (root / TABLE).read_text()
     begin = before.index("ROUTINGS: dict")
     assert before.endswith(END), f"{TABLE} ends in another way than {END!r}"
-    table = before[begin:].removesuffix(END) + ", Scaled" + END
+    table = before[begin:].removesuffix(END) + "        Scaled,\n" + END
     names = 'RoutingName = Literal[\n    "dynamic",'
     assert before.count(names) == 1, f"{TABLE} names its routings in another way"
     head = before[:begin].replace(names, names + '\n    "scaled",')

@@ -92,7 +92,7 @@ def ladder(
         modes: Of rung 7: those of `MODES`.
         keep_going: Whether to go on above a rung that fails, where no result is reliable.
         isolated: Whether each wing has a process of its own; otherwise both are in this one, where
-            JAX's 64-bit types must be on for float64.
+            JAX's 64-bit types are on from the first comparison in float64.
         pythons: wing -> interpreter.
         patches: wing -> "module:function" that breaks it on purpose (see `worker.py`).
         gpu: The device of rung 8; None to leave it out.

@@ -57,7 +57,7 @@ class Story:
     said: dict[str, subprocess.CompletedProcess] = field(default_factory=dict)
 
 
-@pytest.fixture(scope="module", params=wings.wide(wings.NAMES, "jax".__eq__))
+@pytest.fixture(scope="module", params=wings.wide(wings.NAMES, "torch".__eq__))
 def story(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(f"resume-{request.param}")
     told = Story(request.param, *(folder / name for name in ("whole", "broken", "killed")))

@@ -12,8 +12,7 @@ from test_golden import GOLDEN
 from weight_files import travels
 
 from parity import reference, schedule
-from parity.conformance import check_callable
-from parity.conformance.grids import MISTAKES, dynamic_3d
+from parity.conformance import check_callable, grids
 from parity.spec import (
     CapsuleLayer,
     Conv,
@@ -299,14 +298,14 @@ def test_every_component_of_a_child_moves_the_votes(wing):
 
 
 DETACHED = "votes detached in all but the last iteration"  # its numbers are right
+MISTAKES = grids.MISTAKES["dynamic_3d"]
 NAMED = wings.wide([name for name in MISTAKES if name != DETACHED], lambda name: "each" in name)
 
 
 @pytest.mark.parametrize("name", NAMED)
 def test_mistakes_are_named(name):
-    report = check_callable(
-        "routing", functools.partial(dynamic_3d, **MISTAKES[name]), "dynamic_3d"
-    )
+    wrong = functools.partial(grids.dynamic_3d, **MISTAKES[name])
+    report = check_callable("routing", wrong, "dynamic_3d")
     assert not report.conforms
     assert name in report.mistakes
 
