@@ -205,6 +205,7 @@ REFUSED = {
     "optimizer 'lion' is unknown; expected one of adam, adamw, sgd": lambda: TrainingSpec(
         optimizer="lion"
     ),
+    "l2_of 'biases' is unknown; expected one of all, kernels": lambda: TrainingSpec(l2_of="biases"),
     "precision 'int8' is unknown;": lambda: TrainingSpec(precision="int8"),
     "training: epochs is 0;": lambda: TrainingSpec(epochs=0),
     "training: batch_size is 0; expected a whole number above 0": lambda: TrainingSpec(
