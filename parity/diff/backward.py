@@ -69,14 +69,15 @@ def compare(
                 continue
             labels = f"parameter {name}", f"parameter {other}"
             wrong = _compared(left, right, slopes, labels, layout, asked, rows)
-            if wrong is not None and _below(floor, left, right, slopes):
-                rounding.append(wrong[0])
-            elif wrong is not None and len(partners) == 1:
+            if wrong is None or len(partners) > 1:  # of several equal ones it may be another's
+                continue
+            if not _below(floor, left, right, slopes):
                 return _of_parameter(name, wrong, rows), rows
+            rounding.append(wrong[0])
     if rounding:
         notes.append(
-            f"{len(rounding)} gradients, {rounding[0].left} the first, are below {floor:.1e} on "
-            "both sides, rounding of 0 beside the largest: not compared"
+            f"rounding of 0, below {floor:.1e} on both sides and not compared: the gradient at "
+            f"{rounding[0].left}" + f" and {len(rounding) - 1} more" * (len(rounding) > 1)
         )
     return None, rows
 
