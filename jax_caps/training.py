@@ -366,8 +366,7 @@ class Trainer:
         if self.training.clip_norm is not None:
             gradients = clip(gradients, self.training.clip_norm)
         if self.training.l2 > 0:
-            l2 = self.training.l2
-            gradients = jax.tree.map(lambda slope, p: slope + l2 * p, gradients, params)
+            gradients = self._decay(gradients, params)
         # optax gives a direction without rate and sign: the rate is this step's, from the schedule.
         direction, slots = self.optimizer.update(gradients, slots, params)
         params = jax.tree.map(lambda p, d: p - rate * d, params, direction)
@@ -375,6 +374,18 @@ class Trainer:
         if self.training.ema is not None:
             averages = average(averages, nnx.merge_state(params, state), self.training.ema)
         return (params, state, slots, averages), value, accuracy
+
+    def _decay(self, gradients: Any, params: Any) -> Any:
+        """Gradients, to which l2 times each parameter that decays is added."""
+        parameters = arrays._by_name(params)
+
+        def decayed(path: tuple[Any, ...], slope: nnx.Variable) -> nnx.Variable:
+            name = ".".join(map(str, path))
+            if not self.training.decays(name):
+                return slope
+            return slope.replace(slope[...] + self.training.l2 * parameters[name][...])
+
+        return nnx.map_state(decayed, gradients)
 
     def _spectra(self, images: int) -> dict[str, list[Array]]:
         """The spectra of the kernels that an evaluation takes, made once for the present weights.

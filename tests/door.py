@@ -51,7 +51,7 @@ ACTIVE = {
             capsules=(spec.CapsuleLayer(types=3, size=4, kernel=2),),
             classes=3,
         ),
-        {"spread": "linear", "spread_steps": 20},
+        {"spread": "linear", "spread_steps": 20, "l2": 1e-4, "l2_of": "kernels"},
     ),
     "tiny-vb": (
         spec.Ribeiro2020(

@@ -6,7 +6,27 @@ import numpy as np
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from parity.spec import ROUTINGS, Conv, Init, Loss, NetworkSpec, Primary, Routing, SpecError
+from parity.spec import (
+    ROUTINGS,
+    Block,
+    CapsuleLayer,
+    Conv,
+    Depthwise,
+    Efficient,
+    Hahn2019,
+    Hinton2018,
+    Init,
+    Loss,
+    NetworkSpec,
+    Pixels,
+    Primary,
+    Rajasegaran2019,
+    Ribeiro2020,
+    Routing,
+    SpecError,
+    Transposed,
+    Tsai2020,
+)
 
 # 13x11x3 -> 5 channels, 11x9 -> 4x3 places of 2 types of 7 = 24 inputs -> 3 poses of 5
 PRIMES = NetworkSpec(
@@ -28,6 +48,64 @@ TINY = NetworkSpec(
     pose=1,
     decoder=None,
 )
+
+# A small network of each kind of the table, by its name there.
+KINDS: dict[str, NetworkSpec] = {
+    "sabour2017": PRIMES,
+    "efficient": Efficient(
+        image=(11, 11, 2),
+        pixels=Pixels(mean=(0.1, 0.2), deviation=(256 / 255, 0.9)),
+        stem=(Conv(5, 3), Conv(6, 3, 2)),
+        primary=Depthwise(types=3, size=2, kernel=4),
+        classes=5,
+        pose=7,
+        decoder=(11,),
+        loss=Loss(reconstruction=0.01),
+    ),
+    "self_routing": Hahn2019(
+        image=(13, 11, 2),
+        stem=(Conv(3, 3),),
+        blocks=(Block(5, 2),),
+        primary=Primary(types=2, size=5, kernel=3, stride=1),
+        capsules=(CapsuleLayer(types=3, size=7, stride=2),),
+        classes=3,
+    ),
+    "matrix": Hinton2018(
+        image=(17, 13, 2),
+        stem=(Conv(3, 5, 2),),
+        primary=Primary(types=2, size=4, kernel=1, stride=1),
+        capsules=(CapsuleLayer(types=3, size=4, stride=2),),
+        classes=3,
+    ),
+    "variational_bayes": Ribeiro2020(
+        image=(13, 11, 2),
+        pixels=Pixels(mean=(0.1, 0.2), deviation=(256 / 255, 0.9)),
+        stem=(Conv(3, 3, 2),),
+        primary=Primary(types=2, size=4, kernel=1, stride=1),
+        capsules=(CapsuleLayer(types=3, size=4),),
+        classes=5,
+    ),
+    "inverted": Tsai2020(
+        image=(15, 13, 2),
+        stem=(Conv(3, 3),),
+        blocks=(Block(5, 2, projected=True),),
+        primary=Primary(types=3, size=4, kernel=1, stride=1),
+        capsules=(CapsuleLayer(2, 4, stride=2), CapsuleLayer(5, 4, 2)),
+        classes=3,
+        pose=4,
+        routing=Routing("inverted_attention", num_iters=3),
+    ),
+    "deepcaps": Rajasegaran2019(
+        image=(12, 8, 2),
+        stem=(Conv(5, 3),),
+        capsules=(CapsuleLayer(3, 2, stride=2), *(CapsuleLayer(2, 5, stride=2),) * 2),
+        classes=3,
+        pose=7,
+        decoder=(18,),
+        upsampling=Transposed(channels=(5, 2), strides=(1, 2, 2)),
+        loss=Loss(reconstruction=0.01),
+    ),
+}
 
 
 def same_bits(a: np.ndarray, b: np.ndarray) -> bool:

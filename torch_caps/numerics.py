@@ -15,6 +15,7 @@ from torch.utils import deterministic
 from parity.spec import Precision, check_precision
 
 _WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+_LAYERS = 64  # that one function of a network may be compiled for
 # Every leaf, since the top-level switch does not reach cuDNN (pytorch issue 179445).
 _LEAVES = (
     ("cuda.matmul", torch.backends.cuda.matmul),
@@ -124,9 +125,13 @@ def compiled(function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
         function: Of tensors.
         how: Further options of torch.compile.
     """
+    from torch._dynamo import config as limits
     from torch._inductor.cpu_vec_isa import pick_vec_isa  # slow to import
 
     options: Any = {"cpp.simdlen": pick_vec_isa().bit_width() or None}
+    # A convolution, which is not compiled, ends a graph, and what follows is compiled for each
+    # layer: a deep network has more of them than the 8 after which torch gives up.
+    limits.recompile_limit = max(limits.recompile_limit, _LAYERS)
     return torch.compile(function, dynamic=False, options=options, **how)
 
 

@@ -168,7 +168,7 @@ class Trainer:
             ]
             clip(gradients, self.training.clip_norm)
         if self.training.l2 > 0:
-            self._decay(self.training.l2)
+            self._decay()
         self.optimizer.step()
         self._keep(state)
         if self.training.ema is not None:
@@ -288,11 +288,11 @@ class Trainer:
             buffer.copy_(state[name])
 
     @torch.no_grad()
-    def _decay(self, l2: float) -> None:
-        """Adds l2 times each parameter to its gradient."""
-        for parameter in self.net.parameters():
-            if parameter.grad is not None:
-                parameter.grad.add_(parameter, alpha=l2)
+    def _decay(self) -> None:
+        """Adds l2 times each parameter that decays to its gradient."""
+        for name, parameter, _ in arrays.parameters(self.net):
+            if parameter.grad is not None and self.training.decays(name):
+                parameter.grad.add_(parameter, alpha=self.training.l2)
 
     def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:
         return self.optimizer.state[parameter]

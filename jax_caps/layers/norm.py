@@ -168,4 +168,7 @@ def standardised(x_BHWC: Array, pixels: specs.Pixels, epsilon: float) -> Array:
         for each in (pixels.mean, pixels.deviation)
     )
     x_BHWC = (x_BHWC - mean) / deviation
-    return norm.instance(x_BHWC, None, None, epsilon=epsilon) if pixels.own else x_BHWC
+    if not pixels.own:
+        return x_BHWC
+    own = norm.layer if pixels.joint else norm.instance
+    return own(x_BHWC, None, None, epsilon=epsilon)

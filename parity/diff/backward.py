@@ -16,14 +16,25 @@ from parity.traces.measure import difference
 
 # A gradient passes every layer twice: the ladder's room between its rungs 2 and 3, and more.
 ROOM = 10
+# Of the largest gradient times its tolerance: what is below that on both sides, and not alike, is
+# what rounding left of a 0. Activations behind a uniform softmax have such a gradient.
+ROUNDING = 1e-3
 
 Run = Callable[[dict[str, np.ndarray], dict[str, np.ndarray]], tuple[Trace, Trace]]
 
 
 def compare(
-    alignment: Alignment, parameters: Parameters, found: Found, run: Run, asked: float | None
+    alignment: Alignment,
+    parameters: Parameters,
+    found: Found,
+    run: Run,
+    asked: float | None,
+    notes: list[str],
 ) -> tuple[Difference | None, list[Row]]:
-    """Runs both sides backwards; returns the first gradient that differs and those that agree."""
+    """Runs both sides backwards; returns the first gradient that differs and those that agree.
+
+    A note is added where gradients are rounding on both sides, which nothing is concluded from.
+    """
     left, right = run(*_weights(alignment, found))
     if not left.gradients and not right.gradients:
         raise DiffError(
@@ -31,6 +42,8 @@ def compare(
         )
     places = [{label: n for n, label in enumerate(t.labels)} for t in (left, right)]
     rows: list[Row] = []
+    rounding: list[Row] = []
+    floor = _floor(left, right)
     # From the loss backwards: in the reverse order of execution.
     for pair in reversed(found.pairs):
         role = alignment.left.nodes[pair.left].role
@@ -44,7 +57,10 @@ def compare(
             t.gradients.get(str(p.get(label)))
             for t, p, label in zip((left, right), places, labels, strict=True)
         ]
-        if (wrong := _compared(left, right, slopes, labels, pair.layout, asked, rows)) is not None:
+        wrong = _compared(left, right, slopes, labels, pair.layout, asked, rows)
+        if wrong is not None and _below(floor, left, right, slopes):
+            rounding.append(wrong[0])
+        elif wrong is not None:
             return _difference(alignment, pair, wrong, rows), rows
     for name, partners in parameters.pairs.items():
         for other, layout in partners[:1]:
@@ -53,9 +69,31 @@ def compare(
                 continue
             labels = f"parameter {name}", f"parameter {other}"
             wrong = _compared(left, right, slopes, labels, layout, asked, rows)
-            if wrong is not None and len(partners) == 1:
+            if wrong is None or len(partners) > 1:  # of several equal ones it may be another's
+                continue
+            if not _below(floor, left, right, slopes):
                 return _of_parameter(name, wrong, rows), rows
+            rounding.append(wrong[0])
+    if rounding:
+        notes.append(
+            f"rounding of 0, below {floor:.1e} on both sides and not compared: the gradient at "
+            f"{rounding[0].left}" + f" and {len(rounding) - 1} more" * (len(rounding) > 1)
+        )
     return None, rows
+
+
+def _floor(left: Trace, right: Trace) -> float:
+    """Below it a gradient is rounding, by the largest of the side with the smaller gradients."""
+    largest = (
+        max((t.entries[n].scale for n in t.gradients.values()), default=0.0) for t in (left, right)
+    )
+    return ROUNDING * TOLERANCES[left.precision] * min(largest)
+
+
+def _below(floor: float, left: Trace, right: Trace, slopes: list[int | None]) -> bool:
+    """Whether two gradients, None being 0, are finite and below a floor."""
+    entries = [t.entries[n] for t, n in zip((left, right), slopes, strict=True) if n is not None]
+    return all(entry.odd == 0 and entry.scale < floor for entry in entries)
 
 
 def _weights(

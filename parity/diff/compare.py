@@ -89,7 +89,7 @@ class _Comparison:
                 first, rows = self._rounding(alignment, found, rows)
             if gradients and first is None:
                 first, slopes = backward.compare(
-                    alignment, parameters, found, self._both(used), self.asked
+                    alignment, parameters, found, self._both(used), self.asked, self.notes
                 )
         self._note(left, right, found)
         return Report(

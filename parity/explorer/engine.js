@@ -229,10 +229,11 @@ const NETWORKS = {
   efficient: {
     squash: "exponential",
     primary({ spec, arrays }, x, tap) {
-      const { mean, deviation, own } = spec.pixels;
+      const { mean, deviation, own, joint } = spec.pixels;
       const of = (numbers, at) => numbers[at % x.channels % numbers.length];
       x.data = x.data.map((value, at) => (value - of(mean, at)) / of(deviation, at));
-      if (own) x.data = normalised(x, { ...spec.norm, kind: "instance" }, () => undefined);
+      const kind = joint ? "layer" : "instance";
+      if (own) x.data = normalised(x, { ...spec.norm, kind }, () => undefined);
       tap("pixels", x.data);
       spec.stem.forEach(({ stride }, n) => {
         x = convolve(x, arrays[`stem.${n}.kernel`], arrays[`stem.${n}.bias`], stride);

@@ -242,14 +242,21 @@ class Pixels:
         mean: One number for all channels, or one for each.
         deviation: Alike; 256 / 255 where bytes are divided by 256.
         own: Whether each channel of an image is standardised by its own mean and deviation.
+        joint: Whether by those of all its channels together, where `own` is.
     """
 
     mean: tuple[float, ...] = (0.0,)
     deviation: tuple[float, ...] = (1.0,)
     own: bool = False
+    joint: bool = field(default=False, metadata=LATER)
 
     def __post_init__(self) -> None:
         normalise(self)
+        require(
+            self.own or not self.joint,
+            "pixels: joint is on and own is off; joint says how an image is standardised by its "
+            "own numbers, so set own=True too",
+        )
         check("pixels", FINITE, **{f"mean {n}": x for n, x in enumerate(self.mean)})
         check("pixels", POSITIVE, **{f"deviation {n}": x for n, x in enumerate(self.deviation)})
 

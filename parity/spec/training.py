@@ -13,12 +13,14 @@ Backend = Literal["torch", "jax"]
 Schedule = Literal["exponential", "staircase", "milestones"]
 Augmentation = Literal["shift", "efficient", "deepcaps"]
 Spread = Literal["constant", "linear", "sigmoid"]
+Decayed = Literal["all", "kernels"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 OPTIMIZERS: tuple[Optimizer, ...] = get_args(Optimizer)
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
 SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
 AUGMENTATIONS: tuple[Augmentation, ...] = get_args(Augmentation)
 SPREADS: tuple[Spread, ...] = get_args(Spread)
+DECAYED: tuple[Decayed, ...] = get_args(Decayed)
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class TrainingSpec:
     training image, in pixels, where `augment` is "shift"; data sets that crop or place their images
     at random do not use it.
     `weight_decay` is decoupled, and used by adamw alone. `l2` is the weight decay in the gradient:
-    l2 times a parameter is added to its gradient, after clipping, whatever the optimiser.
+    l2 times a parameter is added to its gradient, after clipping, whatever the optimiser. `l2_of`
+    says of which: "all", or "kernels" alone, which leaves out biases, betas and norms.
     `spread` is how a spread loss's margin grows: "constant"; "linear" from 0.2 over `spread_steps`
     steps; "sigmoid", around four times so many of them. See `parity.schedule`.
     `hard_step` is, above 0, the step from which a margin loss asks for more (0.95, 0.05, 0.8 of
@@ -74,6 +77,7 @@ class TrainingSpec:
     spread: Spread = field(default="constant", metadata=LATER)
     spread_steps: int = field(default=50_000, metadata=LATER)
     hard_step: int = field(default=0, metadata=LATER)
+    l2_of: Decayed = field(default="all", metadata=LATER)
 
     def __post_init__(self) -> None:
         normalise(self)
@@ -83,6 +87,7 @@ class TrainingSpec:
             ("schedule", self.schedule, SCHEDULES),
             ("augment", self.augment, AUGMENTATIONS),
             ("spread", self.spread, SPREADS),
+            ("l2_of", self.l2_of, DECAYED),
         ):
             require(
                 value in known, f"{name} {value!r} is unknown; expected one of {', '.join(known)}"
@@ -119,6 +124,11 @@ class TrainingSpec:
             self.seed < 2**63,
             f"seed is {self.seed}; expected a whole number from 0 to 2**63 - 1",
         )
+
+    def decays(self, name: str) -> bool:
+        """Whether `l2` is of the parameter of this name in the table of weights."""
+        kernel = name.rpartition(".")[2] == "kernel"
+        return self.l2 > 0 and (self.l2_of == "all" or kernel)
 
 
 @dataclass(frozen=True)

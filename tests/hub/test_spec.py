@@ -9,7 +9,7 @@ from typing import get_args
 
 import pytest
 from hypothesis import given, settings
-from specs import network_specs
+from specs import KINDS, network_specs
 from wings import PACKAGES
 
 from parity import data, weights
@@ -205,6 +205,7 @@ REFUSED = {
     "optimizer 'lion' is unknown; expected one of adam, adamw, sgd": lambda: TrainingSpec(
         optimizer="lion"
     ),
+    "l2_of 'biases' is unknown; expected one of all, kernels": lambda: TrainingSpec(l2_of="biases"),
     "precision 'int8' is unknown;": lambda: TrainingSpec(precision="int8"),
     "training: epochs is 0;": lambda: TrainingSpec(epochs=0),
     "training: batch_size is 0; expected a whole number above 0": lambda: TrainingSpec(
@@ -294,3 +295,9 @@ def test_a_whole_number_serves_as_a_real_one():
     values = to_dict(NetworkSpec())
     values["primary"]["scale"] = 1
     assert from_dict(NetworkSpec, values) == NetworkSpec()
+
+
+def test_there_is_a_small_network_of_each_kind_for_tests():
+    assert {kind: spec.network for kind, spec in KINDS.items()} == {
+        kind: kind for kind in specs.NETWORKS
+    }

@@ -113,6 +113,61 @@ def test_a_gradient_that_is_lost_is_named_where():
     assert first.row.left == "fc"
 
 
+class Shares(torch.nn.Module):
+    """Shares of a whole, which sum to 1 however large each is: nothing depends on `one`."""
+
+    def __init__(self, divided_first, lost=False):
+        super().__init__()
+        self.one, self.two = torch.nn.Linear(7, 5), torch.nn.Linear(7, 5)
+        for n, each in enumerate(self.parameters()):
+            each.data = torch.tensor(normal(n, *each.shape))
+        self.divided_first, self.lost = divided_first, lost
+
+    def forward(self, x):
+        a, y = self.one(x).exp(), self.two(x)
+        total = a.sum(1, keepdim=True)
+        shares = (a / total / 3).sum(1) if self.divided_first else a.sum(1) / 3 / total[:, 0]
+        return (y.detach() if self.lost else y) + shares[:, None]
+
+
+def test_gradients_that_are_rounding_of_zero_are_no_difference():
+    options = {"precision": "float64", "backward": True}
+    report = diff.models(Shares(False), Shares(True), [normal(9, 4, 7)], **options)
+    assert report.equal, str(report)
+    assert {"two", "parameter two.weight"} <= {row.left for row in report.gradients}
+    assert "one" not in {row.left for row in report.gradients}
+    assert any("rounding of 0" in note and "at one and" in note for note in report.notes)
+    # Beside one that is lost it is not taken for rounding.
+    first = diff.models(Shares(False), Shares(True, lost=True), [normal(9, 4, 7)], **options).first
+    assert first is not None
+    assert first.row.left == "two"
+
+
+@pytest.mark.slow
+def test_a_tensor_that_its_module_uses_too_has_the_gradient_of_what_follows():
+    """A module returns logarithms and their exponents, of which the exponents alone go on."""
+
+    class Left(torch.nn.Linear):
+        def forward(self, x):
+            logs = super().forward(x)
+            return logs, logs.exp()
+
+    class Right(nnx.Linear):
+        def __call__(self, x):
+            logs = super().__call__(x)
+            return logs, jax.numpy.exp(logs)
+
+    model, right = Left(7, 5), Right(7, 5, rngs=nnx.Rngs(0))
+    right.kernel[...] = model.weight.detach().numpy().T
+    right.bias[...] = model.bias.detach().numpy()
+    report = diff.models(
+        torch.nn.Sequential(model), nnx.Sequential(right), [normal(9, 4, 7)],
+        left_call=lambda m, x: m(x)[1], right_call=lambda m, x: m(x)[1], backward=True,
+    )  # fmt: skip
+    assert report.equal, str(report)
+    assert {"0[1]", "parameter 0.weight"} <= {row.left for row in report.gradients}
+
+
 def test_a_random_model_is_said_to_be_random():
     model = torch.nn.Sequential(torch.nn.Linear(5, 7), torch.nn.Dropout(0.5))
     first = diff.models(model, model.eval().__class__(*model), [normal(0, 3, 5)]).first

@@ -40,7 +40,7 @@ EFFICIENTS = {
     "efficient layer first": replace(
         EFFICIENT,
         norm=Norm("layer", epsilon=0.07, first=True),
-        pixels=Pixels((0.3, 0.1, 0.2), (0.7, 1.3, 1.1)),
+        pixels=Pixels((0.3, 0.1, 0.2), (0.7, 1.3, 1.1), own=True, joint=True),
         routing=Routing("self_attention", scale=1.7),
     ),
     "efficient batch first": replace(

@@ -64,7 +64,12 @@ EFFICIENT = Efficient(
 NETWORKS = {
     **specs.NETWORKS,
     "efficient": EFFICIENT,
-    "efficient, layer norm first": replace(EFFICIENT, norm=Norm("layer", first=True), slope=0.3),
+    "efficient, layer norm first": replace(
+        EFFICIENT,
+        pixels=Pixels((0.1, 0.2, 0.3), own=True, joint=True),
+        norm=Norm("layer", first=True),
+        slope=0.3,
+    ),
     "efficient, instance norm": replace(
         EFFICIENT, norm=Norm("instance"), pixels=Pixels(own=True), routing=SelfAttention(scale=1.7)
     ),

@@ -6,22 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import wings
-from specs import NETWORKS, PRIMES
+from specs import KINDS, NETWORKS, PRIMES
 from wings import difference
 
 from parity import reference
 from parity.compare.subject import ragged
-from parity.spec import (
-    CapsuleLayer,
-    Conv,
-    Depthwise,
-    Efficient,
-    Loss,
-    NetworkSpec,
-    Rajasegaran2019,
-    TrainingSpec,
-    Transposed,
-)
+from parity.spec import NetworkSpec, TrainingSpec
+from parity.spec.networks import MatrixInit
 from parity.weights import Arrays, draw, state
 
 # A bfloat16 has 8 bits: one rounding is up to 2**-9 = 2.0e-3 of a number. Of gradients the whole
@@ -114,31 +105,35 @@ def test_a_step_too_small_for_bfloat16_is_not_lost(wing):
         assert 0 < moved[name] < np.abs(before[name]).max() / 2**9, name
 
 
-TRAINED = {
-    "primes": replace(PRIMES, decoder=(17,)),
-    "efficient": Efficient(
-        image=PRIMES.image,
-        stem=(Conv(5, 3), Conv(14, 2, 2)),
-        primary=Depthwise(types=2, size=7, kernel=4),
-        classes=3,
-        pose=5,
-        decoder=(17,),
-    ),
-    "deepcaps": Rajasegaran2019(
-        image=PRIMES.image,
-        stem=(Conv(5, 3),),
-        capsules=(CapsuleLayer(3, 4, stride=2),) * 2,
-        classes=3,
-        pose=5,
-        decoder=(286,),
-        upsampling=Transposed(channels=(3,), strides=(1, 1)),
-        loss=Loss(reconstruction=0.4 / 429),
-    ),
-}
+@pytest.mark.parametrize("kind", wings.wide(KINDS, "self_routing".__eq__))
+@pytest.mark.skipif("torch" not in wings.NAMES, reason="a pass of JAX takes seconds for each")
+def test_norms_and_routings_of_every_kind_are_in_float32(kind):
+    wing, spec = wings.load("torch"), KINDS[kind]
+    values, _ = wing.tracing.trace(wing.build(spec, 3, "bfloat16"), *batch(spec))
+    low = {key for key, array in values.items() if str(array.dtype) == "bfloat16"}
+    # A norm takes what a convolution makes in float32; in a stem without norms relu comes next.
+    assert low == ({"stem.0"} if kind in ("sabour2017", "matrix") else set())
 
 
-@wings.jax_slow
-@pytest.mark.parametrize("name", wings.wide(TRAINED, "primes".__eq__))
+# Without inverted attention: its norms of poses make so much of bfloat16's rounding that its losses
+# move by 2 to 5 %, in both wings.
+TRAINED = {kind: spec for kind, spec in KINDS.items() if kind != "inverted"}
+TRAINED["sabour2017"] = replace(PRIMES, decoder=(17,))
+# The released first betas of EM routing are for millions of steps.
+NO_BETAS = MatrixInit(beta_a=0.0, beta_u=0.0, class_beta_a=0.0, class_beta_u=0.0)
+TRAINED["matrix"] = replace(KINDS["matrix"], init=NO_BETAS)
+# How far a loss of the first 23 steps falls: EM's by 0.6 %, as the first poses say little.
+ENDS = {"matrix": 0.995}
+# JAX compiles each for 20 seconds: those with a decoder there.
+ROWS = [("jax", kind) for kind in ("sabour2017", "efficient", "deepcaps")]
+ROWS = [row for row in [*ROWS, *(("torch", kind) for kind in TRAINED)] if row[0] in wings.NAMES]
+
+
+@pytest.mark.parametrize(
+    ("wing", "name"),
+    wings.wide(ROWS, lambda *row: row == ("torch", "sabour2017")),
+    indirect=["wing"],
+)
 def test_it_trains_as_float32_does(wing, name):
     losses, spec = {}, TRAINED[name]
     for precision in ("bfloat16", "float32"):
@@ -148,5 +143,5 @@ def test_it_trains_as_float32_does(wing, name):
         after = trainer.get_state()["weights"]
         assert {array.dtype for array in after.values()} == {np.dtype("float32")}
         assert all((after[row] != draw(spec, 0)[row]).any() for row in state(spec))
-    assert losses["bfloat16"][-1] < 0.9 * losses["bfloat16"][0]
+    assert losses["bfloat16"][-1] < ENDS.get(name, 0.9) * losses["bfloat16"][0]
     assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.02)

@@ -1,15 +1,21 @@
 """Code that is kept between processes: where, and never for another processor."""
 
+import functools
+import importlib
 import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import wings
+from specs import KINDS
 from wings import ROOT
 
+from parity.spec import TrainingSpec
 from parity.wing import cache
 
 # Eight numbers are as many floats as an AVX2 register holds, and half of what an AVX-512 one does.
@@ -42,6 +48,33 @@ def test_kernels_for_narrower_vectors_are_not_taken_over(tmp_path):
     again = compiling(tmp_path)
     assert (narrow["hits"], usual["hits"], again["hits"]) == (0, 0, 1)
     assert max(each["apart"] for each in (narrow, usual, again)) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("torch" not in wings.NAMES, reason="of the torch wing alone")
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "sabour2017"])
+def test_every_layer_of_each_kind_of_network_can_be_compiled(kind, monkeypatch):
+    """Inductor takes a minute to make code of the graphs, so here they run as they are."""
+    dynamo, (wing, spec) = (
+        importlib.import_module("torch._dynamo"),
+        (wings.load("torch"), KINDS[kind]),
+    )
+    compiled = functools.partial(wing.numerics.compiled, backend="eager")
+    monkeypatch.setattr(wing.training, "compiled", compiled)
+    draw = np.random.default_rng(0)
+    images = draw.random((6, *spec.image), dtype="float32")
+    ends = []
+    dynamo.reset()
+    with dynamo.config.patch(fail_on_recompile_limit_hit=True), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what torch itself looks at
+        warnings.filterwarnings("error", message="To copy construct")
+        for compile in (True, False):
+            trainer = wing.Trainer(spec, TrainingSpec(optimizer="sgd"), compile=compile)
+            trainer.step(images, np.arange(6) % spec.classes)
+            ends.append(trainer.get_state()["weights"])
+    dynamo.reset()
+    for name, array in ends[1].items():
+        assert wings.difference(ends[0][name], array) < 1e-6, name
 
 
 def test_the_cache_is_in_the_users_folder_and_apart_for_each_processor(tmp_path, monkeypatch):

@@ -326,6 +326,8 @@ def test_a_call_never_changes_the_network_and_new_state_comes_back(wing):
 @pytest.mark.parametrize("first", wings.wide([False, True], bool))
 def test_every_norm_is_the_oracles(wing, kind, first):
     pixels = Pixels(mean=(0.3, 0.4), deviation=(0.5, 0.7))
+    if kind == "batch":  # then by an image's own numbers, of both channels together
+        pixels = dataclasses.replace(pixels, own=True, joint=True)
     norm = Norm(kind, first=first, bound=0.5)
     spec = dataclasses.replace(TINY, norm=norm, slope=0.3, pixels=pixels)
     images, labels = batch()
@@ -403,6 +405,11 @@ def test_what_cannot_be_built_is_refused(message):
     with pytest.raises(SpecError) as error:
         dataclasses.replace(TINY, **REFUSED[message])
     assert message in str(error.value)
+
+
+def test_joint_pixels_that_are_not_an_images_own_are_refused():
+    with pytest.raises(SpecError, match=r"joint is on and own is off; .* set own=True"):
+        Pixels(joint=True)
 
 
 @pytest.mark.parametrize("values", [{"kind": "group"}, {"keep": 1.0}, {"epsilon": 0.0}])

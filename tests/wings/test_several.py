@@ -9,10 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import wings
-from specs import NETWORKS, PRIMES
+from specs import KINDS, NETWORKS, PRIMES
 from test_network import BACKWARD, FORWARD, random_case
 
 from parity import reference
+from parity.compare.subject import ragged
 from parity.spec import SpecError, TrainingSpec
 
 PRECISIONS = [
@@ -102,6 +103,24 @@ def test_both_wings_have_the_same_gradients(both_wings, name, apart, precision):
     assert list(torch) == list(jax)
     for key in torch:
         assert wings.difference(torch[key], jax[key]) < BACKWARD[precision], key
+
+
+@pytest.mark.float64
+@pytest.mark.skipif("torch" not in wings.NAMES, reason="a pass of JAX takes ten seconds for each")
+@pytest.mark.parametrize("kind", wings.wide(KINDS, "self_routing".__eq__))
+def test_every_tensor_of_each_kind_of_network_is_the_oracles(kind):
+    """Each loss takes several classes; a decoder, where there is one, reconstructs each part."""
+    wing, spec = wings.load("torch"), replace(KINDS[kind], classes=CLASSES)
+    arrays, (labels, targets, parts) = ragged(spec, 3), several(spec)
+    images = np.random.default_rng(0).random((B, *spec.image))
+    given = None if spec.decoder is None else (labels, parts.astype("float64"))
+    net = wing.build(spec, precision="float64", lean=False)
+    wing.weights.from_numpy(net, arrays)
+    values, _ = wing.tracing.trace(net, images, targets, given)
+    oracle = reference.forward(spec, arrays, images, targets, parts=given, train=True)
+    assert [key for key in values if not key.startswith("parameter/")] == list(oracle)
+    for key, value in oracle.items():
+        assert wings.difference(values[key], value) < FORWARD["float64"], key
 
 
 # The oracle by hand.

@@ -40,7 +40,8 @@ def formula(spec, state, gradients):
         gradients = {name: g * min(1, spec.clip_norm / norm) for name, g in gradients.items()}
     for name, g in gradients.items():
         p = state["weights"][name].astype("float64")
-        g = g + spec.l2 * p  # the weight decay in the gradient, after the clipping
+        if spec.l2_of == "all" or name.endswith(".kernel"):
+            g = g + spec.l2 * p  # the weight decay in the gradient, after the clipping
         if spec.optimizer == "sgd":
             direction = spec.momentum * slots[f"sgd.momentum/{name}"].astype("float64") + g
             slots[f"sgd.momentum/{name}"] = direction
@@ -68,6 +69,8 @@ def random_state(trainer, seed=1):
     for name, array in state["optimizer"].items():
         noise = draw.standard_normal(array.shape) * 1e-2
         state["optimizer"][name] = (noise**2 if "adam.v" in name else noise).astype("float32")
+    for name, array in state["weights"].items():  # biases too, which begin at 0
+        state["weights"][name] = array + 1e-2 * draw.standard_normal(array.shape)
     return state
 
 
@@ -78,8 +81,9 @@ def random_state(trainer, seed=1):
 )
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_step_is_the_published_formula(wing, optimizer, clip_norm, hat):
-    l2 = 0.03 if hat else 0.0
-    spec = training(optimizer, "float64", clip_norm=clip_norm, epsilon_hat=hat, l2=l2)
+    of = "all" if hat else "kernels"
+    how = {"clip_norm": clip_norm, "epsilon_hat": hat, "l2": 0.03, "l2_of": of}
+    spec = training(optimizer, "float64", **how)
     trainer = wing.training.Trainer(PRIMES, spec, lean=False)
     [(images, labels)] = batches(1)
     before = random_state(trainer)
@@ -201,7 +205,8 @@ def test_a_state_goes_on_bit_for_bit_in_the_same_wing(wing, optimizer):
 @pytest.mark.parametrize("optimizer", wings.wide(OPTIMIZERS, "adamw".__eq__))
 @pytest.mark.parametrize("direction", [1, -1])
 def test_a_state_goes_on_in_the_other_wing(both_wings, optimizer, direction):
-    spec, data = training(optimizer, "float64", clip_norm=0.7), list(batches(8))
+    how = {"clip_norm": 0.7, "l2": 0.03, "l2_of": "kernels"}
+    spec, data = training(optimizer, "float64", **how), list(batches(8))
     source, target = both_wings[::direction]
     whole, first = (source.training.Trainer(PRIMES, spec) for _ in range(2))
     second = target.training.Trainer(PRIMES, spec)

@@ -117,7 +117,7 @@ class MatrixCapsules(nn.Module):
             kernel = kernel.reshape(size, *kernel.shape[2:])
             votes = torch.einsum("bpmtxy,mtjyz->bpjmtxz", seen, kernel)
         if self.last and self.spec.coordinates:
-            added_MXZ = votes.new_tensor(coordinates(self.spec))
+            added_MXZ = votes.new_tensor(coordinates(self.spec).tolist())
             votes = votes + added_MXZ[:, None]
         # In memory the votes for a parent are together, as the routing reads them.
         votes_BPJID = votes.reshape(*votes.shape[:3], size * types, -1)

@@ -165,4 +165,7 @@ class NormalStem(nn.ModuleList):
 def standardised(x_BHWC: Tensor, pixels: specs.Pixels, epsilon: float) -> Tensor:
     """What a network's first layer makes of images in [0, 1]: see `parity.spec.Pixels`."""
     x_BHWC = (x_BHWC - x_BHWC.new_tensor(pixels.mean)) / x_BHWC.new_tensor(pixels.deviation)
-    return norm.instance(x_BHWC, None, None, epsilon=epsilon) if pixels.own else x_BHWC
+    if not pixels.own:
+        return x_BHWC
+    own = norm.layer if pixels.joint else norm.instance
+    return own(x_BHWC, None, None, epsilon=epsilon)

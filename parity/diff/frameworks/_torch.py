@@ -88,6 +88,9 @@ class Torch:
 
         def attach(node: int, x: Any) -> Any:
             if x.requires_grad:
+                # A copy, which what follows goes on with: what the module itself made of the
+                # tensor adds nothing to its gradient, as on JAX's side.
+                x = x.clone()
                 x.register_hook(lambda g: tape.gradient(str(node), read(g)))
             return x
 
@@ -95,7 +98,7 @@ class Torch:
         inputs = [self._leaf(x) for x in inputs]
         for each in self.modules:
             each.zero_grad()
-        tape.record("inputs", tuple(inputs), "given")
+        inputs = tape.record("inputs", tuple(inputs), "given")
         finals = dict(leaves(self.run(inputs, gradients=True)))
         total: Any = sum(
             (finals[part] * torch.tensor(weight, dtype=finals[part].dtype)).sum()

@@ -50,7 +50,8 @@ def standardised(g: Graph, pixels: Pixels, epsilon: float, x_BCHW: str) -> str:
     if set(pixels.deviation) != {1.0}:
         deviation = g.constant(_wide(np.array(pixels.deviation)), "pixels.deviation")
         x_BCHW = g("Div", x_BCHW, deviation)
-    return _standardised(g, x_BCHW, [2, 3], epsilon) if pixels.own else x_BCHW
+    axes = [1, 2, 3] if pixels.joint else [2, 3]
+    return _standardised(g, x_BCHW, axes, epsilon) if pixels.own else x_BCHW
 
 
 def normal(g: Graph, norm: Norm, arrays: Arrays, x_BCHW: str, name: str) -> str:

@@ -40,7 +40,10 @@ def encode(
 def standardised(x_BHWC: Array, pixels: Pixels, epsilon: float) -> Array:
     """What a network's first layer makes of images in [0, 1]: see `parity.spec.Pixels`."""
     x_BHWC = (x_BHWC - np.array(pixels.mean)) / np.array(pixels.deviation)
-    return norm.instance(x_BHWC, None, None, epsilon=epsilon) if pixels.own else x_BHWC
+    if not pixels.own:
+        return x_BHWC
+    own = norm.layer if pixels.joint else norm.instance
+    return own(x_BHWC, None, None, epsilon=epsilon)
 
 
 def normal(

@@ -146,7 +146,7 @@ class Hinton2018(Matrix):
 
     network: str = "matrix"
     image: tuple[int, int, int] = (32, 32, 2)
-    pixels: Pixels = Pixels(own=True)
+    pixels: Pixels = Pixels(own=True, joint=True)
     stem: tuple[Conv, ...] = (Conv(32, 5, 2),)
     primary: Primary = Primary(types=32, size=16, kernel=1, stride=1)
     capsules: tuple[CapsuleLayer, ...] = (CapsuleLayer(stride=2), CapsuleLayer())

@@ -7,8 +7,8 @@ from parity.spec.training import Spread, TrainingSpec
 
 _PAPER = "Hinton, Sabour, Frosst, Matrix capsules with EM routing, ICLR 2018, figure 1"
 _OURS = (
-    "the paper's rule with the constants, first weights and schedule of the authors' released "
-    "code; ours: weight decay of every parameter, theirs of kernels alone"
+    "the paper's rule with the constants, first weights, schedule and weight decay, of kernels "
+    "alone, of the authors' released code"
 )
 _SMALL = {
     "stem": (Conv(64, 5, 2),),
@@ -28,6 +28,7 @@ def _recipe(dataset: str, epochs: int, spread: Spread, steps: int) -> TrainingSp
         learning_rate=3e-3,
         decay_steps=20_000,
         l2=2e-7,
+        l2_of="kernels",
         spread=spread,
         spread_steps=steps,
     )
@@ -37,8 +38,9 @@ PRESETS = {
     "hinton2018": Preset(
         Hinton2018(),
         _recipe("smallnorb", 800, "sigmoid", 50_000),
-        source=f"{_PAPER}: A = B = C = D = 32; {_OURS}, and each channel of an image standardised "
-        "by itself, windows alone as augmentation (theirs changes brightness and contrast too)",
+        source=f"{_PAPER}: A = B = C = D = 32; {_OURS}, both channels of an image standardised "
+        "together; ours: windows alone as augmentation (theirs changes brightness and contrast "
+        "too)",
         command="python train.py --preset hinton2018 --dataset smallnorb --data-dir DIR",
         time="",
         score="1.8 % test error in the paper (table 1)",
@@ -54,7 +56,7 @@ PRESETS = {
     "hinton2018-mnist": Preset(
         Hinton2018(image=(28, 28, 1), classes=10, **_SMALL, init=_NO_BETAS),
         _recipe("mnist", 10, "linear", 5_000),
-        source=f"{_PAPER}: the small network on 28x28; {_OURS}, and first betas of 0",
+        source=f"{_PAPER}: the small network on 28x28; {_OURS}; ours: first betas of 0",
         command="python train.py --preset hinton2018-mnist --dataset mnist --data-dir DIR",
         time="",
         score="77 % of held-out images after one epoch (35 % with the released first betas)",
