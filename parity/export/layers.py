@@ -4,10 +4,23 @@ Axes: B batch, H W C a feature map, I input capsules, J output capsules, K size 
 D of an output pose, M the D of all J in a row.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from parity.export.graph import Graph
+from parity.spec import Window
 from parity.weights import Arrays, transpose
+
+
+class Capsules(NamedTuple):
+    """Capsules by the names of their values: poses, None for none, and activations.
+
+    Without activations they are as active as their poses are long.
+    """
+
+    poses: str | None
+    activations: str | None = None
 
 
 def own(g: Graph, arrays: Arrays, name: str) -> str:
@@ -84,7 +97,30 @@ def lengths(g: Graph, poses: str, name: str, epsilon: float = 0.0, offset: float
     return g("Sqrt", g("Add", square, epsilon) if epsilon > 0 else square, name=name)
 
 
-def votes(g: Graph, poses_BIK: str, kernel_IJKD: np.ndarray) -> str:
+def padded(g: Graph, x_BHWC: str, around: int) -> str:
+    """A map with `around` rows and columns of zeros on each side."""
+    return g("Pad", x_BHWC, [0, around, around, 0] * 2) if around else x_BHWC
+
+
+def windows(g: Graph, x: str, window: Window) -> str:
+    """The windows of a map whose places are in a row, [B, H * W, ...].
+
+    [B, parent places, places of a window, ...]
+    """
+    name = "windows." + ".".join(str(n) for n in (*window.grid, *window.kernel, window.stride))
+    return g("Gather", x, g.constant(places(window), name), axis=1)
+
+
+def places(window: Window) -> np.ndarray:
+    """The numbers of the places in each window: [parent places, places of a window]."""
+    (height, width), (down, across) = window.places, window.kernel
+    rows = np.arange(height)[:, None] * window.stride + np.arange(down)
+    columns = np.arange(width)[:, None] * window.stride + np.arange(across)
+    numbers = rows[:, None, :, None] * window.grid[1] + columns[None, :, None, :]
+    return numbers.reshape(height * width, down * across)
+
+
+def votes(g: Graph, poses_BIK: str, kernel_IJKD: np.ndarray, name: str = "digit") -> str:
     """The vote of each input capsule for each output capsule (Eq. 2): [B, J, D, I].
 
     In that order routing is products of matrices alone: of the orders tried it was the fastest.
@@ -93,9 +129,9 @@ def votes(g: Graph, poses_BIK: str, kernel_IJKD: np.ndarray) -> str:
     kernel_IKM = kernel_IJKD.transpose(0, 2, 1, 3).reshape(capsules, length, outputs * size)
     # One product for each input capsule, over the batch.
     poses_IBK = g("Transpose", poses_BIK, perm=[1, 0, 2])
-    votes_IBM = g("MatMul", poses_IBK, g.constant(kernel_IKM, "digit.kernel"))
+    votes_IBM = g("MatMul", poses_IBK, g.constant(kernel_IKM, f"{name}.kernel"))
     votes_BMI = g("Transpose", votes_IBM, perm=[1, 2, 0])
-    return g("Reshape", votes_BMI, [0, outputs, size, capsules], name="votes")
+    return g("Reshape", votes_BMI, [0, outputs, size, capsules], name=f"{name}.votes")
 
 
 def dense(g: Graph, x: str, arrays: Arrays, name: str, activation: str) -> str:

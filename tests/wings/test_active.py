@@ -35,7 +35,7 @@ SPECS |= {
 GOOD = ("self_routing", *(name for name in SPECS if name.startswith("inverted")))
 TRAINING = TrainingSpec(l2=1e-3, ema=0.9, clip_norm=0.1, spread="linear", spread_steps=50)
 PRESETS = ("tiny-selfrouting", "tiny-em", "tiny-vb", "tiny-inverted")
-GRAPHED = ("tiny-inverted",)
+GRAPHED = ("tiny-selfrouting", "tiny-inverted")
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,13 @@
 
 from types import ModuleType
 
-from parity.export.networks import deepcaps, efficient, inverted, sabour2017
+from parity.export.networks import deepcaps, efficient, inverted, sabour2017, self_routing
 
-# network -> the module with its `encode`, with a decoder its `decode`, and its `scores` where they
-# are no lengths
+# network -> the module with its `encode`, and with a decoder its `decode`
 GRAPHS: dict[str, ModuleType] = {
     "sabour2017": sabour2017,
     "efficient": efficient,
+    "self_routing": self_routing,
     "deepcaps": deepcaps,
     "inverted": inverted,
 }

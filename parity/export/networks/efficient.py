@@ -10,6 +10,7 @@ import numpy as np
 
 from parity.export.graph import Graph
 from parity.export.layers import (
+    Capsules,
     conv,
     dense,
     depthwise,
@@ -24,8 +25,8 @@ from parity.spec import Efficient, Norm, Pixels
 from parity.weights import Arrays
 
 
-def encode(g: Graph, spec: Efficient, arrays: Arrays, images_BHWC: str) -> str:
-    """The class capsules [B, J, D] of images."""
+def encode(g: Graph, spec: Efficient, arrays: Arrays, images_BHWC: str) -> Capsules:
+    """The class capsules of images, poses [B, J, D]."""
     x_BCHW = standardised(g, spec.pixels, spec.norm.epsilon, nchw(g, images_BHWC))
     for n, layer in enumerate(spec.stem):
         x_BCHW = conv(g, x_BCHW, arrays, f"stem.{n}", layer.stride)
@@ -40,7 +41,7 @@ def encode(g: Graph, spec: Efficient, arrays: Arrays, images_BHWC: str) -> str:
     poses_BIK = g("Reshape", nhwc(g, x_BCHW), [0, spec.num_inputs, spec.primary.size])
     poses_BIK = exponential_squash(g, poses_BIK, "primary.poses")
     votes_BJDI = votes(g, poses_BIK, arrays["digit.kernel"])
-    return GRAPHS[spec.routing.name](g, votes_BJDI, spec.routing, arrays, spec.classes)
+    return Capsules(GRAPHS[spec.routing.name](g, votes_BJDI, spec.routing, arrays, spec.classes))
 
 
 def standardised(g: Graph, pixels: Pixels, epsilon: float, x_BCHW: str) -> str:
