@@ -44,7 +44,7 @@ def conv(g: Graph, x_BCHW: str, arrays: Arrays, name: str, stride: int, scale: f
     Args:
         g: The graph.
         x_BCHW: The feature map.
-        arrays: With NAME.kernel and NAME.bias.
+        arrays: With NAME.kernel and, where it has one, NAME.bias.
         name: Of the layer.
         stride: Pixels, in both directions.
         scale: Multiplies the convolution before the bias is added; the kernel takes it in.
@@ -62,7 +62,8 @@ def depthwise(g: Graph, x_BCHW: str, arrays: Arrays, name: str, stride: int) -> 
 def _conv(
     g: Graph, x_BCHW: str, arrays: Arrays, name: str, kernel: np.ndarray, stride: int, **how: int
 ) -> str:
-    weights = g.constant(kernel, f"{name}.kernel"), own(g, arrays, f"{name}.bias")
+    weights = [g.constant(kernel, f"{name}.kernel")]
+    weights += [own(g, arrays, f"{name}.bias")] if f"{name}.bias" in arrays else []
     return g("Conv", x_BCHW, *weights, name=f"{name}.conv", strides=[stride, stride], **how)
 
 
@@ -132,6 +133,26 @@ def votes(g: Graph, poses_BIK: str, kernel_IJKD: np.ndarray, name: str = "digit"
     votes_IBM = g("MatMul", poses_IBK, g.constant(kernel_IKM, f"{name}.kernel"))
     votes_BMI = g("Transpose", votes_IBM, perm=[1, 2, 0])
     return g("Reshape", votes_BMI, [0, outputs, size, capsules], name=f"{name}.votes")
+
+
+def matrix_votes(g: Graph, poses: str, kernel_LJPQ: np.ndarray, rows: int, name: str) -> str:
+    """Votes of poses that are matrices: each times those of its child, [L, N, R, J, Q].
+
+    Args:
+        g: The graph.
+        poses: Row by row, of children in order in each of N: [..., L, R * P] in the end.
+        kernel_LJPQ: A matrix for each pair of a child and an output capsule.
+        rows: R, of a pose.
+        name: Of the layer.
+    """
+    children, outputs, columns, made = kernel_LJPQ.shape
+    poses_NLRP = g("Reshape", poses, [-1, children, rows, columns])
+    # One product for each child, over all of N and the rows of a pose.
+    poses_LNRP = g("Transpose", poses_NLRP, perm=[1, 0, 2, 3])
+    x_LXP = g("Reshape", poses_LNRP, [children, -1, columns])
+    kernel_LPM = kernel_LJPQ.transpose(0, 2, 1, 3).reshape(children, columns, outputs * made)
+    votes_LXM = g("MatMul", x_LXP, g.constant(kernel_LPM, f"{name}.kernel"))
+    return g("Reshape", votes_LXM, [children, -1, rows, outputs, made])
 
 
 def dense(g: Graph, x: str, arrays: Arrays, name: str, activation: str) -> str:

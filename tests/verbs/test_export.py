@@ -17,6 +17,7 @@ import specs
 import wings
 from test_deepcaps import PLAIN, RELEASED
 from test_deepcaps import TINY as DEEPCAPS
+from test_em import TINY as MATRIX
 from test_imports import frameworks_but, run
 from test_inverted import SPECS as INVERTED
 from test_inverted import TINY, inverted
@@ -40,6 +41,7 @@ from parity.spec import (
     NetworkSpec,
     Norm,
     Pixels,
+    Routing,
     SelfAttention,
     TrainedOn,
     Upsampling,
@@ -92,6 +94,14 @@ NETWORKS |= {f"inverted, {name}": spec for name, spec in INVERTED.items()} | {
     "self-routing, projected shortcut": replace(
         SELF_ROUTING, blocks=(Block(5, 2, projected=True),), norm=Norm("layer", 1e-5, first=True)
     ),
+}
+NETWORKS |= {
+    "matrix": MATRIX,
+    "matrix, one iteration, no windows": replace(
+        MATRIX, capsules=(), coordinates=0.0, routing=Routing("em", num_iters=1)
+    ),
+    "matrix, children in no window": replace(MATRIX, image=(19, 13, 2)),
+    "matrix, released": replace(MATRIX, routing=Routing("em", num_iters=2, released=True)),
 }
 # A routing or a network may have no graph.
 NETWORKS = {
@@ -190,10 +200,20 @@ def test_capsules_of_nothing_are_nothing(run_by):
     assert np.array_equal(found["reconstruction"], np.full((BATCH, 13, 11, 3), 0.5, "float32"))
 
 
+# No first capsule is active; of a window's first row alone, zeros above the map, the first parent
+# is chosen.
+LOWER = np.arange(3)[:, None, None, None] > 0
+EDGES = {
+    "activation.norm.shift": lambda x: x - 1e4,
+    "capsule.0.route.bias": lambda x: np.where(LOWER & (np.arange(3) == 0), -1e4, x),
+}
+
+
 @pytest.mark.parametrize("run_by", [by_reference, by_runtime])
-def test_capsules_that_are_not_active_send_all_alike(run_by):
+@pytest.mark.parametrize("name", EDGES)
+def test_self_routing_at_its_edges(name, run_by):
     arrays, images = random_case(SELF_ROUTING)
-    arrays["activation.norm.shift"] -= 1e4
+    arrays[name] = EDGES[name](arrays[name]).astype("float32")
     right = expected(SELF_ROUTING, arrays, images)
     same(run_by(build(SELF_ROUTING, arrays), images), right, "float32")
 

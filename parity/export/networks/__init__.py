@@ -2,13 +2,14 @@
 
 from types import ModuleType
 
-from parity.export.networks import deepcaps, efficient, inverted, sabour2017, self_routing
+from parity.export.networks import deepcaps, efficient, inverted, matrix, sabour2017, self_routing
 
 # network -> the module with its `encode`, and with a decoder its `decode`
 GRAPHS: dict[str, ModuleType] = {
     "sabour2017": sabour2017,
     "efficient": efficient,
     "self_routing": self_routing,
+    "matrix": matrix,
     "deepcaps": deepcaps,
     "inverted": inverted,
 }

@@ -8,7 +8,7 @@ that is a matrix and Q its columns, H W C image.
 import math
 
 from parity.export.graph import Graph
-from parity.export.layers import Capsules, nhwc, windows
+from parity.export.layers import Capsules, matrix_votes, nhwc, windows
 from parity.export.networks.residual import conv, features
 from parity.export.routing import inverted_attention
 from parity.reference.networks.inverted import iterated
@@ -66,11 +66,6 @@ def _votes(g: Graph, spec: Tsai2020, arrays: Arrays, number: int, poses_BPIK: st
         x_BMIKP = g("Transpose", shown, perm=[0, 2, 3, 4, 1])
         read_BMIPK = g("Reshape", x_BMIKP, [-1, children // types, types, places, size])
         shown = g("Transpose", read_BMIPK, perm=[0, 3, 1, 2, 4])
-    # One product for each child of a window, over all windows and the rows of a pose.
-    x_LNRK = g("Transpose", g("Reshape", shown, [-1, children, rows, columns]), perm=[1, 0, 2, 3])
-    x_LXK = g("Reshape", x_LNRK, [children, -1, columns])
-    kernel_LKM = kernel_LJKQ.transpose(0, 2, 1, 3).reshape(children, columns, outputs * made)
-    votes_LXM = g("MatMul", x_LXK, g.constant(kernel_LKM, f"capsule.{number}.kernel"))
-    votes_LNRJQ = g("Reshape", votes_LXM, [children, -1, rows, outputs, made])
+    votes_LNRJQ = matrix_votes(g, shown, kernel_LJKQ, rows, f"capsule.{number}")
     votes_NJRQL = g("Transpose", votes_LNRJQ, perm=[1, 3, 2, 4, 0])
     return g("Reshape", votes_NJRQL, [-1, outputs, rows * made, children])

@@ -24,17 +24,17 @@ def encode(g: Graph, spec: Hahn2019, arrays: Arrays, images_BHWC: str) -> Capsul
     # No relu and no squash on poses.
     active = g("Sigmoid", convolved(g, spec, arrays, x_BCHW, "activation", first.stride))
     poses = nhwc(g, convolved(g, spec, arrays, x_BCHW, "primary", first.stride))
-    children, types, size = Capsules(poses, nhwc(g, active)), first.types, first.size
+    active, types, size = nhwc(g, active), first.types, first.size
     for n, layer in enumerate(spec.capsules):
         around = layer.kernel // 2
-        children = Capsules(*(padded(g, each, around) for each in children))
-        found = _layer(g, spec, arrays, n, children, types, size)
+        maps = padded(g, poses, around), padded(g, active, around)
+        found, grid = _layer(g, spec, arrays, n, *maps, types, size), spec.windows[n].places
+        assert found.poses is not None
         types, size = layer.types, layer.size
-        x_BHWC = g("Reshape", found.poses, [-1, *spec.windows[n].places, types * size])
+        x_BHWC = g("Reshape", found.poses, [-1, *grid, types * size])
         x_BCHW = normal(g, spec.norm, arrays, nchw(g, x_BHWC), f"capsule.{n}.norm")
-        active = g("Reshape", found.activations, [-1, *spec.windows[n].places, types])
-        children = Capsules(nhwc(g, x_BCHW), active)
-    return _layer(g, spec, arrays, len(spec.capsules), children, types, size)
+        poses, active = nhwc(g, x_BCHW), g("Reshape", found.activations, [-1, *grid, types])
+    return _layer(g, spec, arrays, len(spec.capsules), poses, active, types, size)
 
 
 def _layer(
@@ -42,15 +42,16 @@ def _layer(
     spec: Hahn2019,
     arrays: Arrays,
     number: int,
-    children_BHWC: Capsules,
+    poses_BHWC: str,
+    active_BHWT: str,
     types: int,
     size: int,
 ) -> Capsules:
     """The parents of each window, [N, J]: without poses where the layer has no kernel of votes."""
     name, window = f"capsule.{number}", spec.windows[number]
     count = math.prod(window.kernel) * types
-    flat = [0, math.prod(window.grid), -1]
-    poses, active = (windows(g, g("Reshape", each, flat), window) for each in children_BHWC)
+    maps, flat = (poses_BHWC, active_BHWT), [0, math.prod(window.grid), -1]
+    poses, active = (windows(g, g("Reshape", each, flat), window) for each in maps)
     poses_NIK = g("Reshape", poses, [-1, count, size])
     activations_NI = g("Reshape", active, [-1, count])
     route, bias = (arrays[f"{name}.route.{each}"] for each in ("kernel", "bias"))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from parity.export.routing._dynamic import dynamic
+from parity.export.routing._em import em
 from parity.export.routing._inverted_attention import inverted_attention
 from parity.export.routing._self_attention import self_attention
 from parity.export.routing._self_routing import self_routing
@@ -13,5 +14,6 @@ GRAPHS: dict[str, Callable[..., Any]] = {
     "dynamic": dynamic,
     "self_attention": self_attention,
     "self_routing": self_routing,
+    "em": em,
     "inverted_attention": inverted_attention,
 }
