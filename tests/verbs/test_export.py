@@ -22,6 +22,7 @@ from test_imports import frameworks_but, run
 from test_inverted import SPECS as INVERTED
 from test_inverted import TINY, inverted
 from test_self_routing import TINY as SELF_ROUTING
+from test_variational_bayes import TINY as BAYES
 
 from parity import __main__ as door
 from parity import reference, weights
@@ -102,6 +103,15 @@ NETWORKS |= {
     ),
     "matrix, children in no window": replace(MATRIX, image=(19, 13, 2)),
     "matrix, released": replace(MATRIX, routing=Routing("em", num_iters=2, released=True)),
+}
+NETWORKS |= {
+    "variational Bayes": BAYES,
+    "variational Bayes, one iteration": replace(
+        BAYES, capsules=(), released=True, routing=Routing("variational_bayes", num_iters=1)
+    ),
+    "variational Bayes, full covariance": replace(
+        BAYES, shared=False, routing=Routing("variational_bayes", covariance="full")
+    ),
 }
 # A routing or a network may have no graph.
 NETWORKS = {
@@ -200,22 +210,27 @@ def test_capsules_of_nothing_are_nothing(run_by):
     assert np.array_equal(found["reconstruction"], np.full((BATCH, 13, 11, 3), 0.5, "float32"))
 
 
-# No first capsule is active; of a window's first row alone, zeros above the map, the first parent
-# is chosen.
-LOWER = np.arange(3)[:, None, None, None] > 0
+LOWER = np.arange(3)[:, None, None, None] > 0  # rows of a window
+# What is at an edge: a network, one of its arrays, and what becomes of it.
 EDGES = {
-    "activation.norm.shift": lambda x: x - 1e4,
-    "capsule.0.route.bias": lambda x: np.where(LOWER & (np.arange(3) == 0), -1e4, x),
+    "no capsule is active": (SELF_ROUTING, "activation.norm.shift", lambda x: x - 1e4),
+    "the first parent is chosen in the zeros above a map alone": (
+        SELF_ROUTING,
+        "capsule.0.route.bias",
+        lambda x: np.where(LOWER & (np.arange(3) == 0), -1e4, x),
+    ),
+    "densities below the least one": (BAYES, "capsule.0.kernel", lambda x: 3e3 * x),
 }
 
 
 @pytest.mark.parametrize("run_by", [by_reference, by_runtime])
-@pytest.mark.parametrize("name", EDGES)
-def test_self_routing_at_its_edges(name, run_by):
-    arrays, images = random_case(SELF_ROUTING)
-    arrays[name] = EDGES[name](arrays[name]).astype("float32")
-    right = expected(SELF_ROUTING, arrays, images)
-    same(run_by(build(SELF_ROUTING, arrays), images), right, "float32")
+@pytest.mark.parametrize("edge", EDGES)
+def test_a_routing_at_its_edges(edge, run_by):
+    spec, name, change = EDGES[edge]
+    arrays, images = random_case(spec)
+    arrays[name] = change(arrays[name]).astype("float32")
+    right = expected(spec, arrays, images)
+    same(run_by(build(spec, arrays), images), right, "float32")
 
 
 GRAPHED = [name for name in PRESETS if ungraphed(preset(name)) is None]

@@ -2,7 +2,15 @@
 
 from types import ModuleType
 
-from parity.export.networks import deepcaps, efficient, inverted, matrix, sabour2017, self_routing
+from parity.export.networks import (
+    deepcaps,
+    efficient,
+    inverted,
+    matrix,
+    sabour2017,
+    self_routing,
+    variational_bayes,
+)
 
 # network -> the module with its `encode`, and with a decoder its `decode`
 GRAPHS: dict[str, ModuleType] = {
@@ -10,6 +18,7 @@ GRAPHS: dict[str, ModuleType] = {
     "efficient": efficient,
     "self_routing": self_routing,
     "matrix": matrix,
+    "variational_bayes": variational_bayes,
     "deepcaps": deepcaps,
     "inverted": inverted,
 }

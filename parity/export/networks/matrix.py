@@ -72,7 +72,7 @@ def capsule_layer(
     active_BPI = g("Reshape", active_BPMT, [0, parents, seen * types])
     rule = replace(spec.routing, **spec.class_options) if last else spec.routing
     where = None if last else window
-    return GRAPHS[rule.name](g, votes_BPJID, active_BPI, rule, arrays, name, where, types)
+    return GRAPHS[rule.name](g, votes_BPJID, active_BPI, rule, arrays, name, where)
 
 
 def _coordinates(spec: Matrix) -> np.ndarray:

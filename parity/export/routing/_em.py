@@ -141,7 +141,6 @@ def em(
     arrays: Arrays,
     name: str,
     window: Window | None,
-    types: int,
 ) -> tuple[str, str]:
     """EM routing (Hinton, Sabour, Frosst 2018, procedure 1).
 
@@ -154,7 +153,6 @@ def em(
         name: Of the layer; NAME.beta_a and NAME.beta_u are its own.
         window: The windows that parents see, children in (row, column, type) order; None where one
             parent place sees every child.
-        types: T.
 
     Returns:
         Poses [B, P, J, D] and activations [B, P, J].
@@ -166,8 +164,7 @@ def em(
         for beta in ("beta_a", "beta_u")
     )
     outputs = len(arrays[f"{name}.beta_a"])
-    coupling = g.constant(_first(routing, window, outputs, types), f"{name}.coupling")
-    active_BP1I = g("Unsqueeze", activations_BPI, [2])
+    active_BP1I, coupling = g("Unsqueeze", activations_BPI, [2]), ""
     mean_BPJ1D = variance_BPJ1D = square_BPJID = logit_BPJ11 = ""
     for t in range(routing.num_iters):
         if t > 0:  # the E-step, in logarithms
@@ -185,7 +182,11 @@ def em(
             else:
                 coupling = compete(g, logits_BPJI, window, outputs)
         # The M-step: mass, mean and variance of the votes of active children.
-        sent_BPJ1I = g("Unsqueeze", g("Mul", coupling, active_BP1I), [3])
+        if t == 0:  # to all output capsules alike
+            sent = _first(g, active_BP1I, None if routing.released else window, outputs, name)
+        else:
+            sent = g("Mul", coupling, active_BP1I)
+        sent_BPJ1I = g("Unsqueeze", sent, [3])
         mass_BPJ11 = g("Add", g("ReduceSum", sent_BPJ1I, [4], keepdims=1), min_mass)
         shares_BPJ1I = g("Div", sent_BPJ1I, mass_BPJ11)
         new_BPJ1D = g("MatMul", shares_BPJ1I, votes_BPJID)
@@ -204,13 +205,15 @@ def em(
     return g("Squeeze", mean_BPJ1D, [3]), activations_BPJ
 
 
-def _first(routing: EM, window: Window | None, outputs: int, types: int) -> np.ndarray:
-    """The assignments before the first iteration, [J, 1] or in windows [P, J, I]."""
-    alike = np.full((outputs, 1), 1 / outputs)
-    if window is None or routing.released:
-        return alike
-    share_PI = np.repeat(1 / held(window).windows, types).reshape(math.prod(window.places), -1)
-    return alike * share_PI[:, None]
+def _first(g: Graph, active_BP1I: str, window: Window | None, outputs: int, name: str) -> str:
+    """What active children send in the first iteration, [B, P, 1, I]: as much to all parents."""
+    if window is None:
+        return g("Div", active_BP1I, float(outputs))
+    parents, seen = math.prod(window.places), math.prod(window.kernel)
+    active_BPMT = g("Reshape", active_BP1I, [0, parents, seen, -1])
+    parents_PM1 = outputs * held(window).windows.reshape(parents, seen, 1).astype(float)
+    sent_BPMT = g("Div", active_BPMT, g.constant(parents_PM1, f"{name}.parents"))
+    return g("Reshape", sent_BPMT, [0, parents, 1, -1])
 
 
 def _log_sigmoid(g: Graph, x: str) -> str:
