@@ -75,6 +75,15 @@ def leaky(g: Graph, x: str, slope: float, name: str) -> str:
     return g("PRelu", x, [slope], name=name)
 
 
+def sigmoid(g: Graph, x: str) -> str:
+    """1 / (1 + exp(-x)), without overflow for x of either sign.
+
+    Not Sigmoid, in which ONNX Runtime is off by 1e-7 absolutely: much of a small activation.
+    """
+    small = g("Exp", g("Neg", g("Abs", x)))
+    return g("Div", g("Where", g("Greater", x, 0.0), 1.0, small), g("Add", small, 1.0))
+
+
 def squash(g: Graph, x: str, name: str) -> str:
     """Shortens vectors along the last axis (Eq. 1): x * |x| / (1 + |x|^2), which is 0 at 0."""
     square = g("ReduceSum", g("Mul", x, x), [-1], keepdims=1)

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from parity.export.graph import Graph
-from parity.export.layers import Capsules, conv, matrix_votes, nchw, nhwc, windows
+from parity.export.layers import Capsules, conv, matrix_votes, nchw, nhwc, sigmoid, windows
 from parity.export.networks.efficient import standardised
 from parity.export.routing import GRAPHS
 from parity.reference.networks.matrix import EPSILON
@@ -28,7 +28,7 @@ def encode(g: Graph, spec: Hinton2018, arrays: Arrays, images_BHWC: str) -> Caps
         x_BCHW = g("Relu", x_BCHW, name=f"stem.{n}")
     first, places = spec.primary, math.prod(spec.grid)
     logits_BCHW = conv(g, x_BCHW, arrays, "activation", first.stride)
-    active = nhwc(g, g("Sigmoid", g("Add", logits_BCHW, spec.offset)))
+    active = nhwc(g, sigmoid(g, g("Add", logits_BCHW, spec.offset)))
     # Capsules in (height, width, type) order: a channel is type * size + component.
     x_BHWC = nhwc(g, conv(g, x_BCHW, arrays, "primary", first.stride))
     poses = g("Reshape", x_BHWC, [0, places, first.types, first.size])

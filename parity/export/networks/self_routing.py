@@ -10,7 +10,7 @@ capsules, K size of an input pose, D of an output pose, H W C image or feature m
 import math
 
 from parity.export.graph import Graph
-from parity.export.layers import Capsules, nchw, nhwc, padded, votes, windows
+from parity.export.layers import Capsules, nchw, nhwc, padded, sigmoid, votes, windows
 from parity.export.networks.efficient import normal
 from parity.export.networks.residual import convolved, features
 from parity.export.routing import GRAPHS
@@ -22,7 +22,7 @@ def encode(g: Graph, spec: Hahn2019, arrays: Arrays, images_BHWC: str) -> Capsul
     """The class capsules of images: activations [B, J], and no poses."""
     x_BCHW, first = features(g, spec, arrays, images_BHWC), spec.primary
     # No relu and no squash on poses.
-    active = g("Sigmoid", convolved(g, spec, arrays, x_BCHW, "activation", first.stride))
+    active = sigmoid(g, convolved(g, spec, arrays, x_BCHW, "activation", first.stride))
     poses = nhwc(g, convolved(g, spec, arrays, x_BCHW, "primary", first.stride))
     active, types, size = nhwc(g, active), first.types, first.size
     for n, layer in enumerate(spec.capsules):

@@ -8,7 +8,7 @@ Axes: B batch, P places of a grid, J output capsules, D size of a pose, H W C im
 import math
 
 from parity.export.graph import Graph
-from parity.export.layers import Capsules, conv, nchw, nhwc
+from parity.export.layers import Capsules, conv, nchw, nhwc, sigmoid
 from parity.export.networks.efficient import normal, standardised
 from parity.export.networks.matrix import capsule_layer
 from parity.spec import Ribeiro2020
@@ -27,7 +27,7 @@ def encode(g: Graph, spec: Ribeiro2020, arrays: Arrays, images_BHWC: str) -> Cap
         x_BCHW = g("Relu", normed(x_BCHW, f"stem.{n}.norm", 1, 1), name=f"stem.{n}.activation")
     first, places = spec.primary, math.prod(spec.grid)
     logits_BCHW = conv(g, x_BCHW, arrays, "activation", first.stride)
-    active = g("Sigmoid", nhwc(g, normed(logits_BCHW, "activation.norm", 1, 1)))
+    active = sigmoid(g, nhwc(g, normed(logits_BCHW, "activation.norm", 1, 1)))
     active = g("Reshape", active, [0, places, first.types])
     # Capsules in (height, width, type) order: a channel is type * size + component.
     x_BHWC = nhwc(g, conv(g, x_BCHW, arrays, "primary", first.stride))
@@ -37,5 +37,5 @@ def encode(g: Graph, spec: Ribeiro2020, arrays: Arrays, images_BHWC: str) -> Cap
         # Of poses a norm takes a type over all images, places and components.
         means_BPJD, logits_BPJ = capsule_layer(g, spec, arrays, n, poses, active)
         poses = normed(means_BPJD, f"capsule.{n}.norm", 1)
-        active = g("Sigmoid", normed(logits_BPJ, f"capsule.{n}.activation.norm"))
+        active = sigmoid(g, normed(logits_BPJ, f"capsule.{n}.activation.norm"))
     return Capsules(*(g("Squeeze", each, [1]) for each in (poses, active)))

@@ -14,7 +14,7 @@ import numpy as np
 
 from parity import schedule
 from parity.export.graph import Graph
-from parity.export.layers import places
+from parity.export.layers import places, sigmoid
 from parity.spec import EM, Window
 from parity.weights import Arrays
 
@@ -201,7 +201,7 @@ def em(
         cost_BPJ11 = g("ReduceSum", g("Mul", costs, mass_BPJ11), [4], keepdims=1)
         heat = schedule.inverse_temperature(routing.inverse_temperature, t)
         logit_BPJ11 = g("Mul", g("Sub", beta_a_J11, cost_BPJ11), heat)
-    activations_BPJ = g("Sigmoid", g("Squeeze", logit_BPJ11, [3, 4]))
+    activations_BPJ = sigmoid(g, g("Squeeze", logit_BPJ11, [3, 4]))
     return g("Squeeze", mean_BPJ1D, [3]), activations_BPJ
 
 
