@@ -4,10 +4,23 @@ Axes: B batch, H W C a feature map, I input capsules, J output capsules, K size 
 D of an output pose, M the D of all J in a row.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from parity.export.graph import Graph
+from parity.spec import Window
 from parity.weights import Arrays, transpose
+
+
+class Capsules(NamedTuple):
+    """Capsules by the names of their values: poses, None for none, and activations.
+
+    Without activations they are as active as their poses are long.
+    """
+
+    poses: str | None
+    activations: str | None = None
 
 
 def own(g: Graph, arrays: Arrays, name: str) -> str:
@@ -31,7 +44,7 @@ def conv(g: Graph, x_BCHW: str, arrays: Arrays, name: str, stride: int, scale: f
     Args:
         g: The graph.
         x_BCHW: The feature map.
-        arrays: With NAME.kernel and NAME.bias.
+        arrays: With NAME.kernel and, where it has one, NAME.bias.
         name: Of the layer.
         stride: Pixels, in both directions.
         scale: Multiplies the convolution before the bias is added; the kernel takes it in.
@@ -49,7 +62,8 @@ def depthwise(g: Graph, x_BCHW: str, arrays: Arrays, name: str, stride: int) -> 
 def _conv(
     g: Graph, x_BCHW: str, arrays: Arrays, name: str, kernel: np.ndarray, stride: int, **how: int
 ) -> str:
-    weights = g.constant(kernel, f"{name}.kernel"), own(g, arrays, f"{name}.bias")
+    weights = [g.constant(kernel, f"{name}.kernel")]
+    weights += [own(g, arrays, f"{name}.bias")] if f"{name}.bias" in arrays else []
     return g("Conv", x_BCHW, *weights, name=f"{name}.conv", strides=[stride, stride], **how)
 
 
@@ -59,6 +73,15 @@ def leaky(g: Graph, x: str, slope: float, name: str) -> str:
         return g("Relu", x, name=name)
     # LeakyRelu has its slope in float32 whatever the graph is in.
     return g("PRelu", x, [slope], name=name)
+
+
+def sigmoid(g: Graph, x: str) -> str:
+    """1 / (1 + exp(-x)), without overflow for x of either sign.
+
+    Not Sigmoid, in which ONNX Runtime is off by 1e-7 absolutely: much of a small activation.
+    """
+    small = g("Exp", g("Neg", g("Abs", x)))
+    return g("Div", g("Where", g("Greater", x, 0.0), 1.0, small), g("Add", small, 1.0))
 
 
 def squash(g: Graph, x: str, name: str) -> str:
@@ -84,7 +107,30 @@ def lengths(g: Graph, poses: str, name: str, epsilon: float = 0.0, offset: float
     return g("Sqrt", g("Add", square, epsilon) if epsilon > 0 else square, name=name)
 
 
-def votes(g: Graph, poses_BIK: str, kernel_IJKD: np.ndarray) -> str:
+def padded(g: Graph, x_BHWC: str, around: int) -> str:
+    """A map with `around` rows and columns of zeros on each side."""
+    return g("Pad", x_BHWC, [0, around, around, 0] * 2) if around else x_BHWC
+
+
+def windows(g: Graph, x: str, window: Window) -> str:
+    """The windows of a map whose places are in a row, [B, H * W, ...].
+
+    [B, parent places, places of a window, ...]
+    """
+    name = "windows." + ".".join(str(n) for n in (*window.grid, *window.kernel, window.stride))
+    return g("Gather", x, g.constant(places(window), name), axis=1)
+
+
+def places(window: Window) -> np.ndarray:
+    """The numbers of the places in each window: [parent places, places of a window]."""
+    (height, width), (down, across) = window.places, window.kernel
+    rows = np.arange(height)[:, None] * window.stride + np.arange(down)
+    columns = np.arange(width)[:, None] * window.stride + np.arange(across)
+    numbers = rows[:, None, :, None] * window.grid[1] + columns[None, :, None, :]
+    return numbers.reshape(height * width, down * across)
+
+
+def votes(g: Graph, poses_BIK: str, kernel_IJKD: np.ndarray, name: str = "digit") -> str:
     """The vote of each input capsule for each output capsule (Eq. 2): [B, J, D, I].
 
     In that order routing is products of matrices alone: of the orders tried it was the fastest.
@@ -93,9 +139,29 @@ def votes(g: Graph, poses_BIK: str, kernel_IJKD: np.ndarray) -> str:
     kernel_IKM = kernel_IJKD.transpose(0, 2, 1, 3).reshape(capsules, length, outputs * size)
     # One product for each input capsule, over the batch.
     poses_IBK = g("Transpose", poses_BIK, perm=[1, 0, 2])
-    votes_IBM = g("MatMul", poses_IBK, g.constant(kernel_IKM, "digit.kernel"))
+    votes_IBM = g("MatMul", poses_IBK, g.constant(kernel_IKM, f"{name}.kernel"))
     votes_BMI = g("Transpose", votes_IBM, perm=[1, 2, 0])
-    return g("Reshape", votes_BMI, [0, outputs, size, capsules], name="votes")
+    return g("Reshape", votes_BMI, [0, outputs, size, capsules], name=f"{name}.votes")
+
+
+def matrix_votes(g: Graph, poses: str, kernel_LJPQ: np.ndarray, rows: int, name: str) -> str:
+    """Votes of poses that are matrices: each times those of its child, [L, N, R, J, Q].
+
+    Args:
+        g: The graph.
+        poses: Row by row, of children in order in each of N: [..., L, R * P] in the end.
+        kernel_LJPQ: A matrix for each pair of a child and an output capsule.
+        rows: R, of a pose.
+        name: Of the layer.
+    """
+    children, outputs, columns, made = kernel_LJPQ.shape
+    poses_NLRP = g("Reshape", poses, [-1, children, rows, columns])
+    # One product for each child, over all of N and the rows of a pose.
+    poses_LNRP = g("Transpose", poses_NLRP, perm=[1, 0, 2, 3])
+    x_LXP = g("Reshape", poses_LNRP, [children, -1, columns])
+    kernel_LPM = kernel_LJPQ.transpose(0, 2, 1, 3).reshape(children, columns, outputs * made)
+    votes_LXM = g("MatMul", x_LXP, g.constant(kernel_LPM, f"{name}.kernel"))
+    return g("Reshape", votes_LXM, [children, -1, rows, outputs, made])
 
 
 def dense(g: Graph, x: str, arrays: Arrays, name: str, activation: str) -> str:

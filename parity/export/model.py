@@ -40,11 +40,14 @@ def graph(spec: NetworkSpec, arrays: Arrays, things: int = 1, dtype: str = "floa
     check(arrays, table(spec))
     g, network = Graph(dtype), GRAPHS[spec.network]
     images = g.input("images", ("batch", *spec.image), "pixels in 0 to 1")
-    poses = g("Identity", network.encode(g, spec, arrays, images), name="poses")
-    g.output(poses, ("batch", spec.classes, spec.pose), "the capsule of each class")
-    if spec.ranks == "activations":
-        scores, about = network.scores(g, spec, arrays, poses), "activations: the largest"
+    poses, activations = network.encode(g, spec, arrays, images)
+    if poses is not None:
+        poses = g("Identity", poses, name="poses")
+        g.output(poses, ("batch", spec.classes, spec.pose), "the capsule of each class")
+    if activations is not None:
+        scores, about = g("Identity", activations, name="scores"), "activations: the largest"
     else:
+        assert poses is not None
         scores = lengths(g, poses, "scores", spec.length_epsilon, spec.length_offset)
         about = "lengths: the longest"
     g.output(scores, ("batch", spec.classes), f"their {about} is the answer")

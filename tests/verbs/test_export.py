@@ -17,9 +17,12 @@ import specs
 import wings
 from test_deepcaps import PLAIN, RELEASED
 from test_deepcaps import TINY as DEEPCAPS
+from test_em import TINY as MATRIX
 from test_imports import frameworks_but, run
 from test_inverted import SPECS as INVERTED
 from test_inverted import TINY, inverted
+from test_self_routing import TINY as SELF_ROUTING
+from test_variational_bayes import TINY as BAYES
 
 from parity import __main__ as door
 from parity import reference, weights
@@ -39,6 +42,7 @@ from parity.spec import (
     NetworkSpec,
     Norm,
     Pixels,
+    Routing,
     SelfAttention,
     TrainedOn,
     Upsampling,
@@ -49,6 +53,7 @@ from parity.spec import (
 onnx = pytest.importorskip("onnx", reason="pip install 'twincaps[onnx]'")
 Evaluator = pytest.importorskip("onnx.reference").ReferenceEvaluator
 BATCH = 5
+MANY = re.compile("(deepcaps|matrix|variational Bayes), ")  # options whose graphs are long
 APART = {"float64": 1e-13, "float32": 1e-5}
 
 # 13x11x3 -> 11x9 -> 5x4 -> 3x2 places of 2 types of 7 = 12 inputs -> 3 poses of 5
@@ -91,6 +96,28 @@ NETWORKS |= {f"inverted, {name}": spec for name, spec in INVERTED.items()} | {
         TINY, blocks=(Block(3), Block(5, 2)), routing=inverted(2, "sequential")
     ),
     "inverted, released": replace(TINY, released=True),
+    "self-routing": SELF_ROUTING,
+    "self-routing, one layer": replace(SELF_ROUTING, blocks=(Block(3),), capsules=()),
+    "self-routing, projected shortcut": replace(
+        SELF_ROUTING, blocks=(Block(5, 2, projected=True),), norm=Norm("layer", 1e-5, first=True)
+    ),
+}
+NETWORKS |= {
+    "matrix": MATRIX,
+    "matrix, one iteration, no windows": replace(
+        MATRIX, capsules=(), coordinates=0.0, routing=Routing("em", num_iters=1)
+    ),
+    "matrix, children in no window": replace(MATRIX, image=(19, 13, 2)),
+    "matrix, released": replace(MATRIX, routing=Routing("em", num_iters=2, released=True)),
+}
+NETWORKS |= {
+    "variational Bayes": BAYES,
+    "variational Bayes, one iteration": replace(
+        BAYES, capsules=(), released=True, routing=Routing("variational_bayes", num_iters=1)
+    ),
+    "variational Bayes, full covariance": replace(
+        BAYES, shared=False, routing=Routing("variational_bayes", covariance="full")
+    ),
 }
 # A routing or a network may have no graph.
 NETWORKS = {
@@ -120,7 +147,7 @@ def expected(spec, arrays, images, things=1):
     poses, lengths = capsules.poses, capsules.activations
     if lengths is None:
         lengths = reference.lengths(poses, spec.length_epsilon, spec.length_offset)
-    found = {"poses": poses, "scores": lengths}
+    found = {"scores": lengths} if poses is None else {"poses": poses, "scores": lengths}
     if spec.decoder is not None:
         answers = reference.longest(lengths, things).T
         each = [reference.decode(spec, arrays, reference.mask(poses, a)) for a in answers]
@@ -160,7 +187,7 @@ def test_a_graph_is_the_oracles_network(name, precision):
     same(by_reference(made, images.astype(precision)), expected(spec, arrays, images), precision)
 
 
-@pytest.mark.parametrize("name", wings.wide(NETWORKS, lambda name: "deepcaps," not in name))
+@pytest.mark.parametrize("name", wings.wide(NETWORKS, lambda name: not MANY.match(name)))
 def test_onnx_runtime_says_the_same_for_any_batch(name):
     spec = NETWORKS[name]
     arrays, images = random_case(spec)
@@ -188,6 +215,30 @@ def test_capsules_of_nothing_are_nothing(run_by):
     assert np.array_equal(found["reconstruction"], np.full((BATCH, 13, 11, 3), 0.5, "float32"))
 
 
+LOWER = np.arange(3)[:, None, None, None] > 0  # rows of a window
+# What is at an edge: a network, one of its arrays, and what becomes of it.
+EDGES = {
+    "no capsule is active": (SELF_ROUTING, "activation.norm.shift", lambda x: x - 1e4),
+    "the first parent is chosen in the zeros above a map alone": (
+        SELF_ROUTING,
+        "capsule.0.route.bias",
+        lambda x: np.where(LOWER & (np.arange(3) == 0), -1e4, x),
+    ),
+    "activations near 0": (MATRIX, "capsule.0.beta_a", lambda x: x - 1e4),
+    "densities below the least one": (BAYES, "capsule.0.kernel", lambda x: 3e3 * x),
+}
+
+
+@pytest.mark.parametrize("run_by", [by_reference, by_runtime])
+@pytest.mark.parametrize("edge", EDGES)
+def test_a_routing_at_its_edges(edge, run_by):
+    spec, name, change = EDGES[edge]
+    arrays, images = random_case(spec)
+    arrays[name] = change(arrays[name]).astype("float32")
+    right = expected(spec, arrays, images)
+    same(run_by(build(spec, arrays), images), right, "float32")
+
+
 GRAPHED = [name for name in PRESETS if ungraphed(preset(name)) is None]
 
 
@@ -197,11 +248,10 @@ def test_every_preset_of_a_network_with_a_graph_has_one(name):
     made = build(spec, weights.draw(spec, 0))
     onnx.checker.check_model(made, full_check=True)
     sizes = {each.name: each.type.tensor_type.shape.dim for each in made.graph.output}
-    assert [d.dim_param or d.dim_value for d in sizes["poses"]] == [
-        "batch",
-        spec.classes,
-        spec.pose,
-    ]
+    expected = {"scores": ["batch", spec.classes]}
+    expected |= {"poses": ["batch", spec.classes, spec.pose]} if spec.pose else {}
+    for name, each in expected.items():
+        assert [d.dim_param or d.dim_value for d in sizes[name]] == each
 
 
 def test_the_door_writes_a_graph_without_any_framework(tmp_path):
@@ -266,7 +316,7 @@ def test_what_cannot_be_exported_is_said_and_nothing_is_written(capsys, tmp_path
 def test_a_routing_without_a_graph_is_refused_by_name(capsys, tmp_path, monkeypatch):
     monkeypatch.delitem(routing.GRAPHS, "dynamic")
     line = refused(capsys, tmp_path, saved(tmp_path), "out.onnx")
-    assert "routing dynamic has no ONNX graph; expected one of self_attention, inv" in line
+    assert "routing dynamic has no ONNX graph; expected one of self_attention, self_rou" in line
 
 
 def test_weights_beyond_a_file_of_onnx_are_refused(capsys, tmp_path, monkeypatch):

@@ -59,10 +59,12 @@ def _exported(comparison: Comparison, plain: Mapping[str, Arrays]) -> list[Row]:
         why = "onnx is not installed here; pip install 'twincaps[onnx]'"
         what = what.format("plain")
         return [Row(7, comparison.precision, what, verdict=SKIPPED, why=why)]
-    subject, names = comparison.subject, ["poses", "scores"]
+    subject = comparison.subject
     if why := ungraphed(subject.spec):
         return [Row(7, comparison.precision, what.format("plain"), verdict=SKIPPED, why=why)]
     model = build(subject.spec, subject.cast(comparison.precision), dtype=comparison.precision)
+    # Class capsules without poses have scores alone.
+    names = [each.name for each in model.graph.output if each.name != "reconstruction"]
     images, _ = subject.at(0)
     outputs = evaluator(model).run(names, {"images": images.astype(comparison.precision)})
     graph = dict(zip(names, outputs, strict=True))

@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from parity.export.graph import Graph
-from parity.export.layers import dense, nchw, nhwc, own, squash, votes
+from parity.export.layers import Capsules, dense, nchw, nhwc, own, squash, votes
 from parity.export.networks.efficient import normal
 from parity.export.routing import GRAPHS
 from parity.spec import CapsuleLayer, Dynamic3D, Rajasegaran2019
@@ -22,8 +22,8 @@ from parity.weights import Arrays, transpose
 EPSILON = 1e-7  # Keras' own, in the squash of capsules that are not routed
 
 
-def encode(g: Graph, spec: Rajasegaran2019, arrays: Arrays, images_BHWC: str) -> str:
-    """The class capsules [B, J, D] of images."""
+def encode(g: Graph, spec: Rajasegaran2019, arrays: Arrays, images_BHWC: str) -> Capsules:
+    """The class capsules of images, poses [B, J, D]."""
     x_BCHW, grid = nchw(g, images_BHWC), spec.image[:2]
     for n, layer in enumerate(spec.stem):
         name = f"stem.{n}"
@@ -43,7 +43,7 @@ def encode(g: Graph, spec: Rajasegaran2019, arrays: Arrays, images_BHWC: str) ->
     # The classes see the last cell's capsules, then those of the one before.
     inputs_BIK = g("Concat", *seen[:-3:-1], axis=1, name="primary.poses")
     votes_BJDI = votes(g, inputs_BIK, arrays["digit.kernel"])
-    return GRAPHS[spec.routing.name](g, votes_BJDI, spec.routing, arrays, spec.classes)
+    return Capsules(GRAPHS[spec.routing.name](g, votes_BJDI, spec.routing, arrays, spec.classes))
 
 
 def _after(grid: tuple[int, int], stride: int) -> tuple[int, int]:

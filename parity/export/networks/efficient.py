@@ -10,6 +10,7 @@ import numpy as np
 
 from parity.export.graph import Graph
 from parity.export.layers import (
+    Capsules,
     conv,
     dense,
     depthwise,
@@ -24,8 +25,8 @@ from parity.spec import Efficient, Norm, Pixels
 from parity.weights import Arrays
 
 
-def encode(g: Graph, spec: Efficient, arrays: Arrays, images_BHWC: str) -> str:
-    """The class capsules [B, J, D] of images."""
+def encode(g: Graph, spec: Efficient, arrays: Arrays, images_BHWC: str) -> Capsules:
+    """The class capsules of images, poses [B, J, D]."""
     x_BCHW = standardised(g, spec.pixels, spec.norm.epsilon, nchw(g, images_BHWC))
     for n, layer in enumerate(spec.stem):
         x_BCHW = conv(g, x_BCHW, arrays, f"stem.{n}", layer.stride)
@@ -40,7 +41,7 @@ def encode(g: Graph, spec: Efficient, arrays: Arrays, images_BHWC: str) -> str:
     poses_BIK = g("Reshape", nhwc(g, x_BCHW), [0, spec.num_inputs, spec.primary.size])
     poses_BIK = exponential_squash(g, poses_BIK, "primary.poses")
     votes_BJDI = votes(g, poses_BIK, arrays["digit.kernel"])
-    return GRAPHS[spec.routing.name](g, votes_BJDI, spec.routing, arrays, spec.classes)
+    return Capsules(GRAPHS[spec.routing.name](g, votes_BJDI, spec.routing, arrays, spec.classes))
 
 
 def standardised(g: Graph, pixels: Pixels, epsilon: float, x_BCHW: str) -> str:
@@ -54,17 +55,27 @@ def standardised(g: Graph, pixels: Pixels, epsilon: float, x_BCHW: str) -> str:
     return _standardised(g, x_BCHW, axes, epsilon) if pixels.own else x_BCHW
 
 
-def normal(g: Graph, norm: Norm, arrays: Arrays, x_BCHW: str, name: str) -> str:
+def normal(
+    g: Graph,
+    norm: Norm,
+    arrays: Arrays,
+    x_BCHW: str,
+    name: str,
+    beside: tuple[int, ...] = (-1, 1, 1),
+) -> str:
     """A normalisation in evaluation, of an NCHW feature map.
 
     Args:
         g: The graph.
         norm: Which one.
-        arrays: With NAME.scale, NAME.shift and, of a batch norm, its running numbers.
-        x_BCHW: The feature map.
+        arrays: With NAME.scale and NAME.shift, unless it has none, and of a batch norm its running
+            numbers.
+        x_BCHW: The feature map; of a batch norm any x.
         name: Of the normalisation.
+        beside: The shape in which a number of each channel stands beside x.
     """
-    own = {part: arrays[f"{name}.{part}"].astype(float) for part in ("scale", "shift")}
+    first = {"scale": np.ones(1), "shift": np.zeros(1)}
+    own = {part: arrays.get(f"{name}.{part}", x).astype(float) for part, x in first.items()}
     if norm.kind == "batch":
         # BatchNormalization has its epsilon in float32 whatever the graph is in.
         mean, variance = (arrays[f"{name}.{part}"].astype(float) for part in ("mean", "variance"))
@@ -73,7 +84,7 @@ def normal(g: Graph, norm: Norm, arrays: Arrays, x_BCHW: str, name: str) -> str:
     else:
         axes = [1, 2, 3] if norm.kind == "layer" else [2, 3]
         x_BCHW = _standardised(g, x_BCHW, axes, norm.epsilon)
-    constants = [g.constant(_wide(array), f"{name}.{part}") for part, array in own.items()]
+    constants = [g.constant(x.reshape(beside), f"{name}.{part}") for part, x in own.items()]
     return g("Add", g("Mul", x_BCHW, constants[0]), constants[1], name=name)
 
 

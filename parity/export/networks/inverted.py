@@ -7,20 +7,18 @@ that is a matrix and Q its columns, H W C image.
 
 import math
 
-import numpy as np
-
 from parity.export.graph import Graph
-from parity.export.layers import nhwc
+from parity.export.layers import Capsules, matrix_votes, nhwc, windows
 from parity.export.networks.residual import conv, features
 from parity.export.routing import inverted_attention
 from parity.reference.networks.inverted import iterated
-from parity.spec import Tsai2020, Window
+from parity.spec import Tsai2020
 from parity.spec.networks.inverted import POSES
 from parity.weights import Arrays
 
 
-def encode(g: Graph, spec: Tsai2020, arrays: Arrays, images_BHWC: str) -> str:
-    """The class capsules [B, J, D] of images."""
+def encode(g: Graph, spec: Tsai2020, arrays: Arrays, images_BHWC: str) -> Capsules:
+    """The class capsules of images: poses [B, J, D] and activations [B, J]."""
     x_BCHW, first = features(g, spec, arrays, images_BHWC), spec.primary
     x_BHWC = nhwc(g, conv(g, x_BCHW, arrays, "primary", first.stride))
     # Capsules in (height, width, type) order: a channel is type * size + component.
@@ -37,14 +35,12 @@ def encode(g: Graph, spec: Tsai2020, arrays: Arrays, images_BHWC: str) -> str:
         sum_BPJD = g("Reshape", sum_NJD, [-1, math.prod(spec.windows[n].places), *outputs])
         return normalised(g, sum_BPJD, arrays, f"capsule.{n}")
 
-    return g("Squeeze", iterated(spec, poses_BPIK, read, step), [1])
-
-
-def scores(g: Graph, spec: Tsai2020, arrays: Arrays, poses_BJD: str) -> str:
-    """The activations of the classes [B, J]: a softmax of one map of their poses."""
+    poses_BJD = g("Squeeze", iterated(spec, poses_BPIK, read, step), [1])
+    # The activations are a softmax of one map of the poses.
     kernel, bias = (g.constant(arrays[f"head.{x}"], f"head.{x}") for x in ("kernel", "bias"))
     logits_BJ1 = g("Add", g("MatMul", poses_BJD, kernel), bias)
-    return g("Softmax", g("Squeeze", logits_BJ1, [2], name="logits"), axis=1, name="scores")
+    activations_BJ = g("Softmax", g("Squeeze", logits_BJ1, [2], name="logits"), axis=1)
+    return Capsules(poses_BJD, activations_BJ)
 
 
 def normalised(g: Graph, poses: str, arrays: Arrays, name: str) -> str:
@@ -65,25 +61,11 @@ def _votes(g: Graph, spec: Tsai2020, arrays: Arrays, number: int, poses_BPIK: st
     kernel_LJKQ = kernel.reshape(-1, *kernel.shape[3:])
     children, outputs, columns, made = kernel_LJKQ.shape
     rows, places = size // columns, math.prod(window.places)
-    shown = g("Gather", poses_BPIK, g.constant(_places(window)), axis=1)  # [B, P, M, I, K]
+    shown = windows(g, poses_BPIK, window)  # [B, P, M, I, K]
     if spec.released:
         x_BMIKP = g("Transpose", shown, perm=[0, 2, 3, 4, 1])
         read_BMIPK = g("Reshape", x_BMIKP, [-1, children // types, types, places, size])
         shown = g("Transpose", read_BMIPK, perm=[0, 3, 1, 2, 4])
-    # One product for each child of a window, over all windows and the rows of a pose.
-    x_LNRK = g("Transpose", g("Reshape", shown, [-1, children, rows, columns]), perm=[1, 0, 2, 3])
-    x_LXK = g("Reshape", x_LNRK, [children, -1, columns])
-    kernel_LKM = kernel_LJKQ.transpose(0, 2, 1, 3).reshape(children, columns, outputs * made)
-    votes_LXM = g("MatMul", x_LXK, g.constant(kernel_LKM, f"capsule.{number}.kernel"))
-    votes_LNRJQ = g("Reshape", votes_LXM, [children, -1, rows, outputs, made])
+    votes_LNRJQ = matrix_votes(g, shown, kernel_LJKQ, rows, f"capsule.{number}")
     votes_NJRQL = g("Transpose", votes_LNRJQ, perm=[1, 3, 2, 4, 0])
     return g("Reshape", votes_NJRQL, [-1, outputs, rows * made, children])
-
-
-def _places(window: Window) -> np.ndarray:
-    """The numbers of the places in each window, [P, M]."""
-    (height, width), (down, across) = window.places, window.kernel
-    rows = np.arange(height)[:, None] * window.stride + np.arange(down)
-    columns = np.arange(width)[:, None] * window.stride + np.arange(across)
-    places = rows[:, None, :, None] * window.grid[1] + columns[None, :, None, :]
-    return places.reshape(height * width, down * across)

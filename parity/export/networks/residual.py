@@ -18,15 +18,15 @@ def features(g: Graph, spec: Residual, arrays: Arrays, images_BHWC: str) -> str:
         if spec.norm is None:
             x_BCHW = g("Relu", conv(g, x_BCHW, arrays, name, layer.stride), name=name)
         else:
-            x_BCHW = _convolved(g, spec, arrays, x_BCHW, name, layer.stride)
+            x_BCHW = convolved(g, spec, arrays, x_BCHW, name, layer.stride)
             x_BCHW = g("Relu", x_BCHW, name=f"{name}.activation")
     for n, block in enumerate(spec.blocks):
         name = f"block.{n}"
-        y_BCHW = _convolved(g, spec, arrays, x_BCHW, f"{name}.conv.0", block.stride)
+        y_BCHW = convolved(g, spec, arrays, x_BCHW, f"{name}.conv.0", block.stride)
         y_BCHW = g("Relu", y_BCHW, name=f"{name}.conv.0.activation")
-        y_BCHW = _convolved(g, spec, arrays, y_BCHW, f"{name}.conv.1", 1)
+        y_BCHW = convolved(g, spec, arrays, y_BCHW, f"{name}.conv.1", 1)
         if block.projected:
-            x_BCHW = _convolved(g, spec, arrays, x_BCHW, f"{name}.shortcut", block.stride)
+            x_BCHW = convolved(g, spec, arrays, x_BCHW, f"{name}.shortcut", block.stride)
         else:
             channels = arrays[f"{name}.conv.0.kernel"].shape[2]
             x_BCHW = _shortcut(g, x_BCHW, block.channels - channels, block.stride)
@@ -43,9 +43,8 @@ def conv(g: Graph, x_BCHW: str, arrays: Arrays, name: str, stride: int) -> str:
     return g("Conv", x_BCHW, *weights, name=f"{name}.conv", **how)
 
 
-def _convolved(
-    g: Graph, spec: Residual, arrays: Arrays, x_BCHW: str, name: str, stride: int
-) -> str:
+def convolved(g: Graph, spec: Residual, arrays: Arrays, x_BCHW: str, name: str, stride: int) -> str:
+    """A convolution without bias, padded by half its kernel, normalised."""
     x_BCHW = conv(g, x_BCHW, arrays, name, stride)
     return normal(g, spec.norm, arrays, x_BCHW, f"{name}.norm")
 

@@ -5,14 +5,14 @@ asked for, H W C image.
 """
 
 from parity.export.graph import Graph
-from parity.export.layers import conv, dense, nchw, nhwc, squash, votes
+from parity.export.layers import Capsules, conv, dense, nchw, nhwc, squash, votes
 from parity.export.routing import GRAPHS
 from parity.spec import Sabour2017
 from parity.weights import Arrays
 
 
-def encode(g: Graph, spec: Sabour2017, arrays: Arrays, images_BHWC: str) -> str:
-    """The class capsules [B, J, D] of images (figure 1)."""
+def encode(g: Graph, spec: Sabour2017, arrays: Arrays, images_BHWC: str) -> Capsules:
+    """The class capsules of images, poses [B, J, D] (figure 1)."""
     x_BCHW = nchw(g, images_BHWC)
     for n, layer in enumerate(spec.stem):
         x_BCHW = conv(g, x_BCHW, arrays, f"stem.{n}", layer.stride)
@@ -23,7 +23,7 @@ def encode(g: Graph, spec: Sabour2017, arrays: Arrays, images_BHWC: str) -> str:
     poses_BIK = g("Reshape", nhwc(g, x_BCHW), [0, spec.num_inputs, first.size])
     poses_BIK = squash(g, poses_BIK, "primary.poses")
     votes_BJDI = votes(g, poses_BIK, arrays["digit.kernel"])
-    return GRAPHS[spec.routing.name](g, votes_BJDI, spec.routing, arrays, spec.classes)
+    return Capsules(GRAPHS[spec.routing.name](g, votes_BJDI, spec.routing, arrays, spec.classes))
 
 
 def decode(g: Graph, spec: Sabour2017, arrays: Arrays, masked: str) -> str:
