@@ -31,28 +31,33 @@ SPECS = {
 SPECS |= {
     f"inverted, {name}": spec for name, spec in test_inverted.SPECS.items() if name != "matrices"
 }
-GOOD = ("self_routing", *(name for name in SPECS if name.startswith("inverted")))
 TRAINING = TrainingSpec(l2=1e-3, ema=0.9, clip_norm=0.1, spread="linear", spread_steps=50)
 PRESETS = ("tiny-selfrouting", "tiny-em", "tiny-vb", "tiny-inverted")
 
 
-@pytest.mark.parametrize(
-    "precision", ["float32", pytest.param("float64", marks=pytest.mark.float64)]
-)
-@pytest.mark.parametrize("name", SPECS)
+# One of each network in float32, the rungs that hold there; what optimisers make of gradients is in
+# float64 alone. EM's gradient at a mean is 4e-5 from float64, a sum over children that cancels: one
+# rounding of the logits' gradient moves it by 7e-6. Variational Bayes' class activations are
+# normalised over the batch, which multiplies rounding: 1.2e-5 between the wings. In evaluation, by
+# running numbers, it is 1.4e-6.
+FLOAT32 = {
+    "self_routing": (0, 2, 3, 7),
+    "em": (0, 2, 7),
+    "variational_bayes": (0, 7),
+    "inverted, vectors": (0, 2, 3, 7),
+}
+ROWS = [(name, "float32") for name in FLOAT32]
+ROWS += [pytest.param(name, "float64", marks=pytest.mark.float64) for name in SPECS]
+
+
+@pytest.mark.parametrize(("name", "precision"), ROWS)
 def test_the_ladder_holds(both_wings, name, precision):
     whole = subject.of(SPECS[name], TRAINING, source="the test's network", batch=4)
-    # In float32 EM's gradient at a mean is 4e-5 from float64, a sum over children that cancels: one
-    # rounding of the logits' gradient moves it by 7e-6.
-    wide = name not in GOOD and precision == "float32"
-    rungs = (0, 2, 7) if wide else (0, 2, 3, 4, 7)
-    # Variational Bayes' class activations are normalised over the batch, which multiplies rounding:
-    # 1.2e-5 between the wings. In evaluation, by running numbers, it is 1.4e-6.
-    rungs = (0, 7) if name.startswith("variational") and precision == "float32" else rungs
+    rungs = FLOAT32[name] if precision == "float32" else (0, 2, 3, 4, 7)
+    modes = ("lean", "exported") if 3 in rungs else ("exported",)  # a lean gradient is one, too
     report = compare.ladder(
-        whole, rungs=rungs, precisions=(precision,),
-        modes=("exported",) if wide else ("lean", "exported"), isolated=False, gpu=None,
-    )  # fmt: skip
+        whole, rungs=rungs, precisions=(precision,), modes=modes, isolated=False, gpu=None
+    )
     assert report.holds, [row for row in report.rows if row.fails]
     assert not [row for row in report.rows if row.verdict == "skipped"]
 
@@ -83,9 +88,5 @@ def test_a_run_is_trained_handed_over_and_looked_at(tmp_path, preset, first):
     said = door("figures", run, "--json", "--out", out, DOOR_FIGURES="")
     assert said.returncode == 0, said.stderr
     assert {"curves", "confusion", "couplings"} == set(json.loads(said.stdout))
-    ending = {"torch": "pt2", "jax": "jax"}
-    said = door("export", run, tmp_path / f"net.{ending[first]}", "--json")
-    assert said.returncode == 0, said.stderr
-    assert json.loads(said.stdout)["outputs"]["scores"] == [3]
     said = door("export", run, tmp_path / "net.onnx")
     assert said.returncode == 0, said.stderr
