@@ -37,7 +37,18 @@ if (kept := cache.folder()) is not None:
 UNOPTIMISED = "--xla_backend_optimization_level=0"
 LONGEST = {
     f"test_{name}.py"
-    for name in ("handover", "processes", "numerical_safety", "compare_ladder", "network", "lean")
+    for name in (
+        "active",
+        "handover",
+        "deepcaps_doors",
+        "compare_ladder",
+        "variational_bayes",
+        "processes",
+        "mutants",
+        "numerical_safety",
+        "network",
+        "lean",
+    )
 }
 
 hypothesis.settings.register_profile("twincaps", hypothesis.settings.default, deadline=None)
