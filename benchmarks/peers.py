@@ -50,11 +50,10 @@ def load(name: str, folder: str) -> Any:
             sys.modules[part] = types.ModuleType(part)
         for part in ("transforms", "datasets"):
             setattr(sys.modules["torchvision"], part, sys.modules[f"torchvision.{part}"])
+    torch: Any = importlib.import_module("torch")
     if name in ("XifengGuo", "yl-1993", "fabio-deep"):  # they ask for a GPU by name
-        torch = importlib.import_module("torch")
         torch.Tensor.cuda, torch.cuda.FloatTensor = lambda tensor: tensor, torch.FloatTensor
     if name == "apple":  # it takes views of what einsum makes, which is no longer contiguous
-        torch = importlib.import_module("torch")
         einsum = torch.einsum
         torch.einsum = lambda *parts: einsum(*parts).contiguous()
     return importlib.import_module(".".join(file.with_suffix("").parts))
