@@ -38,6 +38,7 @@ class MatrixCapsules(nn.Module):
     """
 
     kernel: Tensor
+    _FITS = 2**27  # on a CPU
 
     def __init__(self, spec: Matrix, number: int, lean: bool = True, block: int | None = None):
         super().__init__()
@@ -73,10 +74,11 @@ class MatrixCapsules(nn.Module):
         return Capsules(*_by_images(partial(self._route, fixed=fixed), block, *given))
 
     def _images(self, poses_BHWTD: Tensor) -> int:
-        """Images of a block: as many as have their votes in 128 MiB."""
+        """Images of a block: as many as have their votes in `_FITS` bytes, or in 128 MiB."""
         numbers = math.prod(self.window.places) * math.prod(self.window.kernel)
         numbers *= poses_BHWTD.shape[3] * self.kernel.shape[-3] * self.spec.pose
-        return self.block or max(1, 2**27 // (numbers * poses_BHWTD.element_size()))
+        fits = self._FITS if poses_BHWTD.device.type == "cpu" else 2**27
+        return self.block or max(1, fits // (numbers * poses_BHWTD.element_size()))
 
     def _route(
         self,
@@ -143,8 +145,10 @@ class NormalMatrixCapsules(MatrixCapsules):
         spec: The network.
         number: Of this layer; the last is that of the classes.
         lean: As in `MatrixCapsules`.
-        block: Alike.
+        block: Alike, or those that have their votes in 16 MiB on a CPU.
     """
+
+    _FITS = 2**24  # the gradient keeps a dozen tensors as large as the votes, where EM's makes them
 
     def __init__(self, spec: Ribeiro2020, number: int, lean: bool = True, block: int | None = None):
         super().__init__(spec, number, lean, block)
