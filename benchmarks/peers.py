@@ -99,11 +99,12 @@ def network(peer: str, folder: str, name: str) -> tuple[list[Any], Loss]:
 
 def _scored(peer: str, folder: Path, name: str, module: Any) -> tuple[list[Any], Loss]:
     """A peer whose network makes scores alone, and whose loss is of them."""
-    of_scores = importlib.import_module("torch").nn.functional.cross_entropy
+    functional = importlib.import_module("torch").nn.functional
+    of_scores = functional.cross_entropy
     if peer == "coder3000":
         depth = 2 if name == "selfrouting2019-2" else 1
         net = module.resnet20(16, {"channels": 3, "classes": 10}, 32, 16, depth, "SR")
-        of_scores = importlib.import_module("torch").nn.functional.nll_loss
+        of_scores = functional.nll_loss
     elif peer == "yl-1993":
         net = module.capsules(A=64, B=8, C=16, D=16, E=10)
         spread = importlib.import_module("loss").SpreadLoss(num_class=10)

@@ -290,7 +290,7 @@ class Trainer:
     @torch.no_grad()
     def _decay(self) -> None:
         """Adds l2 times each parameter that decays to its gradient."""
-        for name, parameter, _ in arrays.parameters(self.net):
+        for name, parameter in self.net.named_parameters():
             if parameter.grad is not None and self.training.decays(name):
                 parameter.grad.add_(parameter, alpha=self.training.l2)
 

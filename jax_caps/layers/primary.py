@@ -34,11 +34,9 @@ class PrimaryCapsules(Conv):
     """A convolution, grouped into poses and squashed: [B, H, W, C] -> [B, I, K]."""
 
     def __init__(self, spec: Sabour2017, compute: jnp.dtype, method: Method = "auto"):
-        # Without a stem it reads the image itself.
-        width = spec.width
         self.spec = spec.primary
         first = self.spec
-        super().__init__(width, first.channels, first.kernel, first.stride, compute, method)
+        super().__init__(spec.width, first.channels, first.kernel, first.stride, compute, method)
 
     def __call__(self, x_BHWC: Array, tap: Tap = no_tap) -> Array:
         """Squashed poses [B, I, K] of a feature map [B, H, W, C]."""

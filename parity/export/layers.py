@@ -117,8 +117,12 @@ def windows(g: Graph, x: str, window: Window) -> str:
 
     [B, parent places, places of a window, ...]
     """
-    name = "windows." + ".".join(str(n) for n in (*window.grid, *window.kernel, window.stride))
-    return g("Gather", x, g.constant(places(window), name), axis=1)
+    return g("Gather", x, g.constant(places(window), f"windows.{named(window)}"), axis=1)
+
+
+def named(window: Window) -> str:
+    """A window's sizes, for the names of its constants."""
+    return ".".join(str(n) for n in (*window.grid, *window.kernel, window.stride))
 
 
 def places(window: Window) -> np.ndarray:

@@ -55,10 +55,8 @@ def test_kernels_for_narrower_vectors_are_not_taken_over(tmp_path):
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "sabour2017"])
 def test_every_layer_of_each_kind_of_network_can_be_compiled(kind, monkeypatch):
     """Inductor takes a minute to make code of the graphs, so here they run as they are."""
-    dynamo, (wing, spec) = (
-        importlib.import_module("torch._dynamo"),
-        (wings.load("torch"), KINDS[kind]),
-    )
+    dynamo = importlib.import_module("torch._dynamo")
+    wing, spec = wings.load("torch"), KINDS[kind]
     compiled = functools.partial(wing.numerics.compiled, backend="eager")
     monkeypatch.setattr(wing.training, "compiled", compiled)
     draw = np.random.default_rng(0)

@@ -14,7 +14,7 @@ from parity.export.graph import Graph
 from parity.export.layers import Capsules, conv, matrix_votes, nchw, nhwc, sigmoid, windows
 from parity.export.networks.efficient import standardised
 from parity.export.routing import GRAPHS
-from parity.reference.networks.matrix import EPSILON
+from parity.reference.networks.matrix import EPSILON, coordinates
 from parity.spec import Hinton2018
 from parity.spec.networks.matrix import Matrix
 from parity.weights import Arrays
@@ -67,18 +67,9 @@ def capsule_layer(
     votes = g("Transpose", g("Reshape", votes_LNRJQ, shape), perm=perm)
     votes_BPJID = g("Reshape", votes, [-1, parents, outputs, seen * types, spec.side**2])
     if last and spec.coordinates:
-        added_ID = np.repeat(_coordinates(spec), types, axis=0)
+        added_ID = np.repeat(coordinates(spec).reshape(seen, -1), types, axis=0)
         votes_BPJID = g("Add", votes_BPJID, g.constant(added_ID, "coordinates"))
     active_BPI = g("Reshape", active_BPMT, [0, parents, seen * types])
     rule = replace(spec.routing, **spec.class_options) if last else spec.routing
     where = None if last else window
     return GRAPHS[rule.name](g, votes_BPJID, active_BPI, rule, arrays, name, where)
-
-
-def _coordinates(spec: Matrix) -> np.ndarray:
-    """What is added to a vote from each place, [M, D]."""
-    rows, columns = (np.array(each) for each in spec.places)
-    added = np.zeros((len(rows), len(columns), spec.side, spec.side))
-    added[:, :, *spec.row_element] = rows[:, None]
-    added[:, :, *spec.column_element] = columns
-    return added.reshape(-1, spec.side**2)

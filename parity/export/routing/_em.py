@@ -14,7 +14,7 @@ import numpy as np
 
 from parity import schedule
 from parity.export.graph import Graph
-from parity.export.layers import places, sigmoid
+from parity.export.layers import named, places, sigmoid
 from parity.spec import EM, Window
 from parity.weights import Arrays
 
@@ -67,7 +67,7 @@ def compete(
     """
     if window is None:
         return _shares(g, logits_BPJI, [2], least)
-    at, name = held(window), _name(window)
+    at, name = held(window), f"compete.{named(window)}"
     logits_BSTJ = _by_slot(g, logits_BPJI, window, outputs)
     logits_BCNTJ = g("Gather", logits_BSTJ, g.constant(at.slots, f"{name}.slots"), axis=1)
     missing_CN11 = np.where(at.real, 0.0, -math.inf)[:, :, None, None]
@@ -99,7 +99,7 @@ def compete_released(g: Graph, logits_BPJI: str, window: Window, outputs: int) -
     """
     (rows, columns), (height, width) = window.places, window.kernel
     alike = Window((rows + height - 1, columns + width - 1), window.kernel)
-    at, name = held(alike), f"{_name(window)}.released"
+    at, name = held(alike), f"compete.{named(window)}.released"
     logits_BSTJ = _by_slot(g, logits_BPJI, window, outputs)
     shift_B1TJ = g("ReduceMax", logits_BSTJ, axes=[1], keepdims=1)
     powers_BSTJ = g("Exp", g("Sub", logits_BSTJ, shift_B1TJ))
@@ -109,12 +109,6 @@ def compete_released(g: Graph, logits_BPJI: str, window: Window, outputs: int) -
     total_BSTJ = g("Gather", total_BCTJ, g.constant(at.child, f"{name}.child"), axis=1)
     shares_BSTJ = g("Div", powers_BSTJ, g("Add", total_BSTJ, 1e-7))
     return _by_parent(g, shares_BSTJ, window, outputs)
-
-
-def _name(window: Window) -> str:
-    """Of a window's constants."""
-    sizes = (*window.grid, *window.kernel, window.stride)
-    return "compete." + ".".join(map(str, sizes))
 
 
 def _by_slot(g: Graph, x_BPJI: str, window: Window, outputs: int) -> str:

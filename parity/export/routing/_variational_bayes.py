@@ -12,11 +12,10 @@ import numpy as np
 
 from parity.export.graph import Graph
 from parity.export.routing._em import compete
+from parity.reference.routing._variational_bayes import ALPHA0, KAPPA0, LEAST, SERIES
 from parity.spec import VariationalBayes, Window
 from parity.weights import Arrays
 
-ALPHA0, KAPPA0 = 1.0, 1.0  # the priors of the released code
-LEAST = 1e-11  # of a child's density over its parents, which divides its assignments
 END = [2**31]  # of an axis
 
 
@@ -136,10 +135,6 @@ def _cut(g: Graph, x: str, axis: int, first: int = 0, last: int | None = None) -
     return g("Slice", x, [first], END if last is None else [last], [axis])
 
 
-# B(2n) / 2n, of digamma(x) = ln x - 1/(2 x) - sum over n of B(2n) / (2n x^2n), to x^-14.
-_SERIES = (1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760, 1 / 12)
-
-
 def digamma(g: Graph, x: str) -> str:
     """The logarithmic derivative of the gamma function, no operator of ONNX, for x of at least 1.
 
@@ -151,7 +146,7 @@ def digamma(g: Graph, x: str) -> str:
     x = g("Add", x, 10.0)
     inverse = g("Reciprocal", x)
     square, series = g("Mul", inverse, inverse), ""
-    for number in reversed(_SERIES):
+    for number in reversed(SERIES):
         series = g("Mul", g("Add", series, number) if series else number, square)
     tail = g("Add", g("Div", inverse, 2.0), g("Add", series, total))
     return g("Sub", g("Log", x), tail)

@@ -63,7 +63,7 @@ def capsule_layer(
         kernel = kernel.reshape(-1, *kernel.shape[2:])
         votes = np.einsum("bpmtxy,mtjyz->bpmtjxz", seen, kernel)
     if last and spec.coordinates:
-        votes = votes + _coordinates(spec)[:, None, None]
+        votes = votes + coordinates(spec)[:, None, None]
     votes = votes.reshape(*votes.shape[:2], -1, votes.shape[4], side * side)
     a_BPI = windows(activations_BHWT, window.kernel, window.stride).reshape(votes.shape[:3])
     given: dict[str, Any] = {f"{beta}_J": arrays[f"{name}.{beta}"] for beta in ("beta_a", "beta_u")}
@@ -80,7 +80,7 @@ def capsule_layer(
     return p, a
 
 
-def _coordinates(spec: Matrix) -> Array:
+def coordinates(spec: Matrix) -> Array:
     """What is added to a vote from each place, [M, P, P]."""
     rows, columns = (np.array(each) for each in spec.places)
     added = np.zeros((len(rows), len(columns), spec.side, spec.side))

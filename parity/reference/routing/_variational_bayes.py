@@ -137,7 +137,7 @@ def _distances(apart: Array, spread: Array) -> Array:
 
 
 # B(2n) / 2n, of digamma(x) = ln x - 1/(2 x) - sum over n of B(2n) / (2n x^2n), to x^-14.
-_SERIES = (1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760, 1 / 12)
+SERIES = (1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760, 1 / 12)
 
 
 def digamma(x) -> Array:
@@ -148,6 +148,6 @@ def digamma(x) -> Array:
         total, x = total + 1 / x, x + 1
     square = 1 / (x * x)
     series = np.zeros_like(x)
-    for number in reversed(_SERIES):
+    for number in reversed(SERIES):
         series = (series + number) * square
     return np.log(x) - 1 / (2 * x) - series - total

@@ -21,14 +21,10 @@ SPEC = dataclasses.replace(
     loss=Loss(scale=0.5, class_mean=True, reconstruction=0.01),
 )
 TRAINING = TrainingSpec(clip_norm=1e-2, decay_steps=7, weight_decay=0.1, epsilon_hat=True)
-SUBJECTS = {
+SUBJECTS = {kind: (spec, TrainingSpec()) for kind, spec in KINDS.items()} | {
     "sabour2017": (SPEC, TRAINING),
     "efficient": (KINDS["efficient"], TrainingSpec(epsilon=1e-7, epsilon_hat=True, ema=0.9)),
     "deepcaps": (KINDS["deepcaps"], TrainingSpec(epsilon=1e-7, epsilon_hat=True)),
-    "matrix": (KINDS["matrix"], TrainingSpec()),
-    "self_routing": (KINDS["self_routing"], TrainingSpec()),
-    "inverted": (KINDS["inverted"], TrainingSpec()),
-    "variational_bayes": (KINDS["variational_bayes"], TrainingSpec()),
 }
 RUNGS = (0, 1, 2, 3, 4)
 
