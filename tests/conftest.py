@@ -34,10 +34,18 @@ if (kept := cache.folder()) is not None:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
-UNOPTIMISED = "--xla_backend_optimization_level=0"
+# XLA's optimiser and its newer emitters are 60 % of its compiling. What it makes with them, as a
+# user has it, is in whole trainings (test_handover.py). The last flag is one that `strict` adds:
+# programs are found again by a process with the same flags alone.
+FLAGS = (
+    "--xla_backend_optimization_level=0",
+    "--xla_cpu_use_fusion_emitters=false",
+    "--xla_gpu_deterministic_ops=true",
+)
 LONGEST = {
     f"test_{name}.py"
     for name in (
+        "promise",
         "active",
         "handover",
         "deepcaps_doors",
@@ -62,9 +70,8 @@ def selects(config: pytest.Config, mark: str) -> bool:
 
 def pytest_configure(config: pytest.Config) -> None:
     os.environ["JAX_ENABLE_X64"] = "1" if selects(config, "float64") else "0"
-    if not selects(config, "slow") or selects(config, "float64"):
-        # XLA's optimiser is a third of the compiling; the slow rows in float32 have it on.
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {UNOPTIMISED}"
+    flags = (*os.environ.get("XLA_FLAGS", "").split(), *FLAGS)
+    os.environ["XLA_FLAGS"] = " ".join(dict.fromkeys(flags))
     os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
     if not selects(config, "gpu"):
         os.environ["JAX_PLATFORMS"] = "cpu"

@@ -32,8 +32,8 @@ def undrawn(tmp_path, monkeypatch):
 
 
 def train(*argv: object, precision: str) -> None:
-    """train.py in a process of its own, which sets JAX's 64-bit types itself."""
-    environment = {k: v for k, v in os.environ.items() if k != "JAX_ENABLE_X64"}
+    """train.py in a process of its own, which sets JAX's 64-bit types and XLA's flags itself."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("JAX_ENABLE_X64", "XLA_FLAGS")}
     command = [sys.executable, str(ROOT / "train.py"), *map(str, argv)]
     said = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert said.returncode == 0, said.stderr

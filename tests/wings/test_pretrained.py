@@ -111,14 +111,16 @@ def test_a_wing_reads_the_digits_that_come_with_the_package(wing):
 @pytest.mark.parametrize("name", wings.wide(NAMES, "small-mnist".__eq__))
 @pytest.mark.slow
 def test_both_wings_see_the_same(both_wings, name):
-    poses, drawn = [], []
-    for wing in both_wings:
-        net = wing.load_pretrained(name)
-        found = net(images())
-        poses.append(wings.numpy(found))
-        drawn.append(wings.numpy(net.reconstruct(found, net.predict(images()))))
+    nets = [wing.load_pretrained(name) for wing in both_wings]
+    poses = [wings.numpy(net(images())) for net in nets]
     assert difference(*poses) < 1e-5
-    assert difference(*drawn) < 1e-5
+    # Both draw the same poses: a trained decoder makes 2e-5 of the rounding of its own, 1.4e-6.
+    labels = wings.numpy(nets[0].predict(images())).astype(np.int32)
+    drawn = [
+        wings.numpy(net.reconstruct(wings.array(wing, poses[0]), wings.array(wing, labels)))
+        for wing, net in zip(both_wings, nets, strict=True)
+    ]
+    assert difference(*drawn) < 1e-6
 
 
 @pytest.mark.slow

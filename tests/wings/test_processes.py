@@ -7,6 +7,7 @@ anew, with other numbers of them and in the other framework.
 import contextlib
 import functools
 import os
+import random
 import re
 import signal
 import socket
@@ -43,18 +44,20 @@ def slurm(rank: int, count: int) -> dict[str, str]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Of this process, for ones that start fast: one thread, no figures, and code that XLA has
-    not spent its time on.
-    """
+    """Of this process, for ones that start fast: one thread and no figures."""
     ours = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "DOOR_FIGURES": "none"}
-    ours["XLA_FLAGS"] = f"--xla_backend_optimization_level=0 {os.environ.get('XLA_FLAGS', '')}"
     return {**os.environ, **ours, **more}
 
 
 def free_port() -> str:
-    with contextlib.closing(socket.socket()) as found:
-        found.bind(("localhost", 0))
-        return str(found.getsockname()[1])
+    """One below those that the system gives out, which other tests' processes could have by then:
+    a process that meets a stranger there is sent away, tries again, and says so.
+    """
+    for port in random.Random(os.urandom(8)).sample(range(20_000, 32_000), 100):
+        with contextlib.closing(socket.socket()) as found, contextlib.suppress(OSError):
+            found.bind(("localhost", port))
+            return str(port)
+    raise OSError("none of 100 ports is free")
 
 
 @dataclass
