@@ -13,8 +13,6 @@ Axes: the last is the channels C; the first of `layer` and `instance` is the ima
 import math
 from collections.abc import Callable
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from parity.spec import check_count
@@ -73,22 +71,18 @@ def batch(
     if not train:
         return _apply(x, mean, variance, scale, shift, epsilon), mean, variance
     count, axes = x.numel() // x.shape[-1], tuple(range(x.ndim - 1))
+    n = x.new_tensor(float(count))
     if total is None:
         check_count(count)
-    if total is None and not torch.compiler.is_compiling():
-        rows = x.reshape(-1, x.shape[-1])
-        # The library's own, in fewer passes; its running numbers would be written in place.
-        y = F.batch_norm(rows, None, None, scale, shift, True, 0.0, epsilon).reshape(x.shape)
-        unbiased, now = torch.var_mean(rows.detach(), 0)
+        now = _sum(x, axes) / n
+        spread = _sum((x - now) ** 2, axes) / n
     else:
-        # Compiled too: of the library's norm inductor makes sums of thousands, one by one.
-        whole = total or (lambda each: each)
-        n = whole(x.new_tensor(float(count)))
-        now = whole(_sum(x, axes)) / n
-        spread = whole(_sum((x - now) ** 2, axes)) / n
-        y = _apply(x, now, spread, scale, shift, epsilon)
-        now, unbiased = now.detach(), spread.detach() * (n / (n - 1))
-    return y, keep * mean + (1 - keep) * now, keep * variance + (1 - keep) * unbiased
+        n = total(n)
+        now = total(_sum(x, axes)) / n
+        spread = total(_sum((x - now) ** 2, axes)) / n
+    y = _apply(x, now, spread, scale, shift, epsilon)
+    mean = keep * mean + (1 - keep) * now.detach()
+    return y, mean, keep * variance + (1 - keep) * spread.detach() * (n / (n - 1))
 
 
 def _sum(x: Tensor, axes: tuple[int, ...], keepdim: bool = False) -> Tensor:

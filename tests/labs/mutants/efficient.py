@@ -126,7 +126,7 @@ MUTANTS = [
     ),
     _Mutant(
         "the unbiased variance in the normalisation",
-        "jax norm",
+        "torch norm",
         _NORMAL,
         _NORMAL.replace("spread", "spread * (n / (n - 1))"),
         1,
@@ -143,8 +143,8 @@ MUTANTS = [
     _Mutant(
         "keep read the other way round",
         "torch norm",
-        "keep * mean + (1 - keep) * now",
-        "(1 - keep) * mean + keep * now",
+        "mean = keep * mean + (1 - keep) * now.detach()",
+        "mean = (1 - keep) * mean + keep * now.detach()",
         1,
         "the new mean",
     ),
@@ -158,9 +158,9 @@ MUTANTS = [
     ),
     _Mutant(
         "the batch's mean a constant to the gradient",
-        "jax norm",
+        "torch norm",
         _NORMAL,
-        _NORMAL.replace("now", "lax.stop_gradient(now)"),
+        _NORMAL.replace("now", "now.detach()"),
         1,
         "batch norm in training: gradient by x",
     ),
