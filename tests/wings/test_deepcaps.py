@@ -342,8 +342,9 @@ def test_the_decoder_is_the_same_for_all_classes(wing):
     first, second, third = wings.numpy(
         net.reconstruct(poses, wings.array(wing, np.arange(3, dtype=np.int32)))
     )
-    assert (first == second).all()
-    assert (first == third).all()
+    # Not to the bit: on some processors a product of matrices rounds its last rows otherwise.
+    near(second, first, 1e-6, "the second class")
+    near(third, first, 1e-6, "the third class")
     others = np.tile(pose, (1, 3, 1))
     others[:, 1:] += 5
     alone = wings.numpy(
