@@ -53,7 +53,7 @@ def free_port() -> str:
     """One below those that the system gives out, which other tests' processes could have by then:
     a process that meets a stranger there is sent away, tries again, and says so.
     """
-    for port in random.Random(os.urandom(8)).sample(range(20_000, 32_000), 100):
+    for port in random.SystemRandom().sample(range(20_000, 32_000), 100):
         with contextlib.closing(socket.socket()) as found, contextlib.suppress(OSError):
             found.bind(("localhost", port))
             return str(port)
