@@ -70,6 +70,7 @@ def _listen(place: Place, port: int, say: Callable[[str], None]) -> str:
             opened.enter_context(caller)
             if (rank := _greeted(caller)) in expected:
                 callers[rank] = caller
+        server.close()  # who hears that all are there calls a framework here, and nobody else
         for caller in callers.values():
             with contextlib.suppress(OSError):  # who is gone now, its framework misses
                 caller.sendall(ALL)

@@ -50,9 +50,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def free_port() -> str:
-    """One below those that the system gives out, which other tests' processes could have by then:
-    a process that meets a stranger there is sent away, tries again, and says so.
-    """
+    """One below those that the system gives out, which other tests' processes could have by then."""
     for port in random.SystemRandom().sample(range(20_000, 32_000), 100):
         with contextlib.closing(socket.socket()) as found, contextlib.suppress(OSError):
             found.bind(("localhost", port))
@@ -411,6 +409,23 @@ def met(port: int, count: int, ranks: list[int], counted="SLURM_NTASKS", **envir
 
     with ThreadPoolExecutor(len(ranks)) as threads:
         return [*threads.map(meet, ranks)]
+
+
+def test_nobody_listens_any_more_when_the_others_hear_that_all_are_there():
+    """A framework that called the meeting by mistake was sent away, and said so for 40 lines."""
+    port = int(free_port())
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(met, port, 2, [0])
+        while True:
+            with contextlib.suppress(OSError):
+                called = socket.create_connection(("localhost", port), 1)
+                break
+        with called:
+            called.sendall(b"twincaps 1")
+            assert called.recv(1) == b"\n"
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("localhost", port), 1).close()
+        assert first.result() == [None]
 
 
 def test_processes_meet_at_a_port_that_is_free_afterwards_and_strangers_are_let_pass(capsys):
