@@ -13,7 +13,7 @@ import wings
 from mutants.patch import Mutant, applied
 from mutants.table import MUTANTS
 
-HUNTED = 3
+HUNTED = 2
 
 
 def drawn() -> list[Mutant]:

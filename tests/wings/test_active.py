@@ -1,5 +1,6 @@
 """Networks of capsules with activations on the ladder, and through the door a user takes."""
 
+import itertools
 import json
 
 import numpy as np
@@ -12,7 +13,8 @@ from wings import PACKAGES, door
 
 from parity import compare
 from parity.compare import subject
-from parity.spec import Routing, TrainingSpec
+from parity.compare.rungs import single_step
+from parity.spec import OPTIMIZERS, Routing, TrainingSpec
 
 pytestmark = pytest.mark.slow
 SPECS = {
@@ -48,10 +50,13 @@ FLOAT32 = {
 }
 ROWS = [(name, "float32") for name in FLOAT32]
 ROWS += [pytest.param(name, "float64", marks=pytest.mark.float64) for name in SPECS]
+# One optimiser a network, in turns: what each makes of gradients is in test_compare_ladder.py.
+TURNS = dict(zip(SPECS, itertools.cycle(OPTIMIZERS), strict=False))
 
 
 @pytest.mark.parametrize(("name", "precision"), ROWS)
-def test_the_ladder_holds(both_wings, name, precision):
+def test_the_ladder_holds(both_wings, name, precision, monkeypatch):
+    monkeypatch.setattr(single_step, "OPTIMIZERS", (TURNS[name],))
     whole = subject.of(SPECS[name], TRAINING, source="the test's network", batch=4)
     rungs = FLOAT32[name] if precision == "float32" else (0, 2, 3, 4, 7)
     modes = ("lean", "exported") if 3 in rungs else ("exported",)  # a lean gradient is one, too

@@ -50,7 +50,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def free_port() -> str:
-    """One below those that the system gives out, which other tests' processes could have by then."""
+    """One below those that the system gives out, which another process could have by then."""
     for port in random.SystemRandom().sample(range(20_000, 32_000), 100):
         with contextlib.closing(socket.socket()) as found, contextlib.suppress(OSError):
             found.bind(("localhost", port))
