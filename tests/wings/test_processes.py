@@ -416,10 +416,11 @@ def test_nobody_listens_any_more_when_the_others_hear_that_all_are_there():
     port = int(free_port())
     with ThreadPoolExecutor(1) as threads:
         first = threads.submit(met, port, 2, [0])
-        while True:
+        called = None
+        while called is None and not first.done():
             with contextlib.suppress(OSError):
                 called = socket.create_connection(("localhost", port), 1)
-                break
+        assert called is not None, first.result()
         with called:
             called.sendall(b"twincaps 1")
             assert called.recv(1) == b"\n"
