@@ -29,8 +29,8 @@ class Tensor:
         bound: Above 0 the first draw is uniform within plus and minus this instead.
         trained: Whether an optimiser moves it; otherwise it is state, a running number that a
             training step gives a new value.
-        free: Whether its gradient is 0 by construction while training, as that of a bias before a
-            normalisation is: what is left of it in a program is rounding.
+        free: When its gradient is 0 by construction, so that what is left of it in a program is
+            rounding: in training, as that of a bias before a batch norm is, or always; never if "".
         whole: Whether the normal of the first draw is not cut.
     """
 
@@ -40,7 +40,7 @@ class Tensor:
     value: float
     bound: float = 0.0
     trained: bool = True
-    free: bool = False
+    free: Literal["", "training", "always"] = ""
     whole: bool = False
 
 

@@ -7,14 +7,18 @@ import dataclasses
 import importlib
 import json
 
+import numpy as np
 import pytest
 import wings
-from specs import PRIMES
+from specs import KINDS, PRIMES
 
 from parity import compare
 from parity.compare import show, subject
-from parity.compare.rungs import functions
+from parity.compare.rungs import functions, single_step
+from parity.compare.wings import Here
 from parity.spec import Loss, Primary, Routing, TrainingSpec, TwincapsError
+from parity.traces import recording
+from parity.weights import state, table
 
 # Every option of the mathematics away from its default.
 SPEC = dataclasses.replace(
@@ -65,6 +69,25 @@ def test_the_rungs_of_one_step_hold(both_wings):
     report = ladder((0, 2, 3, 4))
     assert report.holds
     assert {row.rung for row in report.rows} == {0, 2, 3, 4}
+
+
+@pytest.mark.float64
+@pytest.mark.parametrize("train", [True, False], ids=["training", "evaluation"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_gradient_is_rounding_where_the_table_says_so(both_wings, tmp_path, kind, train):
+    spec = KINDS[kind]
+    wing = Here("torch", "float64", "cpu", subject.of(spec, batch=3))
+    wing.send("trace", tmp_path / "trace", {"train": train})
+    wing.receive()
+    trace = recording.load(tmp_path / "trace")
+    free = {f"parameter/{name}": row.free for name, row in table(spec).items() if row.free}
+    noise = {name: np.full_like(trace.gradients[name], 1e-18) for name in free}
+    found = single_step.gradients(
+        trace, dataclasses.replace(trace, gradients=trace.gradients | noise)
+    )
+    for name, when in free.items():
+        rounding = when == "always" or train or not state(spec)
+        assert (found[f"gradient at {name}"] < 1e-12) == rounding, name
 
 
 def test_the_tolerances_are_the_designs():

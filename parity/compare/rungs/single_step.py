@@ -100,11 +100,11 @@ def gradients(a: Trace, b: Trace) -> dict[str, float]:
 def _free(trace: Trace) -> list[str]:
     """The parameters whose gradient in this trace is 0 by construction.
 
-    Evaluation by running numbers has none.
+    Running numbers, which evaluation takes, do not follow what a batch's own would take away.
     """
-    if not trace.train and state(trace.spec):
-        return []
-    return [f"parameter/{name}" for name, row in table(trace.spec).items() if row.free]
+    running = not trace.train and bool(state(trace.spec))
+    free = {"always"} if running else {"always", "training"}
+    return [f"parameter/{name}" for name, row in table(trace.spec).items() if row.free in free]
 
 
 def _share(gradients: Arrays, name: str) -> float:

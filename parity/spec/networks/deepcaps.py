@@ -175,7 +175,7 @@ class Rajasegaran2019(NetworkSpec):
         First weights are those of the authors' code: Keras' defaults of the shapes it gives them.
         """
         rows: dict[str, Tensor] = {}
-        free = self.norm.first and self.norm.kind != "layer"
+        free = "training" if self.norm.first and self.norm.kind != "layer" else ""
         for name, conv, sizes in self._convolutions():
             shape = (*sizes.kernel, sizes.channels, conv.channels)
             if name.startswith("stem"):

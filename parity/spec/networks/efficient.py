@@ -97,7 +97,7 @@ class Efficient(NetworkSpec):
         """
         rows: dict[str, Tensor] = {}
         # In training a norm takes the bias before it away again, with the mean.
-        free = self.norm.first and self.norm.kind != "layer"
+        free = "training" if self.norm.first and self.norm.kind != "layer" else ""
         channels = self.image[2]
         for n, conv in enumerate(self.stem):
             shape = (conv.kernel, conv.kernel, channels, conv.channels)

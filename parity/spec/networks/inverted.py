@@ -125,7 +125,7 @@ class Tsai2020(Residual):
         bound = math.sqrt(1 / self.pose)
         rows["head.kernel"] = Tensor("in out", (self.pose, 1), 0.0, 0.0, bound)
         # It shifts all logits alike, which their softmax takes away again.
-        rows["head.bias"] = Tensor("out", (1,), 0.0, 0.0, bound, free=True)
+        rows["head.bias"] = Tensor("out", (1,), 0.0, 0.0, bound, free="always")
         return rows
 
     def _norm(self, name: str, size: int, last: bool = False) -> dict[str, Tensor]:
@@ -135,5 +135,5 @@ class Tsai2020(Residual):
         rows = POSES.rows(f"{name}.norm", size)
         # So does the classes' shift, unless an iteration takes the poses of one before.
         if last and self.attention.num_iters == 1:
-            rows[f"{name}.norm.shift"] = replace(rows[f"{name}.norm.shift"], free=True)
+            rows[f"{name}.norm.shift"] = replace(rows[f"{name}.norm.shift"], free="always")
         return rows

@@ -103,7 +103,7 @@ class Ribeiro2020(Matrix):
             bound = math.sqrt(6 / ((types + outputs) * math.prod(kernel) * self.primary.size))
             rows[f"{name}.kernel"] = Tensor(axes, shape, 0.0, 0.0, bound)
             # A norm's mean takes them away again: no gradient in training.
-            beta = Tensor("j", (outputs,), 0.0, 0.0, free=True)
+            beta = Tensor("j", (outputs,), 0.0, 0.0, free="training")
             rows |= {f"{name}.{key}": beta for key in self.routing.owned}
             for norm in ("norm", "activation.norm"):
                 rows |= self.norm.rows(f"{name}.{norm}", outputs, affine=False)
