@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from parity import data
+from parity import data, reference
 from parity.compare.rungs import BATCH, SGD_RATE
 from parity.saved import find
 from parity.spec import NetworkSpec, TrainingSpec, TwincapsError, from_dict, preset_card, to_dict
@@ -152,7 +152,7 @@ def of(
     seed: int = 0,
     batch: int = BATCH,
 ) -> Subject:
-    """A subject of any network; without weights, first weights with random biases.
+    """A subject of any network; without weights, first ones with random biases and running numbers.
 
     Raises a TwincapsError for weights that do not fit, or are not finite.
     """
@@ -160,13 +160,16 @@ def of(
         raise TwincapsError(
             f"batch is {batch}, seed {seed}; expected a batch above 0, a seed from 0"
         )
-    weights = dict(weights) if weights is not None else ragged(spec, seed)
+    drawn = weights is None
+    weights = ragged(spec, seed) if drawn else dict(weights)
     check(weights, table(spec), source)
     if spoilt := sorted(n for n, a in weights.items() if not np.isfinite(a).all()):
         raise TwincapsError(
             f"{source}: not finite: {', '.join(spoilt)}; there is nothing to compare"
         )
     train, test = _pictures(spec, seed)
+    if drawn and state(spec):
+        weights |= _running(spec, weights, *train, seed)
     return Subject(source, spec, training or TrainingSpec(), weights, *train, *test, seed, batch)
 
 
@@ -193,6 +196,27 @@ def ragged(spec: NetworkSpec, seed: int) -> Arrays:
         name: array + _noise(seed, name, array.shape) if name in constant else array
         for name, array in draw(spec, seed).items()
     }
+
+
+def _running(
+    spec: NetworkSpec, weights: Arrays, images: np.ndarray, labels: np.ndarray, seed: int
+) -> Arrays:
+    """Running numbers near those of the first images, as of a network that was trained.
+
+    With a mean of 0 and a variance of 1 a deep network of squashes dies out in evaluation: each
+    makes of short vectors ones whose length is the third power, and three times the rounding.
+    """
+    # From i a step goes to keep i + (1 - keep) times the batch's: both parts of it are to be had.
+    begun = weights | {name: np.full(weights[name].shape, 1j) for name in state(spec)}
+    step = reference.forward(spec, begun, images[:8], labels[:8], train=True)
+    batch = {name: step[name].real / (1 - step[name].imag) for name in state(spec)}
+    running = {}
+    for name, number in batch.items():
+        norm, _, part = name.rpartition(".")
+        size = np.sqrt(batch[f"{norm}.variance"]) if part == "mean" else number
+        noise = _noise(seed, f"running/{name}", number.shape)
+        running[name] = (number + noise * size).astype(np.float32)
+    return running
 
 
 def _noise(seed: int, name: str, shape: tuple[int, ...]) -> np.ndarray:

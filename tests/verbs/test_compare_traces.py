@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from specs import PRIMES, TINY
+from specs import KINDS, PRIMES, TINY
 
 from parity import compare, reference, weights
 from parity.compare import subject
@@ -292,3 +292,18 @@ def test_a_subject_has_a_random_number_in_every_place():
         assert np.abs(m).max() > 1e-4
     assert (one.at(0)[0] != one.at(1)[0]).any()
     assert set(one.labels) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("kind", [kind for kind, spec in KINDS.items() if weights.state(spec)])
+def test_a_subject_has_running_numbers_of_its_network(kind):
+    """Else a deep network dies out in evaluation, and its rounding is compared."""
+    one = subject.of(KINDS[kind])
+    given = {name: array.astype("float64") for name, array in one.weights.items()}
+    seen = reference.forward(one.spec, given, *one.at(0))
+    for name in {running.rpartition(".")[0] for running in weights.state(one.spec)}:
+        scale, shift = given.get(f"{name}.scale", 1), given.get(f"{name}.shift", 0)
+        normal = (seen[name] - shift) / scale
+        assert abs(normal.mean()) < 0.2, name
+        assert normal.std() == pytest.approx(1, abs=0.3), name
+        # Near the batch's own, and not these: who takes the batch's in evaluation is seen.
+        assert not np.allclose(normal.mean(tuple(range(normal.ndim - 1))), 0, atol=1e-3), name
