@@ -12,10 +12,11 @@ import numpy as np
 from flax import nnx
 from jax import Array
 
-from jax_caps.arrays import _by_name, given, numpy, parameters, to_canonical
+from jax_caps.arrays import _by_name, concrete, given, numpy, parameters, to_canonical
 from jax_caps.networks import Network
 from jax_caps.numerics import compiled
 from parity import weights as canonical
+from parity.spec import check_targets
 
 
 def trace(
@@ -47,10 +48,16 @@ def trace(
         order of execution. State is among them, with gradients of 0: no optimiser moves it.
     """
     graph, params, state = nnx.split(net, nnx.Param, nnx.BatchStat)
-    labels = given(targets)
+    # Looked at here: what is traced has no values. As arguments they may be others in a program
+    # that is kept.
+    images = net.images(images_BHWC)
+    check_targets(concrete(targets), net.spec.classes, len(images))
+    batch = images, given(targets), None if parts is None else net.parts(parts, len(images))
     order: list[str] = []
 
-    def run(params: Any, zeros: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+    def run(
+        params: Any, zeros: dict[str, Array], state: Any, batch: Any
+    ) -> tuple[Array, dict[str, Array]]:
         tapped: dict[str, Array] = {}
 
         def tap(name: str, x: Array) -> Array:
@@ -59,17 +66,18 @@ def trace(
             return tapped[name]
 
         whole = nnx.merge(graph, params, state)
-        loss, _ = whole.loss(images_BHWC, labels, tap, parts, train=train)
+        images, labels, parts = batch
+        loss, _ = whole.loss(images, labels, tap, parts, train=train)
         return loss, tapped
 
     # A first pass, of shapes alone, finds the taps; the second adds a zero at each.
-    _, shapes = jax.eval_shape(run, params, {})
+    _, shapes = jax.eval_shape(run, params, {}, state, batch)
     names = tuple(order)
     zeros = {name: jnp.zeros(shapes[name].shape, shapes[name].dtype) for name in names}
     # One backward pass for all: by the parameters, and by the zeros.
     with jax.disable_jit(compile is False):
         backward = compiled(jax.grad(run, argnums=(0, 1), has_aux=True))
-        (slopes, gradients), values = backward(params, zeros)
+        (slopes, gradients), values = backward(params, zeros, state, batch)
     values = {name: numpy(values[name]) for name in names}
     gradients = {name: numpy(gradients[name]) for name in names}
     slopes = _by_name(slopes)
