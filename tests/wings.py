@@ -118,5 +118,11 @@ def gradients(
             for x, a in zip(inputs, arrays, strict=True)
         ]
     jax = importlib.import_module("jax")
-    value, pull = jax.vjp(function, *inputs)
-    return numpy(value), [numpy(g) for g in pull(jax.numpy.broadcast_to(weight, value.shape))]
+
+    def both(weight: Any, *inputs: Any) -> Any:
+        value, pull = jax.vjp(function, *inputs)
+        return value, pull(jax.numpy.broadcast_to(weight, value.shape))
+
+    # One program is compiled sooner than one for each operation.
+    value, slopes = jax.jit(both)(weight, *inputs)
+    return numpy(value), [numpy(g) for g in slopes]

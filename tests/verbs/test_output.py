@@ -85,12 +85,11 @@ class SemLock(_multiprocessing.SemLock):
 pwd.getpwuid = unknown
 _multiprocessing.SemLock = SemLock
 """
-STATES = ("full", "left", "closed", "both full")
+STATES = [*zip(("full", "left", "closed", "both full"), 2 * NAMES, strict=False)]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("backend", NAMES)
+@pytest.mark.parametrize(("state", "backend"), STATES)
 def test_a_training_in_a_bare_container_that_nobody_reads_trains_and_saves(
     tmp_path, backend, state
 ):

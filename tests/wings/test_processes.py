@@ -137,9 +137,7 @@ def whole(tmp_path_factory):
 
 
 STARTED = [
-    (2, ["adamw-pairs"]),
-    (2, ["sgd-plain"]),
-    (2, ["sgd-normal", "adam-normal", "adam-free"]),
+    (2, ["adamw-pairs", "sgd-plain", "sgd-normal", "adam-normal", "adam-free"]),
     (3, ["adamw-pairs"]),
 ]
 STARTED = [(backend, *row) for backend in wings.NAMES for row in STARTED]

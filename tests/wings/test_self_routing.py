@@ -86,8 +86,7 @@ def test_the_oracles_network_is_the_authors(depth, mode):
 
 @pytest.mark.slow
 @pytest.mark.float64
-@pytest.mark.parametrize("mode", ["train", "eval"])
-@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize(("depth", "mode"), [(1, "train"), (1, "eval"), (2, "train")])
 def test_each_wings_network_is_the_authors(wing, depth, mode):
     spec, weights, case = golden(depth)
     net = wing.build(spec, precision="float64")
