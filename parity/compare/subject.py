@@ -209,7 +209,7 @@ def _running(
     # From i a step goes to keep i + (1 - keep) times the batch's: both parts of it are to be had.
     begun = weights | {name: np.full(weights[name].shape, 1j) for name in state(spec)}
     step = reference.forward(spec, begun, images[:8], labels[:8], train=True)
-    batch = {name: step[name].real / (1 - step[name].imag) for name in state(spec)}
+    batch = {name: np.real(step[name]) / (1 - np.imag(step[name])) for name in state(spec)}
     running = {}
     for name, number in batch.items():
         norm, _, part = name.rpartition(".")

@@ -10,7 +10,7 @@ from parity.data import lighting
 from parity.data.splits import Batch, Split, pixels
 from parity.data.windows import cut
 
-# A window's (top, left), and how it is lit, of the augmentation "efficient".
+# A window's (top, left), and how it is lit.
 LIT = np.dtype([("corner", np.int64, 2), ("brightness", float), ("contrast", float)])
 
 
@@ -19,12 +19,13 @@ class Cropped(Split):
     """Windows of `size`, height and width: random in training, else the middle.
 
     The window's place is the augmentation: a run's `shift` does not come on top of it. With
-    `augment` "efficient", brightness and contrast do.
+    `augment` "efficient" or "lighting", brightness and contrast do: of the window, or of the whole
+    image before it is cut.
     """
 
     size: tuple[int, int]
 
-    augmentations: ClassVar[tuple[str, ...]] = ("shift", "efficient")
+    augmentations: ClassVar[tuple[str, ...]] = ("shift", *lighting.RANGES)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -46,18 +47,20 @@ class Cropped(Split):
             return corners
         rows = np.empty(len(self), LIT)
         rows["corner"] = corners
-        rows["brightness"], rows["contrast"] = lighting.draw(random, len(self))
+        rows["brightness"], rows["contrast"] = lighting.draw(random, len(self), self.augment)
         return rows
 
     def batch(self, indices: np.ndarray, drawn: np.ndarray | None = None) -> Batch:
         """The windows of these images [B] at their rows of `draw`, or in the middle."""
-        lit = drawn is not None and self.augment == "efficient"
-        if drawn is None:
-            corners = np.broadcast_to(self._room // 2, (len(indices), 2))
+        images = self.images[indices]
+        if drawn is None or self.augment == "shift":
+            middle = np.broadcast_to(self._room // 2, (len(indices), 2))
+            images = pixels(cut(images, middle if drawn is None else drawn, *self.size))
         else:
-            corners = drawn["corner"] if lit else drawn
-        images = pixels(cut(self.images[indices], corners, *self.size))
-        if drawn is not None and lit:
             light = drawn["brightness"], drawn["contrast"]
-            images = lighting.light(images, *light, self._deviations)
+            if self.augment == "lighting":
+                images = lighting.light(pixels(images), *light, 1.0)
+            images = pixels(cut(images, drawn["corner"], *self.size))
+            if self.augment == "efficient":
+                images = lighting.light(images, *light, self._deviations)
         return Batch(images, self.labels[indices], np.ones(len(images), np.float32))

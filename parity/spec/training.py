@@ -11,7 +11,7 @@ Precision = Literal["float32", "float64", "bfloat16"]
 Optimizer = Literal["adam", "adamw", "sgd"]
 Backend = Literal["torch", "jax"]
 Schedule = Literal["exponential", "staircase", "milestones"]
-Augmentation = Literal["shift", "efficient", "deepcaps"]
+Augmentation = Literal["shift", "efficient", "deepcaps", "lighting"]
 Spread = Literal["constant", "linear", "sigmoid"]
 Decayed = Literal["all", "kernels"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -34,7 +34,8 @@ class TrainingSpec:
     as Keras does; see Kingma and Ba 2015, the end of section 2.
     `augment` is what is random about a training image: "shift"; "efficient", the transformations of
     Efficient-CapsNet (`parity.data.distortion`); "deepcaps", those of DeepCaps
-    (`parity.data.affine`). `shift` is the largest random translation of a
+    (`parity.data.affine`); "lighting", brightness and contrast of windows, as with EM routing
+    (`parity.data.lighting`). `shift` is the largest random translation of a
     training image, in pixels, where `augment` is "shift"; data sets that crop or place their images
     at random do not use it.
     `weight_decay` is decoupled, and used by adamw alone. `l2` is the weight decay in the gradient:

@@ -221,9 +221,32 @@ def test_toys_are_lit_as_if_they_were_standardised():
         mean = standard.mean((0, 1))
         expected = ((standard - mean) * row["contrast"] + mean) * deviations
         np.testing.assert_allclose(made, expected, rtol=0, atol=1e-6)
-    many = lighting.draw(np.random.default_rng(0), 10_000)
-    for numbers, (low, high) in zip(many, ((-2, 2), (0.5, 1.5)), strict=True):
-        assert (numbers.min(), numbers.max()) == pytest.approx((low, high), abs=2e-3)
+
+
+def test_lighting_is_of_the_whole_image_before_it_is_cut():
+    """As TensorFlow's random_brightness and random_contrast of the released code of EM routing."""
+    images = pictures()
+    split = Cropped(images, LABELS, (19, 17), augment="lighting")
+    drawn = split.draw(np.random.default_rng(4), 0)
+    found = split.batch(np.arange(N), drawn).images
+    for image, row, made in zip(images, drawn, found, strict=True):
+        bright = image / 255.0 + row["brightness"]
+        mean = bright.mean((0, 1))
+        top, left = row["corner"]
+        expected = ((bright - mean) * row["contrast"] + mean)[top : top + 19, left : left + 17]
+        np.testing.assert_allclose(made, expected, rtol=0, atol=1e-6)
+    middle = images[:, (images.shape[1] - 19) // 2 :, (images.shape[2] - 17) // 2 :][:, :19, :17]
+    np.testing.assert_array_equal(split.batch(np.arange(N)).images, middle / np.float32(255))
+
+
+@pytest.mark.parametrize(
+    ("kind", "brightness", "contrast"),
+    [("efficient", (-2, 2), (0.5, 1.5)), ("lighting", (-63 / 255, 63 / 255), (0.2, 1.8))],
+)
+def test_light_is_drawn_in_the_ranges_of_the_authors(kind, brightness, contrast):
+    many = lighting.draw(np.random.default_rng(0), 10_000, kind)
+    for numbers, expected in zip(many, (brightness, contrast), strict=True):
+        assert (numbers.min(), numbers.max()) == pytest.approx(expected, abs=2e-3)
 
 
 def test_pairs_reach_6_pixels_and_may_be_of_one_class():
