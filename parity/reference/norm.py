@@ -65,14 +65,23 @@ def batch(
     if total is None:
         check_count(count)
         total = np.asarray
-    axes = tuple(range(x.ndim - 1))
     n = total(np.asarray(float(count)))
-    now = total(x.sum(axes)) / n
+    now = total(_sum(x)) / n
     apart = x - now
-    spread = total((apart * apart).sum(axes)) / n
+    spread = total(_sum(apart * apart)) / n
     y = _apply(x, now, spread, scale, shift, epsilon)
     mean = keep * mean + (1 - keep) * np.real(now)
     return y, mean, keep * variance + (1 - keep) * np.real(spread) * (n / (n - 1))
+
+
+def _sum(x: Array) -> Array:
+    """The sum of each channel, one axis after the other.
+
+    Over all axes at once NumPy adds the numbers one by one, and of thousands loses two digits.
+    """
+    for _ in range(x.ndim - 1):
+        x = x.sum(0)
+    return x
 
 
 def layer(x, scale, shift, *, epsilon: float) -> Array:
