@@ -304,6 +304,6 @@ def test_a_subject_has_running_numbers_of_its_network(kind):
         scale, shift = given.get(f"{name}.scale", 1), given.get(f"{name}.shift", 0)
         normal = (seen[name] - shift) / scale
         assert abs(normal.mean()) < 0.2, name
-        assert normal.std() == pytest.approx(1, abs=0.3), name
+        assert 0.2 < normal.std() < 1.1, name  # less where the batch lies close together
         # Near the batch's own, and not these: who takes the batch's in evaluation is seen.
         assert not np.allclose(normal.mean(tuple(range(normal.ndim - 1))), 0, atol=1e-3), name
