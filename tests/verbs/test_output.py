@@ -85,7 +85,7 @@ class SemLock(_multiprocessing.SemLock):
 pwd.getpwuid = unknown
 _multiprocessing.SemLock = SemLock
 """
-STATES = [*zip(("full", "left", "closed", "both full"), 2 * NAMES, strict=False)]
+STATES = [*zip(("full", "left", "closed", "both full"), 4 * NAMES, strict=False)]
 
 
 @pytest.mark.slow
