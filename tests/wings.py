@@ -102,10 +102,12 @@ def gradients(
     function: Callable[..., Any],
     arrays: Sequence[np.ndarray],
     cotangent: np.ndarray | float = 1.0,
+    jit: bool = True,
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """function(*arrays), and the gradient of sum(function(*arrays) * cotangent) by each array.
 
-    `function` takes and returns one array of the wing; a scalar needs no cotangent.
+    `function` takes and returns one array of the wing; a scalar needs no cotangent. `jit` is
+    whether JAX compiles them as one program, which is sooner done than one for each operation.
     """
     inputs = [array(wing, x) for x in arrays]
     weight = array(wing, np.asarray(cotangent, np.asarray(arrays[0]).dtype))
@@ -123,6 +125,5 @@ def gradients(
         value, pull = jax.vjp(function, *inputs)
         return value, pull(jax.numpy.broadcast_to(weight, value.shape))
 
-    # One program is compiled sooner than one for each operation.
-    value, slopes = jax.jit(both)(weight, *inputs)
+    value, slopes = (jax.jit(both) if jit else both)(weight, *inputs)
     return numpy(value), [numpy(g) for g in slopes]
