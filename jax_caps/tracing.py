@@ -48,8 +48,8 @@ def trace(
         order of execution. State is among them, with gradients of 0: no optimiser moves it.
     """
     graph, params, state = nnx.split(net, nnx.Param, nnx.BatchStat)
-    # Looked at here: what is traced has no values. As arguments they may be others in a program
-    # that is kept.
+    # Checked here, as inside they are traced and have no values. They are arguments, so that a
+    # kept program is found again for other images.
     images = net.images(images_BHWC)
     check_targets(concrete(targets), net.spec.classes, len(images))
     batch = images, given(targets), None if parts is None else net.parts(parts, len(images))

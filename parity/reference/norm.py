@@ -9,6 +9,7 @@ The variance is the mean of (x - mean)^2 (two passes: E[x^2] - mean^2 would canc
 Axes: the last is the channels C; the first of `layer` and `instance` is the images.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -65,22 +66,24 @@ def batch(
     if total is None:
         check_count(count)
         total = np.asarray
+    axes = tuple(range(x.ndim - 1))
     n = total(np.asarray(float(count)))
-    now = total(_sum(x)) / n
+    now = total(_sum(x, axes)) / n
     apart = x - now
-    spread = total(_sum(apart * apart)) / n
+    spread = total(_sum(apart * apart, axes)) / n
     y = _apply(x, now, spread, scale, shift, epsilon)
     mean = keep * mean + (1 - keep) * np.real(now)
     return y, mean, keep * variance + (1 - keep) * np.real(spread) * (n / (n - 1))
 
 
-def _sum(x: Array) -> Array:
-    """The sum of each channel, one axis after the other.
+def _sum(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> Array:
+    """The sum over axes, which ascend, one after the other.
 
-    Over all axes at once NumPy adds the numbers one by one, and of thousands loses two digits.
+    Over all but the last at once NumPy adds the numbers one by one, and of thousands loses two
+    digits.
     """
-    for _ in range(x.ndim - 1):
-        x = x.sum(0)
+    for axis in reversed(axes):
+        x = x.sum(axis, keepdims=keepdims)
     return x
 
 
@@ -112,7 +115,8 @@ def instance(x, scale, shift, *, epsilon: float) -> Array:
 
 def _own(x: Array, scale, shift, axes: tuple[int, ...], epsilon: float) -> Array:
     """The normalisation by an image's own mean and variance over these axes."""
-    mean = x.mean(axes, keepdims=True)
+    n = math.prod(x.shape[axis] for axis in axes)
+    mean = _sum(x, axes, keepdims=True) / n
     apart = x - mean
-    variance = (apart * apart).mean(axes, keepdims=True)
+    variance = _sum(apart * apart, axes, keepdims=True) / n
     return _apply(x, mean, variance, scale, shift, epsilon)

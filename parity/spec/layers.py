@@ -16,6 +16,8 @@ from parity.spec.checks import (
 )
 from parity.spec.plain import LATER
 
+Free = Literal["", "training", "always"]
+
 
 @dataclass(frozen=True)
 class Tensor:
@@ -40,7 +42,7 @@ class Tensor:
     value: float
     bound: float = 0.0
     trained: bool = True
-    free: Literal["", "training", "always"] = ""
+    free: Free = ""
     whole: bool = False
 
 
@@ -211,6 +213,11 @@ class Norm:
         require(self.keep < 1, f"norm: keep is {self.keep}; expected a number below 1")
         if self.bound is not None:
             check("norm", POSITIVE, bound=self.bound)
+
+    @property
+    def frees(self) -> Free:
+        """When the gradient of a bias just before it is 0: it takes that away with the mean."""
+        return "training" if self.first and self.kind != "layer" else ""
 
     def rows(self, name: str, width: int, affine: bool = True) -> dict[str, Tensor]:
         """Name -> Tensor of its scale, shift and, of a batch norm, running numbers.

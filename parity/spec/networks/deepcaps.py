@@ -175,12 +175,11 @@ class Rajasegaran2019(NetworkSpec):
         First weights are those of the authors' code: Keras' defaults of the shapes it gives them.
         """
         rows: dict[str, Tensor] = {}
-        free = "training" if self.norm.first and self.norm.kind != "layer" else ""
         for name, conv, sizes in self._convolutions():
             shape = (*sizes.kernel, sizes.channels, conv.channels)
             if name.startswith("stem"):
                 rows[f"{name}.kernel"] = _glorot("kh kw in out", shape)
-                rows[f"{name}.bias"] = Tensor("out", shape[-1:], 0.0, 0.0, free=free)
+                rows[f"{name}.bias"] = Tensor("out", shape[-1:], 0.0, 0.0, free=self.norm.frees)
                 rows |= self.norm.rows(f"{name}.norm", conv.channels)
                 continue
             # Of a shape of six axes Keras takes the root of all numbers for both fans.

@@ -96,14 +96,12 @@ class Efficient(NetworkSpec):
         kernel uniform with a fan-out that counts all channels (Keras' default).
         """
         rows: dict[str, Tensor] = {}
-        # In training a norm takes the bias before it away again, with the mean.
-        free = "training" if self.norm.first and self.norm.kind != "layer" else ""
         channels = self.image[2]
         for n, conv in enumerate(self.stem):
             shape = (conv.kernel, conv.kernel, channels, conv.channels)
             std = drawn(math.prod(shape[:3]))
             rows[f"stem.{n}.kernel"] = Tensor("kh kw in out", shape, std, 0.0)
-            rows[f"stem.{n}.bias"] = Tensor("out", shape[-1:], 0.0, 0.0, free=free)
+            rows[f"stem.{n}.bias"] = Tensor("out", shape[-1:], 0.0, 0.0, free=self.norm.frees)
             rows |= self.norm.rows(f"stem.{n}.norm", conv.channels)
             channels = conv.channels
         first = self.primary
