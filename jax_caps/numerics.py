@@ -66,7 +66,8 @@ def strict(precision: Precision = "float32") -> None:
     if not _before:
         _before.update(_switches())
     if _DETERMINISTIC not in flags and not _started():
-        os.environ["XLA_FLAGS"] = f"{flags} {_DETERMINISTIC}".strip()
+        # First: XLA reads no flag after a word that is none, such as some users' thread counts.
+        os.environ["XLA_FLAGS"] = f"{_DETERMINISTIC} {flags}".strip()
         _asked.add(_DETERMINISTIC)
     jax.config.update("jax_default_matmul_precision", "highest")
     if precision == "float64":
