@@ -6,7 +6,9 @@ is set afterwards stays as it is set, by `tensorfloat32`, by `restore` or by tor
 
 import os
 import platform
+import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -71,7 +73,8 @@ def strict(precision: Precision = "float32") -> None:
     for _, leaf in _LEAVES:
         if leaf is not None:
             leaf.fp32_precision = "ieee"
-    torch.use_deterministic_algorithms(True)
+    # Unlike `use_deterministic_algorithms` this does not import the compiler; `compiled` tells it.
+    torch.set_deterministic_debug_mode("error")
     # Nothing here reads memory it has not written, and filling it costs a twentieth of a step.
     deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -84,8 +87,8 @@ def build() -> None:
     """
     if not _before:
         strict()
-        warn_only = _before["deterministic"] < 2
-        torch.use_deterministic_algorithms(True, warn_only=warn_only)
+        if _before["deterministic"] < 2:
+            torch.set_deterministic_debug_mode("warn")
 
 
 def restore() -> None:
@@ -126,13 +129,49 @@ def compiled(function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
         how: Further options of torch.compile.
     """
     from torch._dynamo import config as limits
+    from torch._inductor import config as inductor
     from torch._inductor.cpu_vec_isa import pick_vec_isa  # slow to import
 
+    inductor.deterministic = torch.are_deterministic_algorithms_enabled()
     options: Any = {"cpp.simdlen": pick_vec_isa().bit_width() or None}
     # A convolution, which is not compiled, ends a graph, and what follows is compiled for each
     # layer: a deep network has more of them than the 8 after which torch gives up.
     limits.recompile_limit = max(limits.recompile_limit, _LAYERS)
     return torch.compile(function, dynamic=False, options=options, **how)
+
+
+# What torch.compile leaves alone. An attribute of a module is looked up for real, and so made, also
+# in a function that is being compiled.
+_alone = ModuleType("alone")
+
+
+def uncompiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, into which torch.compile does not look.
+
+    `torch.compiler.disable` does the same, and imports the compiler at once, which takes as long
+    as importing torch: here that waits until somebody compiles.
+    """
+    name = f"function_{len(_functions)}"
+    _functions[name] = function
+
+    def call(*arguments: Any) -> Any:
+        if "torch._dynamo" in sys.modules:
+            return getattr(_alone, name)(*arguments)
+        return function(*arguments)
+
+    return call
+
+
+_functions: dict[str, Callable[..., Any]] = {}
+
+
+def _leave(name: str) -> Callable[..., Any]:
+    """An attribute of `_alone` at its first use."""
+    setattr(_alone, name, torch.compiler.disable(_functions[name]))
+    return getattr(_alone, name)
+
+
+_alone.__getattr__ = _leave  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def cache(folder: str | os.PathLike) -> None:

@@ -3,6 +3,7 @@
 Axes: B batch, T routing iterations, I input capsules, J classes, D size of a pose, H W C image.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -119,16 +120,29 @@ class Trainer:
                 layer.processes = group.shares
             # It also hands on the first one's state, which is the same in all of them.
             self.loss = nn.parallel.DistributedDataParallel(_Loss(self.net, self.loss))
-        self.optimizer = _make_optimizer(training, list(self.net.parameters()))
         self._kinds = canonical.kinds(training.optimizer, training.ema)
         self._state = canonical.state(spec)
-        first = canonical.first_slots(self._kinds, arrays.to_numpy(net), self._state)
-        self._set_slots(first)
+        self._slots = canonical.first_slots(self._kinds, arrays.to_numpy(net), self._state)
 
     @property
     def net(self) -> Network:
         """The network with the present weights."""
         return self._net
+
+    @functools.cached_property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The optimiser with its slots, made when first needed.
+
+        torch's imports its compiler, for which who only evaluates need not wait.
+        """
+        optimizer = _make_optimizer(self.training, list(self.net.parameters()))
+        for name, parameter, orders in arrays.parameters(self.net):
+            state = optimizer.state[parameter]
+            state["step"] = torch.tensor(float(self.step_count), device=parameter.device)
+            for slot in self._kinds_of(name):
+                value = arrays.from_canonical(self._slots.pop(f"{slot}/{name}"), orders)
+                state[SLOTS[slot]] = torch.empty_like(parameter).copy_(value)
+        return optimizer
 
     def step(
         self, images_BHWC: np.ndarray, targets: np.ndarray, parts: Any = None
@@ -262,15 +276,8 @@ class Trainer:
         canonical.check(state["optimizer"], rows, "optimizer state")
         arrays.from_numpy(self.net, state["weights"])
         self.step_count = int(state["step"])
-        self._set_slots(state["optimizer"])
-
-    def _set_slots(self, slots: Mapping[str, np.ndarray]) -> None:
-        for name, parameter, orders in arrays.parameters(self.net):
-            state = self._state_of(parameter)
-            state["step"] = torch.tensor(float(self.step_count), device=parameter.device)
-            for slot in self._kinds_of(name):
-                value = arrays.from_canonical(slots[f"{slot}/{name}"], orders)
-                state[SLOTS[slot]] = torch.empty_like(parameter).copy_(value)
+        self._slots = {name: np.array(slot) for name, slot in state["optimizer"].items()}
+        self.__dict__.pop("optimizer", None)  # made of these by the next step
 
     def _kinds_of(self, name: str) -> tuple[str, ...]:
         """The slots of a parameter; of state at most an average."""

@@ -293,6 +293,25 @@ def test_help_imports_no_framework(door, says):
     assert says in result.stdout
 
 
+EVALUATED = """
+import numpy, torch_caps
+from parity.spec import TrainingSpec, preset
+trainer = torch_caps.Trainer(preset("small"), TrainingSpec())
+images = numpy.zeros((2, 28, 28, 1), numpy.float32)
+trainer.evaluate(images, numpy.arange(2), trainer.scores(images)[:, 0])
+print("torch._dynamo" in sys.modules)
+trainer.step(images, numpy.arange(2))
+print("torch._dynamo" in sys.modules)
+"""
+
+
+@pytest.mark.skipif("torch" not in wings.NAMES, reason="TWINCAPS_WINGS is without torch")
+def test_evaluating_with_torch_does_not_import_its_compiler():
+    """It takes as long as torch itself; torch's own optimisers import it in a training."""
+    result = run(EVALUATED, set())
+    assert result.stdout.split() == ["False", "True"], result.stderr
+
+
 @pytest.mark.parametrize("name", FRAMEWORKS)
 def test_a_blocked_framework_cannot_be_imported(name):
     result = run(f"import {name}.numpy", frameworks_but(None))
