@@ -11,7 +11,7 @@ from torch import Tensor
 
 from parity.spec.convolution import Method, Sizes, by_fourier, same_padding, transposed_cut
 from torch_caps import fourier
-from torch_caps.numerics import uncompiled
+from torch_caps.numerics import _uncompiled
 
 
 def conv(
@@ -70,7 +70,7 @@ def chosen(of: Sizes, batch: int, compute: torch.dtype, method: Method) -> bool:
 
 
 # A compiler that sees the permutations chooses layouts of its own, which are slower.
-_conv = uncompiled(_eager)
+_conv = _uncompiled(_eager)
 
 
 def depthwise(x_BHWC: Tensor, kernel: Tensor, stride: int) -> Tensor:

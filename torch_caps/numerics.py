@@ -145,7 +145,7 @@ def compiled(function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
 _alone = ModuleType("alone")
 
 
-def uncompiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def _uncompiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function, into which torch.compile does not look.
 
     `torch.compiler.disable` does the same, and imports the compiler at once, which takes as long

@@ -130,7 +130,7 @@ class Trainer:
         return self._net
 
     @functools.cached_property
-    def optimizer(self) -> torch.optim.Optimizer:
+    def _optimizer(self) -> torch.optim.Optimizer:
         """The optimiser with its slots, made when first needed.
 
         torch's imports its compiler, for which who only evaluates need not wait.
@@ -163,7 +163,7 @@ class Trainer:
         batch = self._batch(images_BHWC, targets, parts)
         rate = schedule.learning_rate(self.training, self.step_count)
         # The rate of this step, from the schedule: torch's own schedulers are not used.
-        for group in self.optimizer.param_groups:
+        for group in self._optimizer.param_groups:
             group["lr"] = rate
             if self.training.epsilon_hat and "eps" in group:
                 # sqrt(v) + eps before the bias correction c is sqrt(v / c) + eps / sqrt(c) after it
@@ -174,7 +174,7 @@ class Trainer:
             like = next(self.net.parameters())
             batch["margin"] = torch.tensor(margin, dtype=like.dtype, device=like.device)
         loss, accuracy, state = self.loss(**batch)
-        self.optimizer.zero_grad()
+        self._optimizer.zero_grad()
         loss.backward()
         if self.training.clip_norm is not None:
             gradients = [
@@ -183,7 +183,7 @@ class Trainer:
             clip(gradients, self.training.clip_norm)
         if self.training.l2 > 0:
             self._decay()
-        self.optimizer.step()
+        self._optimizer.step()
         self._keep(state)
         if self.training.ema is not None:
             self._average(self.training.ema)
@@ -277,7 +277,7 @@ class Trainer:
         arrays.from_numpy(self.net, state["weights"])
         self.step_count = int(state["step"])
         self._slots = {name: np.array(slot) for name, slot in state["optimizer"].items()}
-        self.__dict__.pop("optimizer", None)  # made of these by the next step
+        self.__dict__.pop("_optimizer", None)  # made of these by the next step
 
     def _kinds_of(self, name: str) -> tuple[str, ...]:
         """The slots of a parameter; of state at most an average."""
@@ -302,7 +302,7 @@ class Trainer:
                 parameter.grad.add_(parameter, alpha=self.training.l2)
 
     def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:
-        return self.optimizer.state[parameter]
+        return self._optimizer.state[parameter]
 
     @torch.no_grad()
     def _average(self, decay: float) -> None:

@@ -21,7 +21,7 @@ from torch_caps.convolution import windows
 from torch_caps.layers.norm import Norm, State, normalised
 from torch_caps.layers.stem import Conv, parameter
 from torch_caps.norm import Total
-from torch_caps.numerics import uncompiled
+from torch_caps.numerics import _uncompiled
 
 
 class MatrixCapsules(nn.Module):
@@ -136,7 +136,7 @@ def _eager(function: Any, size: int, *tensors: Tensor) -> list[Tensor]:
 
 
 # A compiler would write out every block.
-_by_images = uncompiled(_eager)
+_by_images = _uncompiled(_eager)
 
 
 class NormalMatrixCapsules(MatrixCapsules):

@@ -36,7 +36,7 @@ from torch import Tensor
 
 from parity.spec import TwincapsError
 from torch_caps.capsules import squash
-from torch_caps.numerics import uncompiled
+from torch_caps.numerics import _uncompiled
 from torch_caps.routing._dynamic import coupling
 
 
@@ -339,4 +339,4 @@ class _Gradient(torch.autograd.Function):
 
 
 # A compiler would unroll the loops over blocks, and has nothing to add to batched products.
-_apply = uncompiled(_Dynamic.apply)
+_apply = _uncompiled(_Dynamic.apply)
