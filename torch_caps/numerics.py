@@ -167,8 +167,9 @@ _functions: dict[str, Callable[..., Any]] = {}
 
 def _leave(name: str) -> Callable[..., Any]:
     """An attribute of `_alone` at its first use."""
-    setattr(_alone, name, torch.compiler.disable(_functions[name]))
-    return getattr(_alone, name)
+    left = torch.compiler.disable(_functions[name])
+    setattr(_alone, name, left)
+    return left
 
 
 _alone.__getattr__ = _leave  # pyright: ignore[reportAttributeAccessIssue]

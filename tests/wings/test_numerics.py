@@ -83,6 +83,14 @@ def test_building_a_network_sets_strict_numerics_and_restore_puts_the_users_back
     assert told.returncode == 0, told.stderr.decode()
 
 
+@pytest.mark.skipif("jax" not in wings.NAMES, reason="TWINCAPS_WINGS is without jax")
+def test_xla_is_asked_before_a_word_of_the_users_that_it_does_not_know():
+    """What stands behind such a word is not read."""
+    script = "import os, jax_caps; jax_caps.numerics.strict(); print(os.environ['XLA_FLAGS'])"
+    told = wings.python("-c", script, XLA_FLAGS="intra_op_parallelism_threads=1")
+    assert told.stdout.split()[0] == "--xla_gpu_deterministic_ops=true", told.stderr
+
+
 def test_a_precision_that_is_none_is_refused_in_the_same_words(both_wings):
     said = []
     for wing in both_wings:
