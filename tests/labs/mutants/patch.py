@@ -7,6 +7,7 @@ different gets the new code in place: whoever imported it before has the mistake
 import builtins
 import contextlib
 import dis
+import functools
 import importlib
 import inspect
 import types
@@ -86,5 +87,7 @@ def _functions(
                 twin = vars(theirs).get(key)
                 if isinstance(method, property):
                     method, twin = method.fget, twin.fget
+                elif isinstance(method, functools.cached_property):
+                    method, twin = method.func, twin.func
                 if isinstance(method, types.FunctionType):
                     yield method, twin

@@ -445,8 +445,8 @@ MUTANTS = [
     Mutant(
         "moments swapped in a resume",
         "torch training",
-        'slots[f"{slot}/{name}"], orders)',
-        'slots[{"m": "adam.v/", "v": "adam.m/"}.get(slot[-1], "sgd.momentum/") + name], orders)',
+        'slots.pop(f"{slot}/{name}")',
+        'slots.pop({"m": "adam.v/", "v": "adam.m/"}.get(slot[-1], "sgd.momentum/") + name)',
         0,
         "adam.m",
     ),
