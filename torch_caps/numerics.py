@@ -140,39 +140,29 @@ def compiled(function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
     return torch.compile(function, dynamic=False, options=options, **how)
 
 
-# What torch.compile leaves alone. An attribute of a module is looked up for real, and so made, also
-# in a function that is being compiled.
-_alone = ModuleType("alone")
-
-
 def _uncompiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function, into which torch.compile does not look.
 
     `torch.compiler.disable` does the same, and imports the compiler at once, which takes as long
     as importing torch: here that waits until somebody compiles.
     """
-    name = f"function_{len(_functions)}"
-    _functions[name] = function
+    # An attribute of a module is looked up for real, and so made, also while a call is compiled.
+    alone: Any = ModuleType("alone")
+
+    def make(name: str) -> Callable[..., Any]:
+        if name != "function":
+            raise AttributeError(name)
+        alone.function = torch.compiler.disable(function)
+        return alone.function
+
+    alone.__getattr__ = make
 
     def call(*arguments: Any) -> Any:
         if "torch._dynamo" in sys.modules:
-            return getattr(_alone, name)(*arguments)
+            return alone.function(*arguments)
         return function(*arguments)
 
     return call
-
-
-_functions: dict[str, Callable[..., Any]] = {}
-
-
-def _leave(name: str) -> Callable[..., Any]:
-    """An attribute of `_alone` at its first use."""
-    left = torch.compiler.disable(_functions[name])
-    setattr(_alone, name, left)
-    return left
-
-
-_alone.__getattr__ = _leave  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def cache(folder: str | os.PathLike) -> None:

@@ -50,9 +50,12 @@ def test_the_average_is_a_recursion_over_the_weights(wing, optimizer, precision)
         slots = first_slots(kinds(optimizer, each.training.ema), arrays)
         each.set_state({"step": 0, "weights": arrays, "optimizer": slots})
     states = [trainer.get_state()]
+    # To the bit, but where XLA rounds another program elsewhere: Adam magnifies that by every step.
+    elsewhere = wing.__name__ == "jax_caps" and optimizer == "adam"
+    compared, allowed = (2, RUNGS[4].tolerance(precision)) if elsewhere else (5, 0.0)
     for n, batch in enumerate(batches(5)):
         trainer.step(*batch)
-        if n < 2:
+        if n < compared:
             plain.step(*batch)
         states.append(trainer.get_state())
     for n, state in enumerate(states):
@@ -64,10 +67,8 @@ def test_the_average_is_a_recursion_over_the_weights(wing, optimizer, precision)
             assert wings.difference(found[name], array) < TOLERANCE[precision], (n, name)
             assert n == 0 or wings.difference(found[name], state["weights"][name]) > 1e-4, name
     assert not averages(plain.get_state()["optimizer"])
-    # XLA may round another program elsewhere, which Adam magnifies by more with every step.
-    step = RUNGS[4].tolerance(precision)
     for name, array in plain.get_state()["weights"].items():
-        assert wings.difference(array, states[2]["weights"][name]) < step, name
+        assert wings.difference(array, states[compared]["weights"][name]) <= allowed, name
 
 
 def test_the_averages_begin_at_the_first_weights(wing):
