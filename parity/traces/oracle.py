@@ -35,8 +35,9 @@ class Verdict:
         if self.kind == "rounding":
             return "rounding: in float64 they agree"
         named = f"semantic: in float64 {self.first} differs too, by {self.first.difference:.1e}"  # pyright: ignore
-        leaves = "neither leaves" if not self.departs else f"{' and '.join(self.departs)} leaves"
-        return f"{named}; {leaves} the oracle"
+        which = " and ".join(self.departs) or "neither"
+        leave = "leave" if len(self.departs) == 2 else "leaves"
+        return f"{named}; {which} {leave} the oracle"
 
 
 def verdict(a: Trace, b: Trace, tolerance: float, gradients: float | None = None) -> Verdict:
