@@ -22,7 +22,8 @@ ABOVE = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changes.md",
 }
-NOTEBOOK, NETWORK = "tour.ipynb", "small-mnist"
+NOTEBOOK, TOUR = "tour.ipynb", "tour.md"  # the notebook, and what the site makes of it
+NETWORK = "small-mnist"
 BUILDERS = {
     "mkdocs": ["mkdocs", "build", "--strict"],
     "zensical": ["zensical", "build", "--strict"],
@@ -86,7 +87,7 @@ def _moved(name: str, text: str) -> str:
     """A page with the links of the site."""
     if name in ABOVE.values():
         text = re.sub(r"([\[(])docs/", r"\1", text)
-    for source, target in ABOVE.items():
+    for source, target in (ABOVE | {NOTEBOOK: TOUR}).items():
         text = re.sub(rf"\]\((\.\./)*{source}", rf"]({'../' * name.count('/')}{target}", text)
     return text
 

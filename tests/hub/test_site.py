@@ -21,7 +21,6 @@ assert spec.loader is not None
 build = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(build)
 
-TOUR = "tour.md"  # what the site makes of the notebook
 PAGES = [ROOT / name for name in build.ABOVE]
 PAGES += [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "docs" / build.NOTEBOOK]
 
@@ -79,7 +78,7 @@ def test_every_page_is_in_the_navigation_once():
     nav = re.search(r"^nav:\n(.*?)^\S", (ROOT / "mkdocs.yml").read_text(), re.M | re.S)
     assert nav is not None
     listed = re.findall(r": (\S+\.md)$", nav[1], re.M)
-    assert sorted(listed) == sorted({*build.pages(), TOUR})
+    assert sorted(listed) == sorted({*build.pages(), build.TOUR})
 
 
 def test_links_are_those_of_the_site_where_a_page_has_moved():
@@ -87,6 +86,8 @@ def test_links_are_those_of_the_site_where_a_page_has_moved():
     assert "](training.md)" in pages["index.md"]
     assert "](contributing.md)" in pages["index.md"]
     assert "docs/" not in "".join(re.findall(r"\]\([^)]*\)", pages["index.md"]))
+    assert f"]({build.TOUR})" in pages["index.md"]
+    assert not [name for name, text in pages.items() if f"{build.NOTEBOOK})" in text]
 
 
 def test_the_api_has_every_module_of_the_wings_and_names_that_exist():
