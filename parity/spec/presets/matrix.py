@@ -66,8 +66,8 @@ PRESETS = {
         source=f"{_PAPER}: the small network on 28x28; {_OURS}; ours: first betas of 0, and a rate "
         "that falls to a twentieth in the run",
         command="python train.py --preset hinton2018-mnist --dataset mnist --data-dir DIR",
-        time="",
-        score="77 % of held-out images after one epoch (35 % with the released first betas)",
+        time="12 s an epoch of MNIST with JAX on an H100",
+        score="4.10 % test error after 10 epochs of 55,000 images (JAX)",
         recipes={
             "mnist-mini": {"epochs": 30, "spread_steps": 1_000, "decay_steps": 30},
             "fashion-mnist": {"epochs": 20, "spread_steps": 10_000, "decay_steps": 240},
