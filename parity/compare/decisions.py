@@ -38,15 +38,21 @@ class Flip:
         return f"{self.name}{list(self.index)} is {each}"
 
 
-def flips(a: Trace, b: Trace) -> list[Flip]:
-    """The numbers that a relu of the network lets through in one trace alone."""
+def flips(a: Trace, b: Trace, near: float = 0) -> list[Flip]:
+    """The numbers that a relu of the network lets through in one trace alone.
+
+    With those so `near` 0, as a share of their tensor's largest, that a third program of the same
+    numbers may decide otherwise than both.
+    """
     found = []
     for name in a.spec.rectified():
         x, y = a.values[name], b.values[name]
         if x.shape != y.shape:
             continue  # rung 2 says so
-        largest = max(np.abs(x).max(initial=0), np.abs(y).max(initial=0))
-        for place in np.argwhere((x > 0) != (y > 0)):
+        far = np.abs(x), np.abs(y)
+        largest = max(each.max(initial=0) for each in far)
+        unsure = (np.minimum(*far) < near * largest) & (np.maximum(*far) > 0)
+        for place in np.argwhere(((x > 0) != (y > 0)) | unsure):
             index = tuple(place.tolist())
             values = {a.name: float(x[index]), b.name: float(y[index])}
             share = max(abs(x[index]), abs(y[index])) / largest
@@ -68,7 +74,9 @@ class Decided:
     note: str = ""
 
 
-def alike(trace: Callable[[int], tuple[Trace, Trace]], tolerance: float) -> Decided:
+def alike(
+    trace: Callable[[int], tuple[Trace, Trace]], tolerance: float, near: float = 0
+) -> Decided:
     """Two traces of the first batch whose relus decide alike, beginning with the subject's own.
 
     They are of that one, too, where a number of another sign is not near 0, or where no batch of
@@ -77,20 +85,22 @@ def alike(trace: Callable[[int], tuple[Trace, Trace]], tolerance: float) -> Deci
     Args:
         trace: The brightness of a batch -> the two traces of it.
         tolerance: How near 0 is, as a share of a tensor's largest value.
+        near: How near 0 other programs than the traced ones may decide otherwise: see `flips`.
     """
     first = trace(0)
-    at_first = found = flips(*first)
+    at_first = found = flips(*first, near)
+    why = f"a relu {'may decide' if near else 'decides'} differently"
     for brighter in range(1, BATCHES + 1):
         if any(not flip.share <= tolerance for flip in found):
-            return Decided(first, 0, f"a relu decides differently: {_listed(found, tolerance)}")
+            return Decided(first, 0, f"{why}: {_listed(found, tolerance)}")
         if not found:
             break
         traces = trace(brighter)
-        found = flips(*traces)
+        found = flips(*traces, near)
         if not found:
-            note = f"at a batch brighter by {brighter}/1024, as in the batch itself a relu decides"
-            return Decided(traces, brighter, f"{note} differently: {_listed(at_first, tolerance)}")
-    return Decided(first, 0, f"in {BATCHES} batches a relu decides differently" if found else "")
+            note = f"at a batch brighter by {brighter}/1024, as in the batch itself {why}"
+            return Decided(traces, brighter, f"{note}: {_listed(at_first, tolerance)}")
+    return Decided(first, 0, f"in {BATCHES} batches {why}" if found else "")
 
 
 def _listed(found: list[Flip], tolerance: float) -> str:

@@ -68,6 +68,16 @@ def test_the_first_batch_that_is_decided_alike_is_taken():
     assert (decided.traces, decided.brighter, decided.note) == (same, 0, "")
 
 
+def test_a_number_so_near_0_that_a_third_program_may_decide_otherwise_is_no_ground_to_compare_on():
+    near, same = pair([[1.0, 1e-9, 0.0]], [[1.0, 3e-9, 0.0]]), pair([[1.0, 1e-7]], [[1.0, 3e-7]])
+    assert decisions.flips(*near) == decisions.flips(*same, 1e-8) == []
+    (flip,) = decisions.flips(*near, 1e-8)
+    assert flip.index == (0, 1)
+    decided = decisions.alike([near, same].__getitem__, 1e-5, 1e-8)
+    assert (decided.traces, decided.brighter) == (same, 1)
+    assert "may decide differently: stem.0.conv[0, 1] is 1.0e-09 in torch" in decided.note
+
+
 @pytest.mark.parametrize("brighter", [0, 1])
 def test_a_number_that_is_not_near_0_is_no_excuse(brighter):
     near, far = pair([[1.0, 1e-7]], [[1.0, -1e-7]]), pair([[1.0, 1e-3]], [[1.0, -1e-7]])

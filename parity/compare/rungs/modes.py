@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from parity.compare.comparison import SKIPPED, Comparison, Row
 from parity.compare.decisions import alike
 from parity.compare.rungs import GPU_STEPS, RUNGS
@@ -117,7 +119,9 @@ def _alike(
         usual, other = (pair.trace_each({wing: each})[wing] for each in modes)
         return usual, other
 
-    decided = alike(trace, RUNGS[2].tolerance(comparison.precision))
+    # What is compared is a Trainer's step, a program of its own: it rounds otherwise than a trace.
+    near = float(np.finfo(comparison.precision).eps)
+    decided = alike(trace, RUNGS[2].tolerance(comparison.precision), near)
     if not decided.brighter:
         return dataclasses.replace(row, why=decided.note)
     modes = ({"brighter": decided.brighter, **each} for each in ({}, asked))

@@ -79,9 +79,9 @@ class Residual(NetworkSpec):
 
     def rectified(self) -> tuple[str, ...]:
         """The taps that a relu takes or makes, as those of every network."""
-        made = "" if self.norm is None else ".activation"
-        stem = tuple(f"stem.{n}{made}" for n in range(len(self.stem)))
-        pairs = ((f"block.{n}.conv.0.activation", f"block.{n}") for n in range(len(self.blocks)))
+        taken = "" if self.norm is None else ".norm"
+        stem = tuple(f"stem.{n}{taken}" for n in range(len(self.stem)))
+        pairs = ((f"block.{n}.conv.0.norm", f"block.{n}") for n in range(len(self.blocks)))
         return stem + tuple(name for pair in pairs for name in pair)
 
     @property

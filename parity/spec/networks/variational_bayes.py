@@ -68,7 +68,7 @@ class Ribeiro2020(Matrix):
 
     def rectified(self) -> tuple[str, ...]:
         """The taps that a relu takes or makes, as those of every network."""
-        return tuple(f"stem.{n}.activation" for n in range(len(self.stem)))
+        return tuple(f"stem.{n}.norm" for n in range(len(self.stem)))
 
     @property
     def places(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
