@@ -2,8 +2,9 @@
 
 Both values are right to rounding, yet the gradients on the two sides of 0 are different functions.
 They are then compared at a batch that is a little brighter, the first at which every relu decides
-alike. Nothing else is excused: a number counts as near 0 only within rung 2's tolerance, and at
-that batch every gradient is compared, those at numbers near 0 too.
+alike, and where other programs than the traced ones are compared, surely so. Nothing else is
+excused: a number counts as near 0 only within rung 2's tolerance, and at that batch every gradient
+is compared, those at numbers near 0 too.
 """
 
 from collections.abc import Callable, Mapping
@@ -49,14 +50,13 @@ def flips(a: Trace, b: Trace, near: float = 0) -> list[Flip]:
         x, y = a.values[name], b.values[name]
         if x.shape != y.shape:
             continue  # rung 2 says so
-        far = np.abs(x), np.abs(y)
-        largest = max(each.max(initial=0) for each in far)
-        unsure = (np.minimum(*far) < near * largest) & (np.maximum(*far) > 0)
+        nearer, farther = np.minimum(abs(x), abs(y)), np.maximum(abs(x), abs(y))
+        largest = farther.max(initial=0)
+        unsure = (nearer < near * largest) & (farther > 0)
         for place in np.argwhere(((x > 0) != (y > 0)) | unsure):
             index = tuple(place.tolist())
             values = {a.name: float(x[index]), b.name: float(y[index])}
-            share = max(abs(x[index]), abs(y[index])) / largest
-            found.append(Flip(name, index, values, float(share)))
+            found.append(Flip(name, index, values, float(farther[index] / largest)))
     return found
 
 
